@@ -1,0 +1,178 @@
+"""What happened in a conversation's line. Times are whole milliseconds since the epoch on the lock store's clock.
+
+An event also has a *record*: a flat JSON-able list, the same whether Python or a Lua script wrote it. Records are what
+outboxes keep. An absent text is "" in a record, an absent number -1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lockstore.ticket import NOBODY, Sender
+
+__all__ = [
+    "REFUSALS",
+    "Cancelled",
+    "Event",
+    "Expired",
+    "Granted",
+    "Queued",
+    "Rejected",
+    "Released",
+    "Renewed",
+    "from_record",
+    "to_record",
+]
+
+REFUSALS: dict[str, tuple[str, str]] = {
+    "busy": ("busy", "wait was 0 and the conversation is held"),
+    "line_full": ("line_full", "the line has as many tickets as max_waiting allows"),
+    "finished": ("finished", "the ticket is over"),
+    "unknown_ticket": ("unknown_ticket", "no such ticket was ever issued in this conversation"),
+    "too_early": ("unknown_ticket", "no such request yet; remembered: when it comes, it will be cancelled"),
+    "forbidden": ("forbidden", "user_id: must be the one that the request carried"),
+    "direct": ("forbidden", "ticket_number: issued directly, so only its own process gives it back"),
+    "mismatch": ("invalid", "ticket_number, request_id: must name the same ticket"),
+    "waiting": ("invalid", "ticket_number: still waiting, and only a granted ticket has a lease to renew"),
+}
+"""What the rules refuse: code -> (`rejected.reason` of PROTOCOL.md, detail)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    conversation_id: str
+    number: int | None
+    request_id: str | None
+    holder: str | None
+    at_ms: int
+    to: Sender = NOBODY
+    repeated: bool = False  # told before: the reply is given again, the public is not told twice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued(_Event):
+    """Someone is before this ticket: `position` tickets are ahead; it waits until `wait_until_ms` at the longest."""
+
+    position: int
+    wait_until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted(_Event):
+    """It is this ticket's turn; its number is the fencing token. `behind` tickets wait after it."""
+
+    expires_at_ms: int
+    waited_ms: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed(_Event):
+    """The lease began anew."""
+
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released(_Event):
+    """The lease was given back after `held_ms` (`reason` holder), or taken by an operator (forced)."""
+
+    held_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired(_Event):
+    """The lease ended (`phase` held), or the wait did (waiting)."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(_Event):
+    """The ticket left the line before its turn: requester, unreachable (also a grant that nobody took) or forced."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(_Event):
+    """A message was refused. `ended` says how a finished ticket ended; `partitions` corrects a wrong routing."""
+
+    reason: str
+    detail: str
+    ended: str | None = None
+    partitions: int | None = None
+
+
+Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
+
+
+def _common(event: Event) -> list[Any]:
+    to = event.to
+    return [
+        event.conversation_id,
+        -1 if event.number is None else event.number,
+        event.request_id or "",
+        event.holder or "",
+        event.at_ms,
+        to.reply_to or "",
+        to.correlation_id or "",
+        to.user_id or "",
+        to.traceparent or "",
+        int(event.repeated),
+    ]
+
+
+def to_record(event: Event) -> list[Any]:
+    """Write an event as its record. Rejections have none: they change nothing, so no outbox keeps them."""
+    match event:
+        case Queued():
+            return ["queued", *_common(event), event.position, event.wait_until_ms]
+        case Granted():
+            return ["granted", *_common(event), event.expires_at_ms, event.waited_ms, event.behind]
+        case Renewed():
+            return ["renewed", *_common(event), event.expires_at_ms]
+        case Released():
+            return ["released", *_common(event), event.held_ms, event.reason]
+        case Expired():
+            return ["expired", *_common(event), event.phase]
+        case Cancelled():
+            return ["cancelled", *_common(event), event.reason]
+        case Rejected():
+            message = "a rejection has no record"
+            raise TypeError(message)
+
+
+def _rejected(code: str, ended: str, **common: Any) -> Rejected:
+    reason, detail = REFUSALS[code]
+    return Rejected(reason=reason, detail=detail, ended=ended or None, **common)
+
+
+_BUILD: dict[str, Callable[..., Event]] = {
+    "queued": lambda a, b, **common: Queued(position=a, wait_until_ms=b, **common),
+    "granted": lambda a, b, c, **common: Granted(expires_at_ms=a, waited_ms=b, behind=c, **common),
+    "renewed": lambda a, **common: Renewed(expires_at_ms=a, **common),
+    "released": lambda a, b, **common: Released(held_ms=a, reason=b, **common),
+    "expired": lambda a, **common: Expired(phase=a, **common),
+    "cancelled": lambda a, **common: Cancelled(reason=a, **common),
+    "rejected": _rejected,
+}
+
+
+def from_record(record: list[Any]) -> Event:
+    """Read a record that `to_record` or a script wrote; a script's rejection is its code and how the ticket ended."""
+    kind, conversation_id, number, request_id, holder, at_ms, reply_to, correlation_id, user_id, trace, again, *rest = (
+        record
+    )
+    sender = Sender(reply_to or None, correlation_id or None, user_id or None, trace or None)
+    return _BUILD[kind](
+        *rest,
+        conversation_id=conversation_id,
+        number=None if number < 0 else number,
+        request_id=request_id or None,
+        holder=holder or None,
+        at_ms=at_ms,
+        to=sender,
+        repeated=bool(again),
+    )

@@ -1,0 +1,10 @@
+#!lua
+-- PURPOSE  Direct use: take a direct ticket out of the line. Never touches a ticket of the daemon's.
+-- INCLUDE  _line
+-- KEYS     as _line
+-- ARGV     5 ticket number
+-- REPLY    as _line
+-- RETRY    safe: a ticket that is gone is left alone
+local ticket = load(ARGV[5])
+if ticket and ticket[REQUEST] == '' then leave(ARGV[5]) end
+return close()

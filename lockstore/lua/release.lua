@@ -1,0 +1,23 @@
+#!lua
+-- PURPOSE  Give back a lease, or cancel a ticket that still waits; the next in line is granted in the same step.
+-- INCLUDE  _line _named
+-- KEYS     as _line
+-- ARGV     as _named
+-- REPLY    as _line
+-- RETRY    safe: a ticket that is over is answered `finished`
+local number, ticket = named()
+if not ticket then
+  refuse_absent(function(remembered)
+    if not remembered then remember('forgone', -1, asked_request, asker[3]) end
+    reject('too_early', -1, asked_request)
+  end)
+elseif permitted(number, ticket) then
+  if ticket[GRANTED_AT] == 0 then
+    cancel(number, ticket, 'requester')
+  else
+    leave(number)
+    remember('released', number, ticket[REQUEST], ticket[USER])
+    tell('released', number, ticket, now - ticket[GRANTED_AT], 'holder')
+  end
+end
+return close()

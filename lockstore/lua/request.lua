@@ -1,0 +1,64 @@
+#!lua
+-- PURPOSE  Give a request its ticket: a place in line, or the lease at once when the line is empty.
+-- INCLUDE  _line
+-- KEYS     as _line
+-- ARGV     5 request id · 6 lifetime, ms · 7 wait, ms · 8 max_waiting · 9 holder · 10 reply_to · 11 correlation id
+--          12 user id · 13 traceparent
+-- REPLY    as _line
+-- RETRY    safe: the same request id finds its own ticket, or the same refusal
+local request_id, lifetime, wait, max_waiting = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local holder, sender = ARGV[9], {ARGV[10], ARGV[11], ARGV[12], ARGV[13]}
+
+local function reject(code, number, how)
+  if how ~= 'released' and how ~= 'expired' and how ~= 'cancelled' then how = '' end
+  say(false, 'rejected', number, request_id, holder, sender, 0, code, how)
+end
+
+local function new_ticket(deadline, granted_at)
+  return {request_id, holder, sender[1], sender[2], sender[3], sender[4], lifetime, now, deadline, granted_at}
+end
+
+local function admit()
+  local ahead = redis.call('ZCARD', line)
+  if ahead >= max_waiting or (ahead > 0 and wait == 0) then
+    local refusal = ahead >= max_waiting and 'line_full' or 'busy'
+    remember(refusal, -1, request_id, sender[3])
+    reject(refusal, -1)
+    return
+  end
+  local number = redis.call('INCR', last)
+  local ticket = ahead == 0 and new_ticket(now + lifetime, now) or new_ticket(now + wait, 0)
+  enter(number, ticket)
+  tell_state(number, ticket, 0)
+end
+
+local number, over = find_request(request_id)
+local ticket = number and load(number)
+if ticket and overdue(ticket) then
+  expire(number, ticket)
+  ticket = nil
+  number, over = find_request(request_id)
+end
+if ticket then
+  if ticket[USER] ~= '' and ticket[USER] ~= sender[3] then
+    reject('forbidden', number)
+  else
+    ticket[REPLY_TO], ticket[CORRELATION], ticket[TRACE] = sender[1], sender[2], sender[4]
+    save(number, ticket)
+    tell_state(number, ticket, 1)
+  end
+elseif not over then
+  admit()
+elseif over[1] == 'forgone' then
+  if sender[3] ~= '' and sender[3] ~= over[4] then
+    admit()
+  else
+    local issued = redis.call('INCR', last)
+    cancel(issued, new_ticket(now, 0), 'requester')
+  end
+elseif over[1] == 'busy' or over[1] == 'line_full' then
+  reject(over[1], -1)
+else
+  reject('finished', over[2], over[1])
+end
+return close()

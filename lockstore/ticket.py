@@ -1,0 +1,212 @@
+"""The values of one conversation's line: `Ticket`, `Claim`, `Ended` and `TicketLock`.
+
+`Ticket` and `TicketLock` carry Rasa's names and JSON, so that Rasa's users and Rasa's data find what they know. The odd
+values of that public face (`now_serving` of an empty line is 0) are for them alone; the rules never read them.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+__all__ = ["NOBODY", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
+
+Ending = Literal["released", "expired", "cancelled", "busy", "line_full", "forgone"]
+"""How a request ended. `forgone`: released before the request itself arrived; `busy`, `line_full`: never got a ticket."""
+
+_NO_TICKET_ISSUED = -1  # Rasa's value for `last_issued` of an empty line
+
+
+def _without_blanks(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if item is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a message and where its answer goes: the AMQP properties of PROTOCOL.md. Absent is None."""
+
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    user_id: str | None = None
+    traceparent: str | None = None
+
+
+NOBODY = Sender()
+"""No reply queue: only public events speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a ticket issued by the daemon carries beyond Rasa's: who asked, and the lease that begins at the grant."""
+
+    request_id: str
+    lifetime_ms: int
+    queued_at_ms: int
+    granted_at_ms: int | None = None  # None while it waits
+    holder: str | None = None
+    sender: Sender = NOBODY
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields that are set, for JSON; the sender's stand beside the others."""
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sender"}
+        return _without_blanks(own | asdict(self.sender))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `as_dict` wrote."""
+        sender = {item.name: data[item.name] for item in fields(Sender) if item.name in data}
+        own = {item.name: data[item.name] for item in fields(cls) if item.name in data}
+        return cls(**own, sender=Sender(**sender))
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A place in one conversation's line.
+
+    `expires` is its present deadline in seconds since the epoch: the end of the lease once it is granted, the wait
+    deadline before. A ticket without a claim was issued directly, as Rasa does, and has one deadline from its issue on.
+    """
+
+    number: int
+    expires: float
+    claim: Claim | None = None
+
+    @property
+    def expires_ms(self) -> int:
+        """The deadline in whole milliseconds, the unit of the rules."""
+        return round(self.expires * 1000)
+
+    def has_expired(self) -> bool:
+        """Tell by this process's clock whether the deadline is past. The rules go by the store's clock instead."""
+        return time.time() > self.expires
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give Rasa's two fields, and the claim where there is one."""
+        rasa = {"number": self.number, "expires": self.expires}
+        return rasa if self.claim is None else {**rasa, "claim": self.claim.as_dict()}
+
+    def dumps(self) -> str:
+        """Write the ticket as Rasa does: one JSON object."""
+        return json.dumps(self.as_dict())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read Rasa's ticket or ours; without our field it is a direct one."""
+        claim = data.get("claim")
+        return cls(data["number"], data["expires"], None if claim is None else Claim.from_dict(claim))
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request that is over, remembered until `forget_at_ms` so that it is never served twice."""
+
+    how: Ending
+    number: int | None
+    request_id: str
+    forget_at_ms: int
+    user_id: str | None = None
+
+
+@dataclass(eq=True, slots=True)
+class TicketLock:
+    """The line of one conversation: its tickets in order, and what must outlive them.
+
+    `last_number` is the highest number ever issued (None: none yet): numbers are never given twice, even when the line
+    was empty in between. `ended` are the requests that are over; `outbox` the events that nobody has announced yet, each
+    as its record. Rasa's reader ignores all three.
+    """
+
+    conversation_id: str
+    tickets: deque[Ticket] = field(default_factory=deque)
+    last_number: int | None = None
+    ended: tuple[Ended, ...] = ()
+    outbox: tuple[list[Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take any iterable of tickets (or None, as Rasa allows), and never forget the highest number among them."""
+        tickets: Iterable[Ticket] | None = self.tickets
+        self.tickets = deque(tickets or ())
+        if self.tickets:
+            self.last_number = max(self.tickets[-1].number, self.highest)
+
+    @property
+    def highest(self) -> int:
+        """The highest number ever issued, or -1: one below the first number of a new line."""
+        return _NO_TICKET_ISSUED if self.last_number is None else self.last_number
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether nothing but the last number is left to remember."""
+        return not (self.tickets or self.ended or self.outbox)
+
+    # --- Rasa's public face -------------------------------------------------------------------------------------
+
+    @property
+    def last_issued(self) -> int:
+        """The number of the last ticket in line, -1 when the line is empty."""
+        self.remove_expired_tickets()
+        return self.tickets[-1].number if self.tickets else _NO_TICKET_ISSUED
+
+    @property
+    def now_serving(self) -> int:
+        """The number of the first ticket in line, 0 when the line is empty."""
+        self.remove_expired_tickets()
+        return self.tickets[0].number if self.tickets else 0
+
+    def issue_ticket(self, lifetime: float) -> int:
+        """Put a direct ticket at the end of the line for `lifetime` seconds from now, and give its number."""
+        self.remove_expired_tickets()
+        number = self.highest + 1
+        self.tickets.append(Ticket(number, time.time() + lifetime))
+        self.last_number = number
+        return number
+
+    def is_locked(self, ticket_number: int) -> bool:
+        """Tell whether it is not yet this ticket's turn."""
+        return self.now_serving != ticket_number
+
+    def is_someone_waiting(self) -> bool:
+        """Tell whether any ticket is left, the one being served included."""
+        return bool(self.tickets)
+
+    def remove_ticket_for(self, ticket_number: int) -> None:
+        """Take this number out of the line, if it stands there."""
+        self.tickets = deque(ticket for ticket in self.tickets if ticket.number != ticket_number)
+
+    def remove_expired_tickets(self) -> None:
+        """Drop direct tickets past their deadline. The daemon's own end through the rules, which announce it."""
+        if any(ticket.claim is None and ticket.has_expired() for ticket in self.tickets):
+            self.tickets = deque(
+                ticket for ticket in self.tickets if ticket.claim is not None or not ticket.has_expired()
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give Rasa's two fields, and ours only where they say something that the tickets do not."""
+        data: dict[str, Any] = {
+            "conversation_id": self.conversation_id,
+            "tickets": [ticket.dumps() for ticket in self.tickets],
+        }
+        if self.last_number is not None and not (self.tickets and self.tickets[-1].number == self.last_number):
+            data["last_number"] = self.last_number
+        if self.ended:
+            data["ended"] = [asdict(ended) for ended in self.ended]
+        if self.outbox:
+            data["outbox"] = list(self.outbox)
+        return data
+
+    def dumps(self) -> str:
+        """Write the lock as Rasa does: JSON, in which each ticket is itself a JSON string."""
+        return json.dumps(self.as_dict())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what Rasa's or our `dumps` wrote (after `json.loads`)."""
+        return cls(
+            data["conversation_id"],
+            deque(Ticket.from_dict(json.loads(ticket)) for ticket in data.get("tickets", ())),
+            data.get("last_number"),
+            tuple(Ended(**ended) for ended in data.get("ended", ())),
+            tuple(data.get("outbox", ())),
+        )

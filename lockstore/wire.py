@@ -1,0 +1,253 @@
+"""Between bytes on the wire and the values of the rules: decoding requests, encoding answers, routing. No I/O.
+
+The format is PROTOCOL.md's; the models are in `messages`.
+"""
+
+import uuid
+import zlib
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from lockstore.commands import Release, Renew, Request
+from lockstore.errors import MessageError
+from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.messages import CONVERSATION_ID_MAX_BYTES, INBOUND, ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.ticket import Sender
+
+__all__ = [
+    "BODY_MAX_BYTES",
+    "Bounds",
+    "Names",
+    "Salvage",
+    "decode",
+    "encode",
+    "is_public",
+    "message_id",
+    "partition_of",
+    "type_of",
+]
+
+BODY_MAX_BYTES = 64 * 1024  # PROTOCOL.md
+_DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
+_REQUEST_ID_MAX = 64
+_EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What things are called on the broker, under one namespace."""
+
+    namespace: str = "lockstore"
+
+    @property
+    def requests(self) -> str:
+        """The direct exchange that takes requests, and the prefix of the request queues."""
+        return f"{self.namespace}.requests"
+
+    @property
+    def events(self) -> str:
+        """The topic exchange of the public events."""
+        return f"{self.namespace}.events"
+
+    @property
+    def dead_letters(self) -> str:
+        """The exchange and the queue of the messages that could not be served."""
+        return f"{self.namespace}.dead-letters"
+
+    def request_queue(self, partition: int) -> str:
+        """The queue of one partition."""
+        return f"{self.requests}.{partition}"
+
+
+def partition_of(conversation_id: str, partitions: int) -> int:
+    """Give the partition that serves a conversation; as text it is the routing key of its messages."""
+    return zlib.crc32(conversation_id.encode()) % partitions if partitions > 1 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The defaults and limits of what a request may ask for, in seconds and bytes."""
+
+    lifetime: float = 60
+    wait: float = 300
+    max_lifetime: float = 3600
+    max_wait: float = 3600
+
+
+def _ms(seconds: float) -> int:
+    return 0 if seconds == 0 else round(max(seconds, _EPSILON + _EPSILON) * 1000)
+
+
+def _rule_broken(error: ValidationError) -> str:
+    """Name the field and the rule of the first thing wrong."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return "type: must be one of request, release, renew"
+    place = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{place}: must not contain control characters"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _bounded(name: str, seconds: float, most: float) -> int:
+    if seconds > most:
+        message = f"{name}: must be at most {most:g} seconds"
+        raise MessageError("invalid", message)
+    return _ms(seconds)
+
+
+def _request_id(message: RequestMessage, message_id: str | None) -> str:
+    request_id = message.request_id or message_id
+    if not request_id:
+        detail = "request_id: required, here or as the AMQP property message_id"
+        raise MessageError("invalid", detail)
+    if len(request_id) > _REQUEST_ID_MAX or not request_id.isprintable():
+        detail = (
+            f"message_id: as request_id, must be 1 to {_REQUEST_ID_MAX} characters, none of them a control character"
+        )
+        raise MessageError("invalid", detail)
+    return request_id
+
+
+def _with_correlation(sender: Sender, request_id: str | None) -> Sender:
+    if sender.correlation_id is not None or request_id is None:
+        return sender
+    return Sender(sender.reply_to, request_id, sender.user_id, sender.traceparent)
+
+
+def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) -> Request | Release | Renew:
+    """Read a message of a replica's, or raise MessageError with the field and the rule that it breaks."""
+    if len(body) > BODY_MAX_BYTES:
+        detail = f"body: must be at most {BODY_MAX_BYTES} bytes"
+        raise MessageError("too_large", detail)
+    try:
+        message = INBOUND.validate_json(body)
+    except ValidationError as error:
+        raise MessageError("invalid", _rule_broken(error)[:_DETAIL_MAX]) from None
+    sender = _with_correlation(sender, message.request_id or message_id)
+    conversation_id = message.conversation_id
+    if isinstance(message, RequestMessage):
+        lifetime = bounds.lifetime if message.lifetime is None else message.lifetime
+        wait = bounds.wait if message.wait is None else message.wait
+        return Request(
+            conversation_id,
+            _request_id(message, message_id),
+            _bounded("lifetime", lifetime, bounds.max_lifetime),
+            _bounded("wait", wait, bounds.max_wait),
+            message.holder or None,
+            sender,
+        )
+    if message.ticket_number is None and message.request_id is None:
+        detail = "ticket_number: it or request_id is required"
+        raise MessageError("invalid", detail)
+    if isinstance(message, ReleaseMessage):
+        return Release(conversation_id, message.ticket_number, message.request_id, sender)
+    assert isinstance(message, RenewMessage)  # noqa: S101 - narrows the union for the type checker
+    lease = None if message.lifetime is None else _bounded("lifetime", message.lifetime, bounds.max_lifetime)
+    return Renew(conversation_id, message.ticket_number, message.request_id, lease, sender)
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What can be told of a message that could not be read, so that its sender knows which one was refused."""
+
+    conversation_id: str | None = None
+    request_id: str | None = None
+    number: int | None = None
+
+    @classmethod
+    def of(cls, body: bytes, message_id: str | None) -> "Salvage":
+        """Look for the common fields in a refused body, and believe none that is not of its type and size."""
+        fallback = message_id if message_id and len(message_id) <= _REQUEST_ID_MAX else None
+        if len(body) > BODY_MAX_BYTES:
+            return cls(None, fallback)
+        try:
+            data = from_json(body)
+        except ValueError:
+            return cls(None, fallback)
+        if not isinstance(data, dict):
+            return cls(None, fallback)
+        conversation_id, request_id, number = (data.get(n) for n in ("conversation_id", "request_id", "ticket_number"))
+        return cls(
+            conversation_id
+            if isinstance(conversation_id, str) and len(conversation_id) <= CONVERSATION_ID_MAX_BYTES
+            else None,
+            request_id if isinstance(request_id, str) and len(request_id) <= _REQUEST_ID_MAX else fallback,
+            number if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**53 else None,
+        )
+
+
+_PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
+
+
+def is_public(event: Event) -> bool:
+    """Tell whether the public hears of it: not of renewals and rejections, nor of an answer given again."""
+    return type(event) in _PUBLIC and not event.repeated
+
+
+def message_id(event: Event) -> str:
+    """Name an event: the same name whenever and by whomever it is announced, another for every other event."""
+    if isinstance(event, Rejected):
+        return uuid.uuid4().hex
+    line = blake2b(event.conversation_id.encode(), digest_size=12).hexdigest()
+    name = f"{line}.{event.number}.{type_of(event)}"
+    return f"{name}.{event.expires_at_ms}" if isinstance(event, Renewed) else name
+
+
+_TYPES: dict[type, str] = {
+    Queued: "queued",
+    Granted: "granted",
+    Renewed: "renewed",
+    Released: "released",
+    Expired: "expired",
+    Cancelled: "cancelled",
+    Rejected: "rejected",
+}
+
+
+def type_of(event: Event) -> str:
+    """Give the event's word on the wire."""
+    return _TYPES[type(event)]
+
+
+def _own_fields(event: Event) -> dict[str, Any]:
+    match event:
+        case Queued():
+            return {"position": event.position, "wait_until": event.wait_until_ms / 1000}
+        case Granted():
+            waited = event.waited_ms / 1000
+            return {"expires_at": event.expires_at_ms / 1000, "waited": waited, "behind": event.behind}
+        case Renewed():
+            return {"expires_at": event.expires_at_ms / 1000}
+        case Released():
+            return {"held": event.held_ms / 1000, "reason": event.reason}
+        case Expired():
+            return {"phase": event.phase}
+        case Cancelled():
+            return {"reason": event.reason}
+        case Rejected():
+            own: dict[str, Any] = {"reason": event.reason, "detail": event.detail}
+            if event.reason == "finished":
+                own["ended"] = event.ended
+            if event.partitions is not None:
+                own["partitions"] = event.partitions
+            return own
+
+
+def encode(event: Event) -> bytes:
+    """Write an event as the body of its message."""
+    return to_json(
+        {
+            "type": _TYPES[type(event)],
+            "conversation_id": event.conversation_id or None,
+            "ticket_number": event.number,
+            "request_id": event.request_id,
+            "holder": event.holder,
+            "at": event.at_ms / 1000,
+            **_own_fields(event),
+        }
+    )
