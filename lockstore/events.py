@@ -21,6 +21,7 @@ __all__ = [
     "Released",
     "Renewed",
     "from_record",
+    "is_public",
     "to_record",
 ]
 
@@ -106,6 +107,14 @@ class Rejected(_Event):
 
 
 Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
+
+
+_PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
+
+
+def is_public(event: Event) -> bool:
+    """Tell whether the public hears of it: a transition, told for the first time. These are what outboxes keep."""
+    return type(event) in _PUBLIC and not event.repeated
 
 
 def _common(event: Event) -> list[Any]:

@@ -37,18 +37,21 @@ class Line:
         self._may_settle = SETTLE_MAX
 
     def as_lock(self) -> TicketLock:
+        """Give the line as it stands now."""
         return TicketLock(self.conversation_id, self.tickets, self.last_number, tuple(self._ended), self._outbox)
 
     # --- finding --------------------------------------------------------------------------------------------------
 
     def find(self, number: int | None) -> Ticket | None:
+        """Find a live ticket by its number."""
         return next((ticket for ticket in self.tickets if ticket.number == number), None)
 
     def find_request(self, request_id: str) -> Ticket | None:
+        """Find a live ticket by its request id."""
         return next((ticket for ticket in self.tickets if ticket.claim and ticket.claim.request_id == request_id), None)
 
     def named(self, command: Release | Renew) -> Ticket | None:
-        """The live ticket that a message names, unless it is overdue: then it is ended here and now."""
+        """Find the live ticket that a message names; one that is overdue is ended here and now instead."""
         if command.number is not None:
             ticket = self.find(command.number)
         else:
@@ -56,18 +59,20 @@ class Line:
         return None if self.end_if_overdue(ticket) else ticket
 
     def remembered(self, number: int | None, request_id: str | None) -> Ended | None:
+        """Recall how a ticket (or, without a number, a request) ended, while that is remembered."""
         for ended in reversed(self._ended):
             if (ended.number == number) if number is not None else (ended.request_id == request_id):
                 return ended
         return None
 
     def overdue(self, ticket: Ticket) -> bool:
+        """Tell whether a ticket's deadline is past."""
         return ticket.expires_ms <= self.now_ms
 
     # --- telling --------------------------------------------------------------------------------------------------
 
     def told(self, ticket: Ticket, claim: Claim) -> dict[str, Any]:
-        """The fields of an event about a ticket; it goes to the newest address of its request."""
+        """Give the fields of an event about a ticket; it goes to the newest address of its request."""
         return {
             "conversation_id": self.conversation_id,
             "number": ticket.number,
@@ -141,15 +146,18 @@ class Line:
         return True
 
     def remember(self, how: Ending, number: int | None, request_id: str, sender: Sender) -> None:
+        """Remember how a request ended, in place of what was remembered of it before."""
         forget_at_ms = self.now_ms + self.limits.dedup_window_ms
         self._ended = [ended for ended in self._ended if ended.request_id != request_id]
         self._ended.append(Ended(how, number, request_id, forget_at_ms, sender.user_id))
 
     def next_number(self) -> int:
+        """Issue the next number."""
         self.last_number = 0 if self.last_number is None else self.last_number + 1
         return self.last_number
 
     def cancel(self, ticket: Ticket, claim: Claim, reason: str) -> None:
+        """Take a ticket out of the line that was not served."""
         self.tickets.remove(ticket)
         self.remember("cancelled", ticket.number, claim.request_id, claim.sender)
         self.events.append(Cancelled(**self.told(ticket, claim), reason=reason))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
 from lockstore.events import Event, Released, Renewed
 from lockstore.line import SETTLE_MAX, Limits, Line
-from lockstore.ticket import Claim, Ending, Ended, Ticket, TicketLock
+from lockstore.ticket import Claim, Ended, Ending, Ticket, TicketLock
 
 __all__ = ["SETTLE_MAX", "Limits", "apply"]
 
@@ -101,7 +101,7 @@ def _enter(line: Line, command: Request) -> None:
 
 
 def _cancel_on_arrival(line: Line, command: Request, ended: Ended) -> None:
-    """A release came before its request: the request gets a number and is cancelled with it."""
+    """Cancel a request that was released before it came; it gets a number for that."""
     if command.sender.user_id is not None and command.sender.user_id != ended.user_id:
         _enter(line, command)
         return
@@ -132,7 +132,7 @@ def _refuse_absent(line: Line, command: Release | Renew) -> None:
 
 
 def _permitted(line: Line, ticket: Ticket, command: Release | Renew) -> Claim | None:
-    """The ticket's claim, if this sender may act on it; otherwise the refusal is told."""
+    """Give the ticket's claim if this sender may act on it; otherwise tell the refusal."""
     claim = ticket.claim
     if claim is None:
         line.reject("direct", command, ticket.number)

@@ -8,7 +8,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 __all__ = ["NOBODY", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
@@ -109,26 +109,35 @@ class Ended:
     user_id: str | None = None
 
 
-@dataclass(eq=True, slots=True)
+@dataclass(init=False, slots=True)
 class TicketLock:
     """The line of one conversation: its tickets in order, and what must outlive them.
 
     `last_number` is the highest number ever issued (None: none yet): numbers are never given twice, even when the line
     was empty in between. `ended` are the requests that are over; `outbox` the events that nobody has announced yet, each
-    as its record. Rasa's reader ignores all three.
+    as [kept since (ms), record]. Rasa's reader ignores all three.
     """
 
     conversation_id: str
-    tickets: deque[Ticket] = field(default_factory=deque)
-    last_number: int | None = None
-    ended: tuple[Ended, ...] = ()
-    outbox: tuple[list[Any], ...] = ()
+    tickets: deque[Ticket]
+    last_number: int | None
+    ended: tuple[Ended, ...]
+    outbox: tuple[list[Any], ...]
 
-    def __post_init__(self) -> None:
-        """Take any iterable of tickets (or None, as Rasa allows), and never forget the highest number among them."""
-        tickets: Iterable[Ticket] | None = self.tickets
+    def __init__(
+        self,
+        conversation_id: str,
+        tickets: Iterable[Ticket] | None = None,
+        last_number: int | None = None,
+        ended: tuple[Ended, ...] = (),
+        outbox: tuple[list[Any], ...] = (),
+    ) -> None:
+        self.conversation_id = conversation_id
         self.tickets = deque(tickets or ())
-        if self.tickets:
+        self.last_number = last_number
+        self.ended = ended
+        self.outbox = outbox
+        if self.tickets:  # written by Rasa, which keeps no last number
             self.last_number = max(self.tickets[-1].number, self.highest)
 
     @property

@@ -25,7 +25,6 @@ __all__ = [
     "Salvage",
     "decode",
     "encode",
-    "is_public",
     "message_id",
     "partition_of",
     "type_of",
@@ -59,7 +58,7 @@ class Names:
         return f"{self.namespace}.dead-letters"
 
     def request_queue(self, partition: int) -> str:
-        """The queue of one partition."""
+        """Name the queue of one partition."""
         return f"{self.requests}.{partition}"
 
 
@@ -181,14 +180,6 @@ class Salvage:
         )
 
 
-_PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
-
-
-def is_public(event: Event) -> bool:
-    """Tell whether the public hears of it: not of renewals and rejections, nor of an answer given again."""
-    return type(event) in _PUBLIC and not event.repeated
-
-
 def message_id(event: Event) -> str:
     """Name an event: the same name whenever and by whomever it is announced, another for every other event."""
     if isinstance(event, Rejected):
@@ -214,7 +205,7 @@ def type_of(event: Event) -> str:
     return _TYPES[type(event)]
 
 
-def _own_fields(event: Event) -> dict[str, Any]:
+def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of event
     match event:
         case Queued():
             return {"position": event.position, "wait_until": event.wait_until_ms / 1000}

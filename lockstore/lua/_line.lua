@@ -9,7 +9,8 @@
 --       7 outbox     stream of the shard: events committed and not yet announced
 -- ARGV  1 conversation id
 --       2 dedup window, ms
---       3 pub/sub channel of the shard, for hints: a direct ticket's turn, or a direct caller's events
+--       3 pub/sub channel for hints: "<number>:<conversation id>", a direct ticket's turn; "outbox:<conversation id>",
+--         a direct caller's events
 --       4 "1" when a direct caller acts, whose events some daemon has to announce; "" otherwise
 -- REPLY a flat list: outbox entry id ("" when none was kept), event record (JSON array of lockstore/events.py), ...
 
@@ -185,7 +186,7 @@ local function close()
     redis.call('PEXPIREAT', requests, now + window)
     redis.call('PEXPIREAT', ended, now + window)
   end
-  if direct and #said > 0 then redis.call('PUBLISH', channel, 'outbox') end
+  if direct and #said > 0 then redis.call('PUBLISH', channel, 'outbox:' .. id) end
   return said
 end
 

@@ -27,7 +27,7 @@ end
 local function refuse_absent(early)
   if asked_number ~= '' then
     local over, request_id = find_ended(asked_number)
-    if tonumber(asked_number) > tonumber(redis.call('GET', last) or '-1') then
+    if tonumber(asked_number) < 1 or tonumber(asked_number) > tonumber(redis.call('GET', last) or '0') then
       reject('unknown_ticket', asked_number, asked_request)
     elseif over and asked_request ~= '' and asked_request ~= request_id then
       reject('mismatch', asked_number, asked_request)

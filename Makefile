@@ -1,0 +1,45 @@
+# Everything a checkout can do. Each target prepares .venv first; that takes no time when nothing has changed.
+
+PY := .venv/bin/python
+UV ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean
+
+help:  ## this list
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+setup:  ## Debian's RabbitMQ and Redis, and .venv with pinned packages
+	@scripts/setup
+
+demo: setup  ## the demonstration: make demo ARGS="..."
+	@$(PY) -m examples.demo $(ARGS)
+
+test: setup  ## all tests: make test ARGS="-k words -x"
+	@$(PY) -m pytest $(ARGS)
+
+check: setup  ## format, lint, types and import rules
+	@scripts/check
+
+format: setup  ## let ruff format and repair what it can
+	@$(PY) -m ruff format --quiet .
+	@$(PY) -m ruff check --quiet --fix .
+
+bench: setup  ## throughput, hand-off and memory
+	@$(PY) -m benchmarks.throughput $(ARGS)
+	@$(PY) -m benchmarks.handoff $(ARGS)
+	@$(PY) -m benchmarks.memory $(ARGS)
+
+# Pins every package with the hashes of all its files, from the default index alone: without --no-config a developer's own
+# index would get into the pins. Newer versions: make lock ARGS=--upgrade
+LOCK = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+lock:  ## pin requirements/*.txt anew (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it with UV=path/to/uv" >&2; exit 1; }
+	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
+	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
+
+clean:  ## remove .venv and everything the tools made
+	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +

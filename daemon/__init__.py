@@ -1,0 +1,1 @@
+"""The daemon: the process that serves lock requests from RabbitMQ."""

@@ -1,0 +1,18 @@
+"""Private RabbitMQ, Redis and daemon processes for tests, demo and benchmarks; not shipped.
+
+Every server has its own ports and its own temporary folder, listens on the loopback address only, touches no service of the
+machine, and dies with the Python process that started it. None is bound to an event loop: a server started in one loop may be
+used and stopped in another, so that a whole test session can share it.
+
+Architecture invariant: nothing here imports `lockstore` or `daemon`. The harness sees the daemon as its users do: as a process
+with a configuration file, a log and an exit code.
+"""
+
+from harness.daemon_process import DaemonProcess
+from harness.process import ProcessFailedError
+from harness.rabbitmq import RabbitMQ
+from harness.redis_server import RedisServer
+from harness.server import Server
+from harness.workplace import Workplace, workplace
+
+__all__ = ["DaemonProcess", "ProcessFailedError", "RabbitMQ", "RedisServer", "Server", "Workplace", "workplace"]

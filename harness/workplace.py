@@ -1,0 +1,89 @@
+"""A place to work in: a temporary folder and servers that start when first asked for and surely end."""
+
+import asyncio
+import signal
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.daemon_process import DaemonProcess
+from harness.rabbitmq import RabbitMQ
+from harness.redis_server import RedisServer
+from harness.server import Server
+
+AnyServer = TypeVar("AnyServer", bound=Server)
+
+
+class Workplace:
+    """Servers for one demonstration, benchmark or test session. Get it from `workplace()`."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self._lock = asyncio.Lock()
+        self._rabbitmq: RabbitMQ | None = None
+        self._redis: RedisServer | None = None
+        self._daemons = 0
+
+    async def add(self, server: AnyServer) -> AnyServer:
+        """Start a server and give it; it ends with this place, the last one started first."""
+        self._stack.push_async_callback(server.close)  # first, so that it ends also if its start is broken off
+        await server.start()
+        return server
+
+    async def rabbitmq(self) -> RabbitMQ:
+        """Give the RabbitMQ of this place, started at the first call."""
+        async with self._lock:
+            if self._rabbitmq is None:
+                self._rabbitmq = await self.add(RabbitMQ(folder=self.folder / "rabbitmq"))
+            return self._rabbitmq
+
+    async def redis(self) -> RedisServer:
+        """Give the Redis of this place, started at the first call."""
+        async with self._lock:
+            if self._redis is None:
+                self._redis = await self.add(RedisServer(folder=self.folder / "redis"))
+            return self._redis
+
+    async def daemon(self, config: Mapping[str, Any], *, module: str = "daemon") -> DaemonProcess:
+        """Start one more daemon with a configuration."""
+        self._daemons += 1
+        name = f"daemon-{self._daemons}"
+        return await self.add(DaemonProcess(config, module=module, folder=self.folder / name, name=name))
+
+
+@asynccontextmanager
+async def workplace() -> AsyncIterator[Workplace]:
+    """Give a temporary folder and its servers; all end and the folder goes, also on an error, Ctrl-C or SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="lockstore-", ignore_cleanup_errors=True) as folder, _ended_by_sigterm():
+        async with AsyncExitStack() as stack:
+            yield Workplace(Path(folder), stack)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Turn SIGTERM into a cancellation, as asyncio.run does with Ctrl-C, and leave with the exit code that says so."""
+    task = asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if terminated:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

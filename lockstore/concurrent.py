@@ -1,0 +1,227 @@
+"""`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
+from lockstore.connection import connect, errors_translated, run, run_all
+from lockstore.errors import ConfigError, ConversationError, StoreError
+from lockstore.events import from_record
+from lockstore.keys import SHARDS, ConcurrentKeys
+from lockstore.options import RedisOptions
+from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.scripts import Script, load
+from lockstore.store import LockStore
+from lockstore.subscription import Subscription
+from lockstore.ticket import Claim, Sender, Ticket, TicketLock
+
+__all__ = ["ConcurrentRedisLockStore"]
+
+_VERBS = ("request", "release", "renew", "expire", "withdraw", "issue", "finish", "turn", "look", "patrol")
+_PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
+_REDIS_MIN = (7, 0)  # scripts that begin with #!lua
+
+
+def _sender_args(sender: Sender) -> tuple[str, str, str, str]:
+    return (sender.reply_to or "", sender.correlation_id or "", sender.user_id or "", sender.traceparent or "")
+
+
+def _named_args(command: Release | Renew) -> tuple[Any, ...]:
+    number = "" if command.number is None else command.number
+    return (number, command.request_id or "", *_sender_args(command.sender))
+
+
+class ConcurrentRedisLockStore(LockStore):
+    """Keep each ticket by itself, and let every verb be one atomic script. The recommended store.
+
+    Numbers start at 1. Any number of daemons and bots may work on it at once.
+    """
+
+    def __init__(self, options: RedisOptions) -> None:
+        self._keys = ConcurrentKeys(options.key_prefix)
+        self._scripts = {name: load(name) for name in _VERBS}
+        self._client = connect(options, list(self._scripts.values()))
+        self._announced: dict[Shard, list[str]] = {}
+
+    async def open(self) -> None:
+        """Connect, and refuse a server that is too old."""
+        with errors_translated():
+            info = await self._client.info("server")
+        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        if version < _REDIS_MIN:
+            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {info['redis_version']}"
+            raise ConfigError(message)
+
+    async def close(self) -> None:
+        """Say what was announced, and let go of connections."""
+        await self._subscription.close()
+        with suppress(StoreError):  # what is not let go of is announced once more, under the same message id
+            await self._forget_announced()
+        await self._client.aclose()
+
+    # --- the three of LockStore ----------------------------------------------------------------------------------------
+
+    async def get_lock(self, conversation_id: str) -> TicketLock | None:
+        """Read a line, or None where nobody stands."""
+        keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[:3]
+        last, *rest = await run(self._client, self._scripts["look"], keys, ())
+        if not rest:
+            return None
+        pairs = zip(rest[::2], rest[1::2], strict=True)
+        tickets = [_ticket(int(number), json.loads(raw)) for number, raw in pairs]
+        return TicketLock(conversation_id, tickets, int(last) if last else None)
+
+    async def save_lock(self, lock: TicketLock) -> None:
+        """Refused: tickets are kept one by one here, and only by the scripts."""
+        message = (
+            f"conversation {lock.conversation_id!r}: a concurrent store issues and ends tickets, it saves no whole lock"
+        )
+        raise ConversationError(message)
+
+    async def create_lock(self, conversation_id: str) -> TicketLock:
+        """Give an empty lock; nothing needs to be stored for it."""
+        return TicketLock(conversation_id)
+
+    async def delete_lock(self, conversation_id: str) -> None:
+        """Take every direct ticket out of the line. The daemon's tickets end by the rules alone."""
+        lock = await self.get_lock(conversation_id)
+        for ticket in lock.tickets if lock else ():
+            await self.act(Finish(conversation_id, ticket.number))
+
+    # --- what the daemon asks ------------------------------------------------------------------------------------------
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Apply commands in their order, in one round trip."""
+        announced, self._announced = self._announced, {}
+        calls = [("XDEL", self._keys.of_shard(int(shard))[1], *ids) for shard, ids in announced.items()]
+        shards: list[Shard] = []
+        for command in commands:
+            own = self._keys.shard_of(command.conversation_id)
+            shards.append(own)
+            calls.append(self._call(command, own))
+        try:
+            replies = await run_all(self._client, calls, list(self._scripts.values()))
+        except BaseException:
+            for shard, ids in announced.items():
+                self._announced.setdefault(shard, []).extend(ids)
+            raise
+        return [
+            reply if isinstance(reply, ConversationError) else _notices(shard, reply)
+            for shard, reply in zip(shards, replies[len(announced) :], strict=True)
+        ]
+
+    def _call(self, command: Command, shard: int) -> tuple[Any, ...]:
+        verb, args = self._verb(command)
+        keys = self._keys.of_line(command.conversation_id, shard)
+        return ("EVALSHA", verb.sha, len(keys), *keys, *self._own_args(command.conversation_id, ""), *args)
+
+    def _own_args(self, conversation_id: str, direct: str) -> tuple[Any, ...]:
+        return (conversation_id, self.limits.dedup_window_ms, self._keys.channel, direct)
+
+    def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
+        match command:
+            case Request():
+                asked = (command.request_id, command.lifetime_ms, command.wait_ms, self.limits.max_waiting)
+                return self._scripts["request"], (*asked, command.holder or "", *_sender_args(command.sender))
+            case Release():
+                return self._scripts["release"], _named_args(command)
+            case Renew():
+                lifetime_ms = "" if command.lifetime_ms is None else command.lifetime_ms
+                return self._scripts["renew"], (*_named_args(command), lifetime_ms)
+            case Expire():
+                return self._scripts["expire"], (command.number,)
+            case Settle():
+                return self._scripts["expire"], ("",)
+            case Withdraw():
+                return self._scripts["withdraw"], (command.number, command.reply_to)
+            case Issue():
+                return self._scripts["issue"], (command.lifetime_ms,)
+            case Finish():
+                return self._scripts["finish"], (command.number,)
+
+    async def confirm(self, entries: Sequence[Entry]) -> None:
+        """Let go of announced events: with the next batch, or the next patrol, which saves a round trip for each."""
+        for entry in entries:
+            self._announced.setdefault(entry.shard, []).append(entry.id)
+
+    def shard_of(self, conversation_id: str) -> Shard:
+        """Give the shard that keeps this conversation's deadlines."""
+        return self._keys.shard_of(conversation_id)
+
+    def shards(self) -> Sequence[Shard]:
+        """Give all shards."""
+        return range(SHARDS)
+
+    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
+        """Look through some shards, in one round trip."""
+        await self._forget_announced()
+        script = self._scripts["patrol"]
+        calls = [("EVALSHA", script.sha, 2, *self._keys.of_shard(int(shard)), _PATROL_MOST, age_ms) for shard in shards]
+        found = Patrol()
+        for shard, reply in zip(shards, await run_all(self._client, calls, [script]), strict=True):
+            if isinstance(reply, ConversationError):
+                raise reply
+            now_ms, next_ms, due, left = reply
+            for member in due:
+                number, _, conversation_id = member.decode().partition(":")
+                found.overdue.append(Expire(conversation_id, int(number)))
+            if next_ms >= 0:
+                found.next_in_ms[shard] = next_ms - now_ms
+            found.left_behind += _notices(shard, left)
+        return found
+
+    async def _forget_announced(self) -> None:
+        if self._announced:
+            await self.apply(())
+
+    # --- direct use ----------------------------------------------------------------------------------------------------
+
+    async def act(self, command: Issue | Finish) -> int:
+        """Apply a direct caller's command, and give the number that it issued."""
+        verb, args = self._verb(command)
+        reply = await self._run_on(command.conversation_id, verb, args)
+        return int(reply) if isinstance(command, Issue) else command.number
+
+    async def turn(self, conversation_id: str, number: int) -> Turn:
+        """Settle the line and tell how a direct ticket stands in it."""
+        head, stands, left_ms = await self._run_on(conversation_id, self._scripts["turn"], (number,))
+        return Turn(None if head < 0 else head, bool(stands), left_ms)
+
+    async def _run_on(self, conversation_id: str, script: Script, args: tuple[Any, ...]) -> Any:
+        keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))
+        return await run(self._client, script, keys, (*self._own_args(conversation_id, "1"), *args))
+
+    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
+        """Subscribe to the hints that the scripts give."""
+        await self._subscription.want()
+
+    @cached_property
+    def _subscription(self) -> Subscription:
+        return Subscription(self._client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+
+    def _on_hint(self, hint: str) -> None:
+        number, _, conversation_id = hint.partition(":")
+        if number.isdigit():
+            self.wakeups.wake(conversation_id, int(number))
+
+
+def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(from_record(json.loads(record)), Entry(shard, entry.decode()) if entry else None)
+        for entry, record in zip(reply[::2], reply[1::2], strict=True)
+    )
+
+
+def _ticket(number: int, array: list[Any]) -> Ticket:
+    """Read a ticket's JSON array; its places are named in lua/_line.lua."""
+    request_id, holder, reply_to, correlation_id, user_id, trace, lifetime_ms, queued_at_ms, deadline, granted_at_ms = (
+        array
+    )
+    if not request_id:
+        return Ticket(number, deadline / 1000)
+    sender = Sender(reply_to or None, correlation_id or None, user_id or None, trace or None)
+    claim = Claim(request_id, lifetime_ms, queued_at_ms, granted_at_ms or None, holder or None, sender)
+    return Ticket(number, deadline / 1000, claim)

@@ -1,0 +1,60 @@
+"""From the `lock_store` section of the configuration to a lock store."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from lockstore import custom
+from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.errors import ConfigError
+from lockstore.memory import InMemoryLockStore
+from lockstore.options import RedisOptions
+from lockstore.redis_store import RedisLockStore
+from lockstore.rules import Limits
+from lockstore.store import LockStore
+
+__all__ = ["create_store"]
+
+_REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] = {
+    "redis": RedisLockStore,
+    "concurrent_redis": ConcurrentRedisLockStore,
+    # the spelling that older Rasa Plus configurations have
+    "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore": ConcurrentRedisLockStore,
+}
+
+
+def create_store(section: Mapping[str, Any], limits: Limits) -> LockStore:
+    """Build the store that a section describes. Raises ConfigError with the field and the rule that it breaks."""
+    store = _build(section)
+    store.limits = limits
+    return store
+
+
+def _build(section: Mapping[str, Any]) -> LockStore:
+    kind = section.get("type") or "in_memory"
+    if not isinstance(kind, str):
+        message = f"lock_store.type: must be a text, not {type(kind).__name__}"
+        raise ConfigError(message)
+    options = {name: value for name, value in section.items() if name != "type"}
+    if kind == "in_memory":
+        if options:
+            message = f"lock_store.{min(options)}: the in_memory store takes no options"
+            raise ConfigError(message)
+        return InMemoryLockStore()
+    if kind in _REDIS_STORES:
+        return _REDIS_STORES[kind](_redis_options(options))
+    if "." in kind:
+        return custom.build(kind, section)
+    message = f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class, not {kind!r}"
+    raise ConfigError(message)
+
+
+def _redis_options(options: Mapping[str, Any]) -> RedisOptions:
+    try:
+        return RedisOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(["lock_store", *(str(part) for part in first["loc"])])
+        message = f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        raise ConfigError(message) from None

@@ -1,0 +1,110 @@
+"""The names of keys in Redis, for both Redis stores. Every conversation id is an ordinary one: none is ever a pattern."""
+
+import binascii
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
+
+from redis.crc import key_slot
+
+__all__ = ["SHARDS", "ConcurrentKeys", "RedisKeys", "ValueKeys"]
+
+SHARDS = 64
+"""Hash tags of the concurrent store: its conversations' CRC16 modulo this. Fixed, because data is found by it."""
+
+
+class ValueKeys(NamedTuple):
+    """The keys of one conversation in the `redis` store."""
+
+    lock: str  # Rasa's: JSON of the line
+    last: str  # the last number issued; never deleted
+    memo: str  # JSON: requests that are over, events not announced yet
+
+
+@cache
+def _slot_tags() -> dict[int, str]:
+    """Find for each hash slot a short text that falls into it."""
+    tags: dict[int, str] = {}
+    candidate = 0
+    while len(tags) < 16384:  # noqa: PLR2004 - the slots of a Redis Cluster
+        text = f"{candidate:x}"
+        tags.setdefault(key_slot(text.encode()), text)
+        candidate += 1
+    return tags
+
+
+@dataclass(frozen=True)
+class RedisKeys:
+    """Names for the `redis` store. What Rasa does not know stands beside its key, in the same hash slot."""
+
+    prefix: str | None = None
+
+    @cached_property
+    def _start(self) -> str:
+        return f"{self.prefix}:" if self.prefix else ""
+
+    @property
+    def lock_start(self) -> str:
+        """What every one of Rasa's keys begins with."""
+        return f"{self._start}lock:"
+
+    @property
+    def memo_start(self) -> str:
+        """What every memo's key begins with."""
+        return f"{self._start}lockstore:memo:"
+
+    @property
+    def channel(self) -> str:
+        """The pub/sub channel for hints."""
+        return f"{self._start}lockstore:hints"
+
+    def of(self, conversation_id: str) -> ValueKeys:
+        """Give one conversation's keys."""
+        lock = self.lock_start + conversation_id
+        tag = _slot_tags()[key_slot(lock.encode())]
+        start = f"{self._start}lockstore:"
+        return ValueKeys(lock, f"{start}last:{{{tag}}}:{conversation_id}", f"{start}memo:{{{tag}}}:{conversation_id}")
+
+    def conversation_of_memo(self, key: str) -> str:
+        """Read the conversation id back from a memo's key."""
+        return key.removeprefix(self.memo_start).partition("}:")[2]
+
+
+@dataclass(frozen=True)
+class ConcurrentKeys:
+    """Names for the `concurrent_redis` store: `[<prefix>:]concurrent_lock:{<shard>}:<kind>[:<conversation id>]`."""
+
+    prefix: str | None = None
+
+    @cached_property
+    def _starts(self) -> list[str]:
+        start = f"{self.prefix}:" if self.prefix else ""
+        return [f"{start}concurrent_lock:{{{shard}}}:" for shard in range(SHARDS)]
+
+    @staticmethod
+    def shard_of(conversation_id: str) -> int:
+        """Give the shard of a conversation: CRC16 (XMODEM, as Redis Cluster's) modulo 64."""
+        return binascii.crc_hqx(conversation_id.encode(), 0) % SHARDS
+
+    def of_line(self, conversation_id: str, shard: int) -> tuple[str, ...]:
+        """Give the keys of every verb on a line: last, line, tickets, requests, ended, deadlines, outbox."""
+        start = self._starts[shard]
+        return (
+            f"{start}last:{conversation_id}",
+            f"{start}line:{conversation_id}",
+            f"{start}tickets:{conversation_id}",
+            f"{start}requests:{conversation_id}",
+            f"{start}ended:{conversation_id}",
+            f"{start}deadlines",
+            f"{start}outbox",
+        )
+
+    def of_shard(self, shard: int) -> tuple[str, str]:
+        """Give the keys of a shard: deadlines, outbox."""
+        start = self._starts[shard]
+        return f"{start}deadlines", f"{start}outbox"
+
+    @cached_property
+    def channel(self) -> str:
+        """The pub/sub channel for hints."""
+        return f"{self.prefix}:concurrent_lock:hints" if self.prefix else "concurrent_lock:hints"

@@ -1,0 +1,22 @@
+#!lua
+-- PURPOSE  Write one line of the `redis` store back, if nobody has changed it since it was read.
+-- KEYS     1 lock (Rasa's JSON) · 2 last number · 3 memo (JSON)
+-- ARGV     1-3 what was read of each ("" absent) · 4-6 what to write ("" delete; the last number is never deleted)
+--          7 life of the memo in ms, or "" for ever · 8 pub/sub channel · 9 hint to publish there, or ""
+-- REPLY    1 written, 0 somebody was faster
+-- RETRY    safe: after a lost reply the values differ from what was read, and the caller reads again
+for place = 1, 3 do
+  if (redis.call('GET', KEYS[place]) or '') ~= ARGV[place] then return 0 end
+end
+for place = 1, 3 do
+  local value = ARGV[place + 3]
+  if value ~= '' and place == 3 and ARGV[7] ~= '' then
+    redis.call('SET', KEYS[place], value, 'PX', ARGV[7])
+  elseif value ~= '' then
+    redis.call('SET', KEYS[place], value)
+  elseif place ~= 2 then
+    redis.call('DEL', KEYS[place])
+  end
+end
+if ARGV[9] ~= '' then redis.call('PUBLISH', ARGV[8], ARGV[9]) end
+return 1

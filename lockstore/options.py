@@ -1,0 +1,80 @@
+"""The `lock_store` section of a Redis store: each option once, with its type, default and rule."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+__all__ = ["RedisOptions"]
+
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+def _number(value: Any) -> Any:
+    """Take a string of digits for a number, as Rasa's documented example has it."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _plain_host(value: str) -> str:
+    return value.rstrip("/")
+
+
+class RedisOptions(BaseModel):
+    """Options that both Redis stores take; the names and defaults are Rasa's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: Annotated[str, Field(min_length=1, description="host name, or a redis://, rediss:// or unix:// URL")] = (
+        "localhost"
+    )
+    url: Annotated[
+        str | None, Field(min_length=1, description="older name for host; where both are given they agree")
+    ] = None
+    port: Annotated[int, BeforeValidator(_number), Field(ge=1, le=65535)] = 6379
+    db: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 1
+    key_prefix: Annotated[str | None, Field(description="put before every key, with a colon; letters and digits")] = (
+        None
+    )
+    username: str | None = None
+    password: SecretStr | None = None
+    use_ssl: bool = False
+    ssl_keyfile: Annotated[Path | None, Field(description="client key")] = None
+    ssl_certfile: Annotated[Path | None, Field(description="client certificate")] = None
+    ssl_ca_certs: Annotated[Path | None, Field(description="file of trusted CAs")] = None
+    socket_timeout: Annotated[float, Field(gt=0, description="seconds until an unanswered call is an error")] = 10
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _alphanumeric(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and value.isalnum()):
+            message = "must be letters and digits only (without a prefix of its own, two bots would share keys)"
+            raise ValueError(message)
+        return value
+
+    @field_validator("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
+    @classmethod
+    def _is_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            message = f"no such file: {value}"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        given = self.model_fields_set
+        if {"host", "url"} <= given and self.url is not None and _plain_host(self.host) != _plain_host(self.url):
+            message = "host and url: both are given, and must name the same server"
+            raise ValueError(message)
+        return self
+
+    @property
+    def place(self) -> str:
+        """The host name, or the full URL, that was given under either name."""
+        given = self.url if self.url is not None and "host" not in self.model_fields_set else self.host
+        return given if self.is_url(given) else _plain_host(given)
+
+    @staticmethod
+    def is_url(place: str) -> bool:
+        """Tell a full URL from a host name."""
+        return urlsplit(place).scheme in _SCHEMES and "://" in place

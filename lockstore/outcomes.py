@@ -1,0 +1,54 @@
+"""What a lock store answers: the values between a store and the daemon."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lockstore.commands import Expire
+from lockstore.errors import ConversationError
+from lockstore.events import Event
+
+__all__ = ["Entry", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
+
+Shard = int | str
+"""What a store's deadlines and outboxes are kept by: a number of its own, or a conversation id."""
+
+
+class Entry(NamedTuple):
+    """The place of a committed event in an outbox, where it stays until it is announced."""
+
+    shard: Shard
+    id: str
+
+
+class Notice(NamedTuple):
+    """An event to announce; `entry` is None when no outbox keeps it (an answer that its own message brings again)."""
+
+    event: Event
+    entry: Entry | None
+
+
+Outcome = tuple[Notice, ...] | ConversationError
+"""What came of one command: what to announce, or why this one conversation could not be worked on."""
+
+
+class Turn(NamedTuple):
+    """How a direct ticket stands. `head_left_ms` is the time until the deadline of the ticket at the head."""
+
+    head: int | None
+    stands: bool
+    head_left_ms: int
+
+
+@dataclass(slots=True)
+class Patrol:
+    """What a look through some shards found: deadlines that came, events nobody announced, when to look again."""
+
+    overdue: list[Expire] = field(default_factory=list)
+    left_behind: list[Notice] = field(default_factory=list)
+    next_in_ms: dict[Shard, int] = field(default_factory=dict)
+
+    def add(self, other: "Patrol") -> None:
+        """Take another look's findings in."""
+        self.overdue += other.overdue
+        self.left_behind += other.left_behind
+        self.next_in_ms |= other.next_in_ms

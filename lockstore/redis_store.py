@@ -1,0 +1,151 @@
+"""`RedisLockStore`: one serialized line per conversation, in Rasa's keys and JSON, changed by compare-and-set."""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+from lockstore.connection import connect, errors_translated, run
+from lockstore.errors import ConversationError
+from lockstore.keys import RedisKeys
+from lockstore.lines import Step
+from lockstore.options import RedisOptions
+from lockstore.scripts import load
+from lockstore.store import LockStore
+from lockstore.subscription import Subscription
+from lockstore.ticket import TicketLock
+
+__all__ = ["RedisLockStore"]
+
+T = TypeVar("T")
+
+_BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
+_READ, _SWAP = load("read_lock"), load("swap_lock")
+
+
+class RedisLockStore(LockStore):
+    """Keep lines as Rasa's `redis` lock store does, so that either finds the other's. Its data may be taken over as is.
+
+    Beside Rasa's key stand two of our own, in the same hash slot: the last number issued, and a memo of what must be
+    remembered or announced.
+    """
+
+    parallel = True
+
+    def __init__(self, options: RedisOptions) -> None:
+        self._keys = RedisKeys(options.key_prefix)
+        self._client = connect(options, [_READ, _SWAP])
+
+    async def open(self) -> None:
+        """Connect, and find the lines that a daemon before this one left in the middle of something."""
+        with errors_translated():
+            await self._client.ping()
+            async for key in self._client.scan_iter(match=f"{self._keys.lock_start}*", count=1000):
+                self.lines.attend(key.decode().removeprefix(self._keys.lock_start))
+            async for key in self._client.scan_iter(match=f"{self._keys.memo_start}*", count=1000):
+                self.lines.attend(self._keys.conversation_of_memo(key.decode()))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._subscription.close()
+        await self._client.aclose()
+
+    async def get_lock(self, conversation_id: str) -> TicketLock | None:
+        """Read a line, or None where nobody stands."""
+        lock, _ = await self.read(conversation_id)
+        return lock if lock is not None and lock.tickets else None
+
+    async def save_lock(self, lock: TicketLock) -> None:
+        """Write a line over whatever stands there, as Rasa does. Numbers go no lower."""
+        await self.transform(lock.conversation_id, lambda before, _: (_merged(before, lock), None))
+
+    async def delete_lock(self, conversation_id: str) -> None:
+        """Remove a line, but not its last number."""
+        await self.transform(conversation_id, lambda before, _: (_merged(before, TicketLock(conversation_id)), None))
+
+    async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
+        """Read one line, and the server's clock in ms."""
+        keys = self._keys.of(conversation_id)
+        now_ms, *values = await run(self._client, _READ, keys, ())
+        if not any(values):
+            return None, now_ms
+        return _parsed(conversation_id, values), now_ms
+
+    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
+        """Subscribe to the hints of other processes."""
+        await self._subscription.want()
+
+    async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
+        """Change one line by compare-and-set: read, step, write if nobody else has written; otherwise again."""
+        keys = self._keys.of(conversation_id)
+        mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
+        async with mutex:
+            for tries in range(1_000_000):
+                now_ms, *values = await run(self._client, _READ, keys, ())
+                before = _parsed(conversation_id, values)
+                after, told = step(before, now_ms)
+                if after == before:
+                    return told
+                written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after)]
+                if await run(self._client, _SWAP, keys, [*values, *written]):
+                    return told
+                await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
+        message = "others kept changing this line"
+        raise ConversationError(message)
+
+    def _memo_life(self, lock: TicketLock) -> int | str:
+        """Let what is remembered of an idle line go by itself; what must be announced, or bears on live tickets, stays."""
+        return "" if lock.tickets or lock.outbox else self.limits.dedup_window_ms
+
+    @cached_property
+    def _subscription(self) -> Subscription:
+        return Subscription(self._client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+
+    def _on_hint(self, hint: str) -> None:
+        number, _, conversation_id = hint.partition(":")
+        self.wakeups.wake(conversation_id, int(number))
+
+
+def _merged(before: TicketLock, lock: TicketLock) -> TicketLock:
+    last = max(before.highest, lock.highest)
+    ended = lock.ended or before.ended
+    return TicketLock(
+        lock.conversation_id, lock.tickets, None if last < 0 else last, ended, lock.outbox or before.outbox
+    )
+
+
+def _hint(before: TicketLock, after: TicketLock) -> str:
+    """Whose turn has come, if it is a direct ticket's: its process may be waiting for that."""
+    head = after.tickets[0] if after.tickets else None
+    if head is None or head.claim is not None or (before.tickets and before.tickets[0].number == head.number):
+        return ""
+    return f"{head.number}:{after.conversation_id}"
+
+
+def _parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
+    lock, last, memo = values
+    try:
+        data: dict[str, Any] = {"conversation_id": conversation_id}
+        if memo:
+            data |= json.loads(memo)
+        if lock:
+            data |= json.loads(lock)
+        if last:
+            data["last_number"] = int(last)
+        return TicketLock.from_dict(data)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"its value in Redis is not a lock: {type(error).__name__}: {error}"
+        raise ConversationError(message) from error
+
+
+def _written(lock: TicketLock) -> tuple[str, str, str]:
+    data = lock.as_dict()
+    rasa = {"conversation_id": lock.conversation_id, "tickets": data["tickets"]}
+    memo = {name: data[name] for name in ("ended", "outbox") if name in data}
+    return (
+        json.dumps(rasa) if lock.tickets else "",
+        "" if lock.last_number is None else str(lock.last_number),
+        json.dumps(memo) if memo else "",
+    )

@@ -1,0 +1,39 @@
+"""The Lua scripts: loaded from `lua/`, with what they include put in, each known by its SHA1."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+__all__ = ["Script", "load"]
+
+_INCLUDE = re.compile(r"^-- INCLUDE +(.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as Redis gets it."""
+
+    name: str
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, name: str, text: str) -> "Script":
+        """Name a text by its SHA1, as Redis does."""
+        return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _read(name: str) -> str:
+    return (files("lockstore") / "lua" / f"{name}.lua").read_text()
+
+
+@cache
+def load(name: str) -> Script:
+    """Load a verb: its first line (`#!lua`), then what it includes, then its own text."""
+    text = _read(name)
+    first, _, body = text.partition("\n")
+    included = _INCLUDE.search(text)
+    parts = [_read(part) for part in included[1].split()] if included else []
+    return Script.of(name, "\n".join([first, *parts, body]))

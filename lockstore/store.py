@@ -1,0 +1,208 @@
+"""`LockStore`: the base class of every lock store. Rasa's face for bots, and what the daemon asks of any store.
+
+A store needs no more than `get_lock`, `save_lock` and `delete_lock`, sync or async; all else is inherited. A line is then
+one value, read, changed by the rules and written back, one caller at a time within this process. The stores of this
+project replace those steps where they can do better.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from lockstore.commands import Command, Finish, Issue
+from lockstore.errors import LockError, StoreError
+from lockstore.hints import Wakeups
+from lockstore.lines import Lines, Step
+from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
+from lockstore.rules import Limits
+from lockstore.ticket import TicketLock
+
+__all__ = ["LOCK_LIFETIME_S", "LockStore"]
+
+LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
+_HEAD_GRACE_S = 0.005  # after the head's deadline, so that the store's clock has surely passed it
+
+T = TypeVar("T")
+
+
+class LockStore:
+    """Derive from this for a store of your own: write `get_lock`, `save_lock` and `delete_lock`, sync or async.
+
+    Save the whole lock (`lock.dumps()` has all of it): besides Rasa's tickets it carries what order, fencing and
+    announcing need. The daemon never deletes a lock that has issued a number, because that number must not come again.
+    Let an error of your storage be raised: the daemon tries again. Raise `ConversationError` where only this one
+    conversation's data is bad: its message is parked, and the others go on.
+    """
+
+    limits = Limits()
+    parallel = False  # whether several conversations may be worked on at once
+    keeps_outbox = True  # whether what is not announced yet is kept in the lock
+
+    # --- to be written by a store ---------------------------------------------------------------------------------
+
+    def get_lock(self, conversation_id: str) -> Awaitable[TicketLock | None] | TicketLock | None:
+        """Give the stored lock, or None."""
+        raise NotImplementedError
+
+    def save_lock(self, lock: TicketLock) -> Awaitable[None] | None:
+        """Store the lock under its `conversation_id`."""
+        raise NotImplementedError
+
+    def delete_lock(self, conversation_id: str) -> Awaitable[None] | None:
+        """Remove the stored lock, if there is one."""
+        raise NotImplementedError
+
+    async def open(self) -> None:
+        """Connect, where there is something to connect to. Raises StoreError."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+    # --- Rasa's face, for use in a bot's own process -----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lock(
+        self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S, wait_time_in_seconds: float = 1
+    ) -> AsyncIterator[TicketLock]:
+        """Hold a conversation while the context lasts; its lifetime (seconds) counts from the issue of the ticket.
+
+        A notification ends the waiting where the store has one; `wait_time_in_seconds` is how often to look regardless.
+        Raises LockError when the ticket is gone before its turn, StoreError when the store is away.
+        """
+        number = await self.issue_ticket(conversation_id, lock_lifetime)
+        try:
+            yield await self._await_turn(conversation_id, number, wait_time_in_seconds)
+        except BaseException as error:
+            # The caller's own error says more than that the ticket must now end with its lifetime.
+            try:
+                await self.cleanup(conversation_id, number)
+            except StoreError as second:
+                error.add_note(f"besides, ticket {number} could not be given back: {second}")
+            raise
+        await self.cleanup(conversation_id, number)
+
+    async def issue_ticket(self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S) -> int:
+        """Put a direct ticket at the end of the line, for `lock_lifetime` seconds from now, and give its number."""
+        lifetime_ms = max(1, round(lock_lifetime * 1000))
+        return await self.act(Issue(conversation_id, lifetime_ms))
+
+    async def is_someone_waiting(self, conversation_id: str) -> bool:
+        """Tell whether any ticket is left, the one being served included."""
+        lock = await self.resolved(self.get_lock(conversation_id))
+        return lock is not None and lock.is_someone_waiting()
+
+    async def finish_serving(self, conversation_id: str, ticket_number: int) -> None:
+        """Take a direct ticket out of the line, whether or not its turn came."""
+        await self.act(Finish(conversation_id, ticket_number))
+
+    async def cleanup(self, conversation_id: str, ticket_number: int) -> None:
+        """Finish with a ticket. Of a line that is empty then, only what fencing needs is left."""
+        await self.finish_serving(conversation_id, ticket_number)
+
+    async def get_or_create_lock(self, conversation_id: str) -> TicketLock:
+        """Give the stored lock, or store an empty one and give that."""
+        lock = await self.resolved(self.get_lock(conversation_id))
+        return await self.create_lock(conversation_id) if lock is None else lock
+
+    async def create_lock(self, conversation_id: str) -> TicketLock:
+        """Store an empty lock and give it."""
+        lock = TicketLock(conversation_id)
+        await self.resolved(self.save_lock(lock))
+        return lock
+
+    async def _await_turn(self, conversation_id: str, number: int, poll_s: float) -> TicketLock:
+        with self.wakeups.waiting(conversation_id, number) as hint:
+            await self.listen(conversation_id)
+            while True:
+                hint.clear()
+                turn = await self.turn(conversation_id, number)
+                if not turn.stands:
+                    message = f"ticket {number} of conversation {conversation_id!r} ended before its turn came"
+                    raise LockError(message)
+                if turn.head == number:
+                    return await self.resolved(self.get_lock(conversation_id)) or TicketLock(conversation_id)
+                patience = min(poll_s, turn.head_left_ms / 1000 + _HEAD_GRACE_S)
+                try:
+                    await asyncio.wait_for(hint.wait(), patience)
+                except TimeoutError:
+                    continue
+
+    # --- what the daemon asks ----------------------------------------------------------------------------------------
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Apply commands, those of one conversation in their order; one outcome for each.
+
+        Raises StoreUnavailableError: then nothing is known of any of them, and all may safely be applied again.
+        """
+        return await self.lines.apply(commands, self.limits)
+
+    async def confirm(self, entries: Sequence[Entry]) -> None:
+        """Let go of events that were announced and confirmed."""
+        await self.lines.confirm(entries)
+
+    def shard_of(self, conversation_id: str) -> Shard:
+        """Give what this conversation's deadlines are kept by."""
+        return conversation_id
+
+    def shards(self) -> Sequence[Shard]:
+        """Give the shards to look through regularly."""
+        return self.lines.attention
+
+    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
+        """Look through some shards for deadlines that came, and events at least `age_ms` old that nobody announced."""
+        return await self.lines.patrol(shards, age_ms)
+
+    # --- how the inherited steps are made; a store of this project may replace them ----------------------------------
+
+    @cached_property
+    def wakeups(self) -> Wakeups:
+        """Who in this process waits for a turn."""
+        return Wakeups()
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The rules at work on this store's values."""
+        return Lines(self, self.wakeups)
+
+    @cached_property
+    def _mutexes(self) -> WeakValueDictionary[str, asyncio.Lock]:
+        return WeakValueDictionary()
+
+    async def listen(self, conversation_id: str) -> None:
+        """Make sure that hints about this conversation arrive, where the store has any."""
+
+    async def turn(self, conversation_id: str, number: int) -> Turn:
+        """Settle the line and tell how a direct ticket stands in it."""
+        return await self.lines.turn(conversation_id, number, self.limits)
+
+    async def act(self, command: Issue | Finish) -> int:
+        """Apply a direct caller's command, and give the last number issued in its line."""
+        return await self.lines.act(command, self.limits)
+
+    async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
+        """Change one line, one caller at a time within this process. `direct`: on behalf of a direct caller."""
+        mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
+        async with mutex:
+            lock, now_ms = await self.read(conversation_id)
+            before = lock or TicketLock(conversation_id)
+            after, told = step(before, now_ms)
+            if after.is_forgettable and after.last_number is None:
+                if lock is not None:
+                    await self.resolved(self.delete_lock(conversation_id))
+            elif after != before:
+                await self.resolved(self.save_lock(after))
+            return told
+
+    async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
+        """Read one line, and the store's clock in ms."""
+        return await self.resolved(self.get_lock(conversation_id)), time.time_ns() // 1_000_000
+
+    @staticmethod
+    async def resolved(value: Any) -> Any:
+        """Await what a custom store's method gave, if it is to be awaited."""
+        return await value if inspect.isawaitable(value) else value

@@ -1,0 +1,56 @@
+"""Hints from other processes, by Redis' pub/sub. They may be lost; nobody relies on them."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+__all__ = ["Subscription"]
+
+_AGAIN_S = 1.0  # pause before subscribing again after the connection for hints was lost; polling goes on meanwhile
+_CONFIRM_S = 1.0  # patience for a subscription to be confirmed
+
+
+class Subscription:
+    """A connection of its own on which Redis publishes hints; it is made when it is first wanted."""
+
+    def __init__(
+        self, client: redis.Redis, channel: str, on_hint: Callable[[str], None], on_gap: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._channel = channel
+        self._on_hint = on_hint
+        self._on_gap = on_gap
+        self._confirmed = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def want(self) -> None:
+        """Listen from now on, and wait a moment until that holds."""
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._confirmed.wait(), _CONFIRM_S)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+            self._reader = None
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                async with self._client.pubsub() as pubsub:
+                    await pubsub.subscribe(self._channel)
+                    async for message in pubsub.listen():
+                        if message["type"] == "subscribe":
+                            self._confirmed.set()
+                            self._on_gap()  # whatever was said while nobody listened
+                        elif message["type"] == "message":
+                            self._on_hint(message["data"].decode())
+            except (RedisError, OSError):
+                self._confirmed.clear()
+                await asyncio.sleep(_AGAIN_S)
