@@ -1,0 +1,134 @@
+"""Announcing: events become messages, and are done with when the broker has confirmed them."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiormq.channel import Channel
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp.commands import Basic
+
+from lockstore.commands import Withdraw
+from lockstore.errors import BrokerLostError
+from lockstore.events import Event, Granted, is_public
+from lockstore.outcomes import Entry, Notice
+from lockstore.wire import Names, encode, message_id, type_of
+
+__all__ = ["Announced", "Announcer", "Unreachable"]
+
+_PERSISTENT = 2  # AMQP's delivery mode
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A grant that nobody took: its ticket is to be withdrawn, and only then its event is done with."""
+
+    withdraw: Withdraw
+    entry: Entry | None
+
+
+@dataclass(slots=True)
+class Announced:
+    """What came of announcing: events that are done with, grants that came back, events that the broker refused."""
+
+    entries: list[Entry] = field(default_factory=list)
+    unreachable: list[Unreachable] = field(default_factory=list)
+    refused: int = 0
+
+
+class Announcer:
+    """Publishes on one channel, in the order given; the public hears before the requester does."""
+
+    def __init__(self, channel: Channel, names: Names, *, public: bool) -> None:
+        self._channel = channel
+        self._names = names
+        self._public = public
+
+    async def announce(self, notices: Sequence[Notice]) -> Announced:
+        """Publish, and wait until the broker has confirmed or returned everything. Raises BrokerLostError."""
+        sent: list[tuple[Notice, str | None]] = []
+        publishing: list[Coroutine[Any, Any, Any]] = []
+        for notice in notices:
+            event = notice.event
+            body, properties = encode(event), _properties(event)
+            if self._public and is_public(event):
+                # First, and on the same channel: then no one hears of a ticket's end before its grant.
+                sent.append((notice, None))
+                publishing.append(self._to_public(event, body, properties))
+            if event.to.reply_to:
+                sent.append((notice, event.to.reply_to))
+                publishing.append(self._to_requester(event, body, properties))
+        results = await asyncio.gather(*publishing, return_exceptions=True)
+        return _judged(notices, sent, results)
+
+    def _to_public(self, event: Event, body: bytes, properties: Basic.Properties) -> Coroutine[Any, Any, Any]:
+        return self._channel.basic_publish(
+            body,
+            exchange=self._names.events,
+            routing_key=f"{type_of(event)}.{event.conversation_id}",
+            properties=properties,
+            wait=False,
+        )
+
+    def _to_requester(self, event: Event, body: bytes, properties: Basic.Properties) -> Coroutine[Any, Any, Any]:
+        return self._channel.basic_publish(
+            body,
+            routing_key=event.to.reply_to or "",
+            properties=properties,
+            mandatory=isinstance(event, Granted),
+            wait=False,
+        )
+
+    async def park(self, body: bytes, properties: Basic.Properties, reason: str, detail: str) -> None:
+        """Put a message among the dead letters, as it came, with the reason. Raises BrokerLostError."""
+        headers = {**(properties.headers or {}), "x-error-reason": reason, "x-error-detail": detail}
+        kept = Basic.Properties(
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            headers=headers,
+            delivery_mode=_PERSISTENT,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+            message_id=properties.message_id,
+            timestamp=properties.timestamp,
+            message_type=properties.message_type,
+            app_id=properties.app_id,
+        )
+        try:
+            await self._channel.basic_publish(body, exchange=self._names.dead_letters, properties=kept, wait=False)
+        except Exception as error:
+            raise BrokerLostError(str(error)) from error
+
+
+def _properties(event: Event) -> Basic.Properties:
+    to = event.to
+    return Basic.Properties(
+        content_type="application/json",
+        headers={"traceparent": to.traceparent} if to.traceparent else None,
+        delivery_mode=_PERSISTENT,
+        correlation_id=to.correlation_id,
+        message_id=message_id(event),
+        message_type=type_of(event),
+    )
+
+
+def _judged(notices: Sequence[Notice], sent: list[tuple[Notice, str | None]], results: list[Any]) -> Announced:
+    """Tell from the broker's answers which events are done with."""
+    announced = Announced()
+    open_entries = {notice.entry: True for notice in notices if notice.entry is not None}
+    for (notice, reply_to), result in zip(sent, results, strict=True):
+        if not isinstance(result, BaseException):
+            continue
+        if isinstance(result, PublishError) and reply_to is not None and notice.event.number is not None:
+            gone = Withdraw(notice.event.conversation_id, notice.event.number, reply_to)
+            announced.unreachable.append(Unreachable(gone, notice.entry))
+        elif isinstance(result, DeliveryError):
+            announced.refused += 1
+        else:
+            message = f"{type(result).__name__}: {result}"
+            raise BrokerLostError(message) from result
+        if notice.entry is not None:
+            open_entries.pop(notice.entry, None)
+    announced.entries = list(open_entries)
+    return announced

@@ -1,0 +1,55 @@
+"""The store as the daemon sees it: what fails for now is tried again, for as long as it takes, and nothing is dropped."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from lockstore.backoff import Backoff
+from lockstore.commands import Command
+from lockstore.errors import StoreUnavailableError
+from lockstore.outcomes import Outcome
+from lockstore.store import LockStore
+
+__all__ = ["Keeper"]
+
+T = TypeVar("T")
+
+_FIRST_S, _MOST_S = 0.05, 2.0  # pauses between tries while the store is away
+
+_log = structlog.get_logger()
+
+
+class Keeper:
+    """A lock store that never says no for long."""
+
+    def __init__(self, store: LockStore) -> None:
+        self.store = store
+        self.up = True
+
+    async def open(self) -> None:
+        """Connect the store. Raises ConfigError where trying again would not help."""
+        await self.persist(self.store.open)
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is."""
+        return await self.persist(lambda: self.store.apply(commands))
+
+    async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call until the store answers."""
+        backoff = Backoff(_FIRST_S, _MOST_S)
+        while True:
+            try:
+                answer = await call()
+            except StoreUnavailableError as error:
+                pause_s = backoff.next_s()
+                if self.up:
+                    _log.warning("store.unavailable", error=str(error))
+                self.up = False
+                await asyncio.sleep(pause_s)
+            else:
+                if not self.up:
+                    _log.info("store.available")
+                self.up = True
+                return answer

@@ -1,0 +1,69 @@
+"""A partition: one request queue, on a channel of its own. What has arrived is taken together, in order."""
+
+import asyncio
+from collections import deque
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from lockstore.errors import BrokerLostError
+
+__all__ = ["Partition"]
+
+
+class Partition:
+    """The deliveries of one queue. As long as another daemon is active on it, none arrive, and this one stands by."""
+
+    def __init__(self, number: int, queue: str, channel: AbstractChannel) -> None:
+        self.number = number
+        self._queue = queue
+        self._channel = channel
+        self._arrived: deque[DeliveredMessage] = deque()
+        self._stir = asyncio.Event()
+        self._stopping = False
+        self._lost: str | None = None
+
+    async def open(self, prefetch: int) -> None:
+        """Begin to consume."""
+        self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        await self._channel.basic_qos(prefetch_count=prefetch)
+        await self._channel.basic_consume(self._queue, self._on_message)
+
+    async def _on_message(self, message: DeliveredMessage) -> None:
+        if not self._stopping:  # what comes now goes back to the queue, in order, when the channel closes
+            self._arrived.append(message)
+            self._stir.set()
+
+    def _on_cancel(self, _: object) -> None:
+        self._lost = f"the queue {self._queue} is gone"
+        self._stir.set()
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopping = True
+        self._arrived.clear()
+        self._stir.set()
+
+    async def take(self, most: int) -> list[DeliveredMessage]:
+        """Wait for messages and take all that are there, `most` at the most; none: it is stopped. No timer: a lone
+        message goes at once.
+        """
+        while not self._arrived:
+            if self._lost:
+                raise BrokerLostError(self._lost)
+            if self._stopping:
+                return []
+            self._stir.clear()
+            await self._stir.wait()
+        return [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
+
+    async def acknowledge(self, delivery_tag: int) -> None:
+        """Be done with this message and all before it."""
+        try:
+            await self._channel.basic_ack(delivery_tag, multiple=True, wait=False)
+        except Exception as error:
+            raise BrokerLostError(str(error)) from error
+
+    async def close(self) -> None:
+        """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""
+        self.stop()
+        await self._channel.close()

@@ -1,0 +1,163 @@
+"""The pipeline, the one place with the one order: decode, store, announce, acknowledge.
+
+Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
+confirmed by the broker; killed anywhere before, it is delivered again, and the store answers it as it did the first time.
+The store step of one batch runs while the confirms of the batch before it are outstanding.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from aiormq.abc import DeliveredMessage
+
+from daemon.announcer import Announcer
+from daemon.keeper import Keeper
+from daemon.letters import Letter, Reader
+from daemon.partition import Partition
+from daemon.sweeper import Sweeper
+from lockstore.errors import ConversationError
+from lockstore.events import Rejected
+from lockstore.outcomes import Notice, Outcome
+from lockstore.wire import type_of
+
+__all__ = ["Pipeline"]
+
+_NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even when there is someone to tell
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is to be said of the messages of one batch."""
+
+    letters: list[Letter]
+    notices: list[Notice] = field(default_factory=list)
+    parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
+    store_ms: float = 0.0
+
+    @property
+    def last_tag(self) -> int:
+        return self.letters[-1].tag
+
+
+class Pipeline:
+    """Serves one partition."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        reader: Reader,
+        keeper: Keeper,
+        announcer: Announcer,
+        sweeper: Sweeper,
+        checkpoint: Callable[[str], None],
+    ) -> None:
+        self._partition = partition
+        self._reader = reader
+        self._keeper = keeper
+        self._announcer = announcer
+        self._sweeper = sweeper
+        self._checkpoint = checkpoint
+
+    async def run(self, batch_most: int) -> None:
+        """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
+        finishing: asyncio.Task[None] | None = None
+        try:
+            while deliveries := await self._partition.take(batch_most):
+                batch = await self._store(deliveries)
+                if finishing is not None:
+                    await finishing
+                finishing = asyncio.create_task(self._finish(batch))
+            if finishing is not None:
+                await finishing
+        finally:
+            if finishing is not None and not finishing.done():
+                finishing.cancel()
+                await asyncio.gather(finishing, return_exceptions=True)
+
+    async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
+        """Decode a batch and have the store apply it."""
+        now_ms = time.time_ns() // 1_000_000
+        letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
+        commands = [letter.command for letter in letters if letter.command is not None]
+        started = time.perf_counter()
+        outcomes = iter(await self._keeper.apply(commands) if commands else [])
+        batch = _Batch(letters, store_ms=(time.perf_counter() - started) * 1000)
+        for letter in letters:
+            if letter.rejected is not None:
+                self._reject(batch, letter, letter.rejected)
+            else:
+                self._note(batch, letter, next(outcomes), now_ms)
+        self._checkpoint("stored")
+        self._sweeper.watch(batch.notices)
+        return batch
+
+    def _note(self, batch: _Batch, letter: Letter, outcome: Outcome, now_ms: int) -> None:
+        if isinstance(outcome, ConversationError):
+            self._reject(batch, letter, _unserved(letter, outcome, now_ms))
+            return
+        for notice in outcome:
+            if isinstance(notice.event, Rejected):
+                self._reject(batch, letter, notice.event)
+            else:
+                batch.notices.append(notice)
+            _log.debug(
+                "request.served",
+                partition=self._partition.number,
+                type=type_of(notice.event),
+                conversation=notice.event.conversation_id,
+                ticket=notice.event.number,
+                request=notice.event.request_id,
+            )
+
+    def _reject(self, batch: _Batch, letter: Letter, rejected: Rejected) -> None:
+        """Answer a refused message; park it when it could not be understood, or when there is nobody to tell."""
+        if rejected.to.reply_to:
+            batch.notices.append(Notice(rejected, None))
+        if letter.command is None and rejected.reason in _NOT_UNDERSTOOD or not rejected.to.reply_to:
+            batch.parked.append((letter, rejected))
+
+    async def _finish(self, batch: _Batch) -> None:
+        """Announce a stored batch, and acknowledge it when that is confirmed."""
+        started = time.perf_counter()
+        announced = await self._announcer.announce(batch.notices)
+        self._sweeper.withdraw(announced.unreachable)
+        for letter, rejected in batch.parked:
+            body = letter.delivery.body
+            await self._announcer.park(body, letter.properties, rejected.reason, rejected.detail)
+        self._checkpoint("announced")
+        await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries))
+        await self._partition.acknowledge(batch.last_tag)
+        self._checkpoint("acknowledged")
+        counts = Counter(type_of(notice.event) for notice in batch.notices)
+        _log.info(
+            "batch.served",
+            partition=self._partition.number,
+            messages=len(batch.letters),
+            store_ms=round(batch.store_ms, 1),
+            announce_ms=round((time.perf_counter() - started) * 1000, 1),
+            parked=len(batch.parked),
+            unreachable=len(announced.unreachable),
+            refused=announced.refused,
+            **counts,
+        )
+
+
+def _unserved(letter: Letter, error: ConversationError, now_ms: int) -> Rejected:
+    command = letter.command
+    assert command is not None  # noqa: S101 - only what was understood reached the store
+    return Rejected(
+        conversation_id=command.conversation_id,
+        number=None,
+        request_id=command.request_id,
+        holder=None,
+        at_ms=now_ms,
+        to=command.sender,
+        reason="invalid",
+        detail=f"conversation_id: the lock store cannot work on this conversation: {error}"[:500],
+    )

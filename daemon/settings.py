@@ -1,0 +1,188 @@
+"""The configuration file: each option once, with its type, unit, default and rule.
+
+One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. `${NAME}` in
+a value is replaced from the environment.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from lockstore.errors import ConfigError
+from lockstore.rules import Limits
+from lockstore.wire import Bounds, Names
+
+__all__ = ["LIFETIME_VARIABLE", "BrokerSettings", "DaemonSettings", "Settings", "load"]
+
+LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
+"""Rasa's variable for the default lifetime of a ticket in seconds; absent or 0: 60."""
+
+_LIFETIME_S = 60
+_FILE_MAX_BYTES = 1024 * 1024
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SCHEMES = ("amqp://", "amqps://")
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _default_lifetime() -> float:
+    given = os.environ.get(LIFETIME_VARIABLE, "")
+    try:
+        return float(given or 0) or _LIFETIME_S
+    except ValueError:
+        message = f"{LIFETIME_VARIABLE}: must be a number of seconds, not {given!r}"
+        raise ConfigError(message) from None
+
+
+class BrokerSettings(BaseModel):
+    """The `broker` section: RabbitMQ, and how its queues are laid out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[SecretStr, Field(description="amqp:// or amqps://")] = SecretStr(
+        "amqp://guest:guest@localhost:5672/"
+    )
+    ssl_ca_certs: Annotated[Path | None, Field(description="file of trusted CAs, for amqps://")] = None
+    ssl_certfile: Annotated[Path | None, Field(description="client certificate")] = None
+    ssl_keyfile: Annotated[Path | None, Field(description="client key")] = None
+    heartbeat: Annotated[
+        int, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
+    ] = 15
+    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="what every name begins with")] = (
+        "lockstore"
+    )
+    partitions: Annotated[int, Field(ge=1, le=256, description="request queues")] = 1
+    prefetch: Annotated[int, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = 500
+    delivery_limit: Annotated[int, Field(ge=1, description="deliveries of one message before it is a dead letter")] = (
+        100
+    )
+    dead_letters: Annotated[int, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
+
+    @field_validator("url")
+    @classmethod
+    def _is_amqp(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(_SCHEMES):
+            message = "must begin with amqp:// or amqps://"
+            raise ValueError(message)
+        return value
+
+    @field_validator("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _is_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            message = f"no such file: {value}"
+            raise ValueError(message)
+        return value
+
+    @property
+    def names(self) -> Names:
+        """What things are called on the broker."""
+        return Names(self.namespace)
+
+
+class DaemonSettings(BaseModel):
+    """The `daemon` section: defaults and limits of what replicas ask for. Times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lifetime: Annotated[
+        Seconds, Field(default_factory=_default_lifetime, description="of a lease, when none is asked for")
+    ]
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
+    max_lifetime: Annotated[Seconds, Field(description="the longest lease that may be asked for")] = 3600
+    max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
+    max_waiting: Annotated[int, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
+    dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
+    events: Annotated[bool, Field(description="whether public events are published")] = True
+    stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds a line."""
+        return Limits(self.max_waiting, round(self.dedup_window * 1000))
+
+    @property
+    def bounds(self) -> Bounds:
+        """What bounds a request."""
+        return Bounds(self.lifetime, self.wait, self.max_lifetime, self.max_wait)
+
+
+class Settings(BaseModel):
+    """The whole configuration, as far as it is ours."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    lock_store: dict[str, Any] = Field(default_factory=dict)
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    daemon: DaemonSettings = Field(default_factory=lambda: DaemonSettings.model_validate({}))
+
+
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration; None: all defaults. Raises ConfigError with the field and the rule that it breaks."""
+    data = {} if path is None else _read(path)
+    ours = {name: section for name, section in data.items() if name in Settings.model_fields and section is not None}
+    try:
+        settings = Settings.model_validate(_filled(ours, environ, ""))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        raise ConfigError(message) from None
+    _check_together(settings.daemon)
+    return settings
+
+
+def _check_together(daemon: DaemonSettings) -> None:
+    for name, most in (("lifetime", daemon.max_lifetime), ("wait", daemon.max_wait)):
+        if getattr(daemon, name) > most:
+            message = f"daemon.{name}: must be at most daemon.max_{name} ({most:g})"
+            raise ConfigError(message)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigError(message) from None
+    if len(text) > _FILE_MAX_BYTES:
+        message = f"{path}: larger than {_FILE_MAX_BYTES} bytes"
+        raise ConfigError(message)
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place is not None else ""
+        message = f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
+        raise ConfigError(message) from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        message = f"{path}: must be a mapping of sections"
+        raise ConfigError(message)
+    return data
+
+
+def _filled(value: Any, environ: Mapping[str, str], place: str) -> Any:
+    """Replace `${NAME}` in every text of a section."""
+    if isinstance(value, dict):
+        return {name: _filled(item, environ, f"{place}.{name}" if place else str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, environ, f"{place}.{index}") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(found: re.Match[str]) -> str:
+        try:
+            return environ[found[1]]
+        except KeyError:
+            message = f"{place}: the environment has no variable {found[1]}"
+            raise ConfigError(message) from None
+
+    return _VARIABLE.sub(variable, value)

@@ -1,0 +1,165 @@
+"""The sweeper: what no message asks for. Deadlines that come, grants that nobody took, events that nobody announced.
+
+Any number of daemons may sweep the same store; whoever comes second finds nothing.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from daemon.announcer import Announced, Announcer, Unreachable
+from daemon.keeper import Keeper
+from lockstore.commands import Command
+from lockstore.errors import ConversationError
+from lockstore.events import Event, Granted, Queued, Renewed
+from lockstore.outcomes import Entry, Notice, Patrol, Shard
+
+__all__ = ["PATROL_S", "STALE_MS", "Sweeper"]
+
+PATROL_S = 1.0
+"""How often every shard is looked through for what others left behind."""
+
+STALE_MS = 3000
+"""Age from which a committed event counts as left behind: several times what announcing takes."""
+
+_MARGIN_S = 0.002  # after a deadline, so that the store's clock, of whole milliseconds, has passed it
+
+_log = structlog.get_logger()
+
+
+class Timers:
+    """When to look at which shard: the earliest deadline known of each. Its size is that of the store's shards."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at: dict[Shard, float] = {}
+        self._heap: list[tuple[float, Shard]] = []
+
+    def set(self, shard: Shard, delay_ms: int) -> bool:
+        """Note a deadline this far ahead, and tell whether it is the next of all."""
+        at = self._clock() + delay_ms / 1000 + _MARGIN_S
+        if at >= self._at.get(shard, float("inf")):
+            return False
+        self._at[shard] = at
+        heapq.heappush(self._heap, (at, shard))
+        return self._heap[0][0] >= at
+
+    def next_in_s(self) -> float | None:
+        """Give the time until the next deadline, or None."""
+        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+
+    def due(self) -> list[Shard]:
+        """Take the shards whose deadline came."""
+        shards: list[Shard] = []
+        while self.next_in_s() == 0.0:
+            _, shard = heapq.heappop(self._heap)
+            del self._at[shard]
+            shards.append(shard)
+        return shards
+
+
+def _delay_ms(event: Event) -> int | None:
+    match event:
+        case Queued():
+            return event.wait_until_ms - event.at_ms
+        case Granted() | Renewed():
+            return event.expires_at_ms - event.at_ms
+        case _:
+            return None
+
+
+class Sweeper:
+    """Waits for deadlines and withdrawals, and goes on patrol."""
+
+    def __init__(self, keeper: Keeper, announcer: Announcer, checkpoint: Callable[[str], None]) -> None:
+        self._keeper = keeper
+        self._announcer = announcer
+        self._checkpoint = checkpoint
+        self._timers = Timers()
+        self._gone: list[Unreachable] = []
+        self._stir = asyncio.Event()
+
+    def watch(self, notices: Iterable[Notice]) -> None:
+        """Note the deadlines that these events set."""
+        for notice in notices:
+            delay_ms = _delay_ms(notice.event)
+            if delay_ms is not None:
+                shard = self._keeper.store.shard_of(notice.event.conversation_id)
+                if self._timers.set(shard, delay_ms):
+                    self._stir.set()
+
+    def withdraw(self, gone: Sequence[Unreachable]) -> None:
+        """Have these tickets withdrawn at once."""
+        if gone:
+            self._gone += gone
+            self._stir.set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled. Raises BrokerLostError."""
+        patrol_at = time.monotonic()
+        while True:
+            until_patrol_s = patrol_at - time.monotonic()
+            if until_patrol_s <= 0:
+                await self._patrol(self._keeper.store.shards(), STALE_MS)
+                patrol_at = time.monotonic() + PATROL_S
+                continue
+            await self._rest(until_patrol_s)
+            if self._gone:
+                await self._serve_gone()
+            if shards := self._timers.due():
+                await self._patrol(shards, STALE_MS)
+
+    async def _rest(self, most_s: float) -> None:
+        """Wait until something is to be done, `most_s` at the longest."""
+        next_s = self._timers.next_in_s()
+        try:
+            async with asyncio.timeout(most_s if next_s is None else min(next_s, most_s)):
+                await self._stir.wait()
+        except TimeoutError:
+            return
+        self._stir.clear()
+
+    async def _serve_gone(self) -> None:
+        gone, self._gone = self._gone, []
+        # The grant itself is done with only when its withdrawal is stored: until then it would be announced again.
+        entries = [item.entry for item in gone if item.entry is not None]
+        await self._serve([item.withdraw for item in gone], entries)
+
+    async def _patrol(self, shards: Sequence[Shard], stale_ms: int) -> None:
+        try:
+            found: Patrol = await self._keeper.persist(lambda: self._keeper.store.patrol(shards, stale_ms))
+        except ConversationError as error:
+            _log.error("sweep.failed", error=str(error))  # noqa: TRY400 - the error's own text says it all
+            return
+        for shard, delay_ms in found.next_in_ms.items():
+            self._timers.set(shard, delay_ms)
+        if found.left_behind:
+            announced = await self._announcer.announce(found.left_behind)
+            await self._settle(announced, ())
+            _log.info("sweep.announced", events=len(found.left_behind))
+        if found.overdue:
+            await self._serve(found.overdue, ())
+            _log.info("sweep.expired", tickets=len(found.overdue))
+            for command in found.overdue:  # there may be more than one look brings
+                self._timers.set(self._keeper.store.shard_of(command.conversation_id), 0)
+
+    async def _serve(self, commands: Sequence[Command], entries: Sequence[Entry]) -> None:
+        """Store, announce, and let go of what is announced: the same order as the pipeline's."""
+        notices: list[Notice] = []
+        for command, outcome in zip(commands, await self._keeper.apply(commands), strict=True):
+            if isinstance(outcome, ConversationError):
+                _log.error("sweep.conversation_failed", conversation=command.conversation_id, error=str(outcome))
+            else:
+                notices += outcome
+        self._checkpoint("swept")
+        self.watch(notices)
+        await self._settle(await self._announcer.announce(notices), entries)
+
+    async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:
+        self.withdraw(announced.unreachable)
+        await self._keeper.persist(lambda: self._keeper.store.confirm([*announced.entries, *entries]))

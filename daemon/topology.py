@@ -1,0 +1,53 @@
+"""What stands on the broker: exchanges and queues, declared by the daemon. PROTOCOL.md has the table."""
+
+from typing import TYPE_CHECKING
+
+from aio_pika import ExchangeType
+from aio_pika.exceptions import ChannelPreconditionFailed
+
+from daemon.settings import BrokerSettings
+from lockstore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel
+
+__all__ = ["declare"]
+
+
+async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> None:
+    """Declare everything; whatever stands there already must be the same. Raises ConfigError where it is not."""
+    try:
+        await _declare(channel, settings)
+    except ChannelPreconditionFailed as error:
+        message = (
+            f"broker: what stands on the broker under {settings.namespace!r} was declared with other settings ({error}); "
+            "use another broker.namespace, or drain and delete that queue"
+        )
+        raise ConfigError(message) from None
+
+
+async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> None:
+    names = settings.names
+    dead_letters = await channel.declare_exchange(names.dead_letters, ExchangeType.FANOUT, durable=True)
+    graveyard = await channel.declare_queue(
+        names.dead_letters,
+        durable=True,
+        arguments={"x-queue-type": "quorum", "x-max-length": settings.dead_letters},
+    )
+    await graveyard.bind(dead_letters)
+    await channel.declare_exchange(names.events, ExchangeType.TOPIC, durable=True)
+    requests = await channel.declare_exchange(names.requests, ExchangeType.DIRECT, durable=True)
+    for partition in range(settings.partitions):
+        queue = await channel.declare_queue(
+            names.request_queue(partition),
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                # One daemon at a time works on a partition: that is what keeps its order.
+                "x-single-active-consumer": True,
+                "x-dead-letter-exchange": names.dead_letters,
+                # A message that kills its daemon each time must end; one that sees many restarts must not.
+                "x-delivery-limit": settings.delivery_limit,
+            },
+        )
+        await queue.bind(requests, routing_key=str(partition))

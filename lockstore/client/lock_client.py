@@ -1,0 +1,131 @@
+"""The client that a replica uses: locks by conversation, and the public events."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from lockstore.client.call import Call
+from lockstore.client.desk import Desk
+from lockstore.client.feed import Feed
+from lockstore.client.holding import Holding
+from lockstore.client.letters import Wanted
+from lockstore.client.link import broker_url
+from lockstore.client.ticket import HeldTicket
+from lockstore.client.waiting import Waiting
+from lockstore.errors import ConfigError, LockError
+from lockstore.messages import Outbound
+from lockstore.wire import Names
+
+__all__ = ["LockClient"]
+
+CLOSE_LIMIT_S = 5.0  # for bodies to stop and releases to be sent; what is not sent by then ends by itself
+
+
+class LockClient:
+    """A connection to a lockstore daemon through RabbitMQ: `async with LockClient(url) as locks:`.
+
+    `namespace` and `partitions` are those of the daemon; a wrong number of partitions corrects itself at the first answer.
+    The URL may carry aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
+
+    Opening does not wait for the broker: while it is away, locks wait as they do for their turn, and the client goes on
+    connecting. One client serves any number of tasks of one event loop. Raises ConfigError for an impossible argument.
+    """
+
+    def __init__(self, url: str, *, namespace: str = "lockstore", partitions: int = 1) -> None:
+        if partitions < 1:
+            raise ConfigError("partitions: must be at least 1")
+        self._url = broker_url(url)
+        self._names = Names(namespace)
+        self._partitions = partitions
+        self._desk: Desk | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"LockClient(host={urlsplit(self._url).hostname!r}, namespace={self._names.namespace!r})"
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Begin to connect. Does not wait for it."""
+        if self._desk is not None:
+            raise RuntimeError("the client is open already")
+        self._desk = desk = Desk(self._url, self._names, self._partitions)
+        self._tasks = [
+            asyncio.create_task(desk.link.run(), name="lockstore link"),
+            asyncio.create_task(desk.outbox.run(), name="lockstore outbox"),
+        ]
+
+    async def close(self) -> None:
+        """Fail what waits, stop what holds (LockLostError in its body), give everything back, and disconnect.
+
+        Not to be called from within the body of a lock. May be called again.
+        """
+        desk, self._desk = self._desk, None
+        if desk is None:
+            return
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await desk.close()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def lock(
+        self,
+        conversation_id: str,
+        *,
+        wait: float | None = None,
+        lifetime: float | None = None,
+        holder: str | None = None,
+    ) -> AsyncIterator[HeldTicket]:
+        """Hold a conversation's lock while the body runs, and give it back at the end.
+
+        `wait`: seconds to stand in line, 0 = now or not at all. `lifetime`: seconds of lease, which the client renews; it
+        says how long others wait if this process dies. `holder`: a name to show to operators. None: the daemon's default.
+
+        Raises BusyError, WaitExpiredError (also when no broker or daemon answered in time) or RefusedError instead of
+        running the body. If the lease is lost the body is cancelled *before* it can have ended, and LockLostError comes
+        out in place of that cancellation; an exception of the body's own always comes out as it is.
+        """
+        desk = self._opened()
+        wanted = Wanted(conversation_id, wait, lifetime, holder)
+        wanted.check()
+        call = Call(wanted, asyncio.get_running_loop().time(), _new_id)
+        await Waiting(call, desk).obtain()
+        try:
+            async with Holding(call, desk):
+                yield HeldTicket(call)
+        finally:
+            await desk.give_back(call)
+
+    def events(self, *types: str, conversation: str | None = None) -> AsyncGenerator[Outbound, None]:
+        """Follow the public events: those of the named types, or all; of one conversation, or of all.
+
+        Types are queued, granted, released, expired and cancelled. It begins with the first iteration. Events of the time
+        without a connection are missed, as are the oldest when the reader falls far behind. It ends when the client is
+        closed; `contextlib.aclosing` around it unsubscribes at once when the reader stops earlier.
+        """
+        return Feed(self._opened().link, types, conversation).events()
+
+    def _opened(self) -> Desk:
+        if self._desk is None:
+            raise LockError("the client is not open: use it in `async with LockClient(...) as locks:`")
+        return self._desk
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

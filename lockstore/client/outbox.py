@@ -1,0 +1,62 @@
+"""Releases that could not be sent when they should have been: they go as soon as there is a connection, in order."""
+
+import asyncio
+import logging
+
+from lockstore.client.backoff import Backoff
+from lockstore.client.epoch import NotTakenError
+from lockstore.client.letters import Letter, Routes
+from lockstore.client.link import Link
+from lockstore.errors import BrokerLostError
+
+__all__ = ["Outbox"]
+
+logger = logging.getLogger(__name__)
+
+OUTBOX_MOST = 10_000  # letters; those beyond are dropped, and their tickets end by themselves
+REFUSED_TRIES = 5  # for a letter that the broker does not take: the daemon may be declaring its queue just now
+
+
+class Outbox:
+    """A bounded queue of letters, and the task that empties it. Letters are safe to send twice."""
+
+    def __init__(self, link: Link, routes: Routes) -> None:
+        self._link = link
+        self._routes = routes
+        self._letters: asyncio.Queue[Letter] = asyncio.Queue(OUTBOX_MOST)
+
+    def put(self, letter: Letter) -> None:
+        """Keep a letter until it is sent."""
+        try:
+            self._letters.put_nowait(letter)
+        except asyncio.QueueFull:
+            logger.warning("lock_client.outbox_full", extra={"conversation_id": letter.conversation_id})
+
+    async def run(self) -> None:
+        """Send what comes in."""
+        while True:
+            letter = await self._letters.get()
+            try:
+                await self._send(letter)
+            finally:
+                self._letters.task_done()
+
+    async def emptied(self) -> None:
+        """Wait until everything has been sent."""
+        await self._letters.join()
+
+    async def _send(self, letter: Letter) -> None:
+        backoff = Backoff(0.05, 1.0)
+        tries = 0
+        while tries < REFUSED_TRIES:
+            epoch = await self._link.epoch()
+            try:
+                await epoch.publish(letter, self._routes)
+            except BrokerLostError:
+                await self._link.after(epoch)
+            except NotTakenError:
+                tries += 1
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+        logger.warning("lock_client.release_dropped", extra={"conversation_id": letter.conversation_id})

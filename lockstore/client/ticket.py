@@ -1,0 +1,43 @@
+"""What the body of a lock is given."""
+
+from lockstore.client.call import Call
+
+__all__ = ["HeldTicket"]
+
+
+class HeldTicket:
+    """A ticket whose turn it is. Its `number` is the fencing token: give it to whatever the body writes to."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def number(self) -> int:
+        """The fencing token: it rises with each ticket of a conversation."""
+        return self._call.number
+
+    @property
+    def conversation_id(self) -> str:
+        """The conversation that is locked."""
+        return self._call.wanted.conversation_id
+
+    @property
+    def request_id(self) -> str:
+        """The request that the ticket was issued for, as it stands in logs and events."""
+        return self._call.request_id
+
+    @property
+    def expires_at(self) -> float:
+        """When the lease ends as things stand, in seconds since the epoch on the lock store's clock. Renewals move it."""
+        return self._call.expires_at
+
+    @property
+    def waited(self) -> float:
+        """Seconds from the request to its turn, by the lock store's clock."""
+        granted = self._call.granted
+        return granted.waited if granted else 0.0
+
+    def __repr__(self) -> str:
+        return f"HeldTicket(number={self.number}, conversation_id={self.conversation_id!r})"

@@ -1,0 +1,141 @@
+"""The first half of a call: asking, and asking again, until its turn comes or will not come."""
+
+import asyncio
+import logging
+
+from lockstore.client.backoff import Backoff
+from lockstore.client.call import Call
+from lockstore.client.desk import Desk
+from lockstore.client.epoch import NotTakenError
+from lockstore.client.outcomes import (
+    AskAgain,
+    AskAnew,
+    Extended,
+    Failed,
+    Lost,
+    Misrouted,
+    Obtained,
+    Outcome,
+    Standing,
+)
+from lockstore.errors import BrokerLostError, LockError, WaitExpiredError
+
+__all__ = ["Waiting"]
+
+logger = logging.getLogger(__name__)
+
+AGAIN_FIRST_S = 0.02
+AGAIN_MOST_S = 1.0
+
+
+class Waiting:
+    """Obtains one call's lease."""
+
+    def __init__(self, call: Call, desk: Desk) -> None:
+        self._call = call
+        self._desk = desk
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self._limit = asyncio.timeout_at(call.deadline)
+        self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_MOST_S)
+        self._misrouted = 0
+        self._trouble = ""  # why the last attempt came to nothing, for the error if there is no better one
+
+    async def obtain(self) -> None:
+        """Come back when the call holds its lease. Raises LockError when it will not."""
+        self._desk.listen(self._call, self)
+        try:
+            async with self._limit:
+                while not await self._ask():
+                    pass
+        except TimeoutError:
+            self._desk.forgo(self._call)
+            raise self._too_late() from None
+        except BaseException:
+            self._desk.forgo(self._call)
+            raise
+
+    # --- the desk's listener --------------------------------------------------------------------------------------
+
+    def told(self, outcome: Outcome) -> None:
+        """Wake the caller, if this is what it waits for."""
+        if isinstance(outcome, Standing):
+            if self._limit.when() != self._call.deadline and not self._answer.done():
+                self._limit.reschedule(self._call.deadline)
+        elif not self._answer.done():
+            self._answer.set_result(outcome)
+
+    def connected(self) -> None:
+        """Do nothing: who waits for a connection wakes by itself."""
+
+    def disconnected(self) -> None:
+        """Ask again, with the same request id, when there is a connection."""
+        self.told(AskAgain())
+
+    def closed(self) -> None:
+        """Wake the caller with an error."""
+        self.told(Failed(LockError("the client was closed while the call waited")))
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    async def _ask(self) -> bool:
+        """Ask once, and tell whether the lease is obtained."""
+        epoch = await self._desk.link.epoch()
+        if self._answer.done():
+            self._answer = self._loop.create_future()
+        letter = self._call.ask(self._loop.time(), epoch.number)
+        try:
+            await epoch.publish(letter, self._desk.routes)
+        except BrokerLostError:
+            await self._desk.link.after(epoch)
+            return False
+        except NotTakenError as error:
+            await self._not_taken(error)
+            return False
+        return await self._act_on(await self._answer)
+
+    async def _act_on(self, outcome: Outcome) -> bool:
+        match outcome:
+            case Obtained():
+                return True
+            case Failed(error):
+                raise error
+            case AskAnew(give_back):
+                self._desk.forget(self._call)
+                if give_back:
+                    self._desk.outbox.put(self._call.give_back())
+                self._call.restart()
+                self._desk.listen(self._call, self)
+                await self._pause("its turn came while the connection was lost")
+            case Misrouted():
+                self._misrouted += 1
+                if self._misrouted > 1:  # a daemon that contradicts itself must not be asked without pause
+                    await self._pause("the daemon says that another partition serves the conversation")
+            case AskAgain():
+                self._trouble = "the connection was lost"
+            case Standing() | Extended() | Lost():
+                pass  # never an answer to a request: `told` sees to the first, and the others are told to holders
+        return False
+
+    async def _not_taken(self, error: NotTakenError) -> None:
+        """Look for a daemon elsewhere, wait for one to come, or give up."""
+        call = self._call
+        if call.partition is None and self._desk.routes.of(call.wanted.conversation_id) != 0:
+            # There are fewer partitions than we think. The first one always is, and its daemon says how many there are.
+            call.partition = 0
+            return
+        call.partition = None
+        trouble = f"no daemon has ever served the namespace {self._desk.names.namespace!r} on this broker ({error})"
+        if call.wait_is_over(self._loop.time()):
+            raise WaitExpiredError(trouble)
+        logger.warning("lock_client.no_daemon", extra={"namespace": self._desk.names.namespace})
+        await self._pause(trouble)
+
+    async def _pause(self, trouble: str) -> None:
+        self._trouble = trouble
+        await asyncio.sleep(self._backoff.next_s())
+
+    def _too_late(self) -> WaitExpiredError:
+        trouble = self._trouble if self._desk.link.current else self._desk.link.failure
+        why = f"; {trouble}" if trouble else ""
+        return WaitExpiredError(f"no turn and no final answer within the wait{why}")
