@@ -19,16 +19,23 @@ __all__ = ["main", "run"]
 
 _BAD_CONFIGURATION = 2  # exit code; systemd does not restart on it
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Locks for conversations, over RabbitMQ.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+def _tell_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if value:
+        typer.echo(version("lockstore"))
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell_version)
+    ] = False,
 ) -> None:
-    if show_version:
-        typer.echo(version("lockstore"))
-        raise typer.Exit
+    """Locks for conversations: first in, first out, with fencing tokens, over RabbitMQ."""
 
 
 @app.command()
@@ -68,4 +75,3 @@ async def run(service: Service) -> None:
 def main() -> None:
     """Run the command line."""
     app()
-

@@ -44,8 +44,9 @@ class Partition:
         self._stir.set()
 
     async def take(self, most: int) -> list[DeliveredMessage]:
-        """Wait for messages and take all that are there, `most` at the most; none: it is stopped. No timer: a lone
-        message goes at once.
+        """Wait for messages and take all that are there, up to `most`; none at all: it is stopped.
+
+        There is no timer: a lone message goes at once.
         """
         while not self._arrived:
             if self._lost:

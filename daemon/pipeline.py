@@ -119,7 +119,7 @@ class Pipeline:
         """Answer a refused message; park it when it could not be understood, or when there is nobody to tell."""
         if rejected.to.reply_to:
             batch.notices.append(Notice(rejected, None))
-        if letter.command is None and rejected.reason in _NOT_UNDERSTOOD or not rejected.to.reply_to:
+        if (letter.command is None and rejected.reason in _NOT_UNDERSTOOD) or not rejected.to.reply_to:
             batch.parked.append((letter, rejected))
 
     async def _finish(self, batch: _Batch) -> None:

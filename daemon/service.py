@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from ssl import SSLContext, SSLError, create_default_context
 
 import aio_pika
@@ -102,7 +102,7 @@ class Service:
             partitions.append(partition)
             pipelines.append(Pipeline(partition, reader, self._keeper, announcer, sweeper, self._checkpoint))
         batch_most = max(1, broker.prefetch // _BATCH_SHARE)
-        async with AsyncExitStack() as cleanup, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             lost = tasks.create_task(_raise_when_closed(connection))
             sweeping = tasks.create_task(sweeper.run())
             for partition in partitions:

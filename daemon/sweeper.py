@@ -134,7 +134,7 @@ class Sweeper:
         try:
             found: Patrol = await self._keeper.persist(lambda: self._keeper.store.patrol(shards, stale_ms))
         except ConversationError as error:
-            _log.error("sweep.failed", error=str(error))  # noqa: TRY400 - the error's own text says it all
+            _log.error("sweep.failed", error=str(error))
             return
         for shard, delay_ms in found.next_in_ms.items():
             self._timers.set(shard, delay_ms)

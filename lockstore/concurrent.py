@@ -163,7 +163,7 @@ class ConcurrentRedisLockStore(LockStore):
         found = Patrol()
         for shard, reply in zip(shards, await run_all(self._client, calls, [script]), strict=True):
             if isinstance(reply, ConversationError):
-                raise reply
+                continue  # told to whoever asks for something in this shard; the others must not wait for it
             now_ms, next_ms, due, left = reply
             for member in due:
                 number, _, conversation_id = member.decode().partition(":")
@@ -186,7 +186,7 @@ class ConcurrentRedisLockStore(LockStore):
         return int(reply) if isinstance(command, Issue) else command.number
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
-        """Settle the line and tell how a direct ticket stands in it."""
+        """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
         head, stands, left_ms = await self._run_on(conversation_id, self._scripts["turn"], (number,))
         return Turn(None if head < 0 else head, bool(stands), left_ms)
 

@@ -17,8 +17,7 @@ from lockstore.scripts import Script
 
 __all__ = ["connect", "errors_translated", "fault_of", "run", "run_all"]
 
-_OF_THE_CONVERSATION = ("WRONGTYPE", "ERR", "user_script")
-"""What a reply begins with when the data of one conversation is at fault; any other refusal is the server's state."""
+_WRONG_TYPE = "WRONGTYPE"
 
 
 def _common(options: RedisOptions) -> dict[str, Any]:
@@ -74,9 +73,11 @@ def connect(options: RedisOptions, scripts: Sequence[Script] = ()) -> redis.Redi
 def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavailableError:
     """Tell a fault of one conversation's data from a server that cannot serve for now."""
     text = str(error)
-    if text.startswith(_OF_THE_CONVERSATION):
-        return ConversationError(text)
-    return StoreUnavailableError(text)
+    code = text.partition(" ")[0]
+    # A code (MISCONF, NOREPLICAS, ...) speaks of the server's state. redis-py has classes of its own for some of them, and
+    # leaves out ERR, with which a script's own failure begins.
+    of_a_script = type(error) is exceptions.ResponseError and not code.isupper() and "user_script" in text
+    return ConversationError(text) if of_a_script or code == _WRONG_TYPE else StoreUnavailableError(text)
 
 
 @contextmanager

@@ -178,7 +178,7 @@ def from_record(record: list[Any]) -> Event:
     return _BUILD[kind](
         *rest,
         conversation_id=conversation_id,
-        number=None if number < 0 else number,
+        number=None if int(number) < 0 else int(number),  # Lua gives one of more than 14 digits as a text
         request_id=request_id or None,
         holder=holder or None,
         at_ms=at_ms,

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from lockstore.commands import Command, Expire, Settle
+from lockstore.commands import Command, Expire
 from lockstore.errors import ConversationError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
@@ -79,9 +79,12 @@ class Lines:
                 outcomes[place] = outcome
 
         if self._store.parallel and len(groups) > 1:
-            async with asyncio.TaskGroup() as group:
-                for conversation_id, places in groups.items():
-                    group.create_task(serve(conversation_id, places))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for conversation_id, places in groups.items():
+                        group.create_task(serve(conversation_id, places))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None  # the first of them is why the others were broken off
         else:
             for conversation_id, places in groups.items():
                 await serve(conversation_id, places)
@@ -143,7 +146,10 @@ class Lines:
         """Look at some conversations for deadlines that came, and events at least `age_ms` old that nobody announced."""
         found = Patrol()
         for conversation_id in map(str, shards):
-            lock, now_ms = await self._store.read(conversation_id)
+            try:
+                lock, now_ms = await self._store.read(conversation_id)
+            except ConversationError:
+                lock = None  # told to whoever asks for something in this conversation; the others must not wait for it
             if lock is None:
                 self._attention.discard(conversation_id)
                 continue
@@ -159,13 +165,13 @@ class Lines:
         return found
 
     async def turn(self, conversation_id: str, number: int, limits: Limits) -> Turn:
-        """Settle a line and tell how a direct ticket stands in it."""
-        lock, now_ms = await self._act(Settle(conversation_id), limits)
-        if not lock.tickets:
-            return Turn(None, stands=False, head_left_ms=0)
+        """Settle a line, end this ticket if its deadline came, and tell how it stands."""
+        lock, now_ms = await self._act(Expire(conversation_id, number), limits)
+        own = next((ticket for ticket in lock.tickets if ticket.number == number), None)
+        if own is None:
+            return Turn(lock.tickets[0].number if lock.tickets else None, stands=False, left_ms=0)
         head = lock.tickets[0]
-        stands = any(ticket.number == number for ticket in lock.tickets)
-        return Turn(head.number, stands, head.expires_ms - now_ms)
+        return Turn(head.number, stands=True, left_ms=min(head.expires_ms, own.expires_ms) - now_ms)
 
     async def act(self, command: Command, limits: Limits) -> int:
         """Apply a direct caller's command, and give the last number issued in its line."""

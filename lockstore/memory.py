@@ -29,12 +29,12 @@ class InMemoryLockStore(LockStore):
         return lock if lock is not None and lock.tickets else None
 
     async def save_lock(self, lock: TicketLock) -> None:
-        """Take the lock as the line."""
-        self._keep(lock)
+        """Take the lock as the line. Numbers go no lower."""
+        self._keep(lock.in_place_of(self._line(lock.conversation_id)))
 
     async def delete_lock(self, conversation_id: str) -> None:
         """Remove the line, but not its last number."""
-        self._keep(TicketLock(conversation_id, None, self._line(conversation_id).last_number))
+        await self.save_lock(TicketLock(conversation_id))
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
         """Change one line; nothing else runs meanwhile."""
@@ -48,7 +48,7 @@ class InMemoryLockStore(LockStore):
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line."""
-        return self._locks.get(conversation_id), time.time_ns() // 1_000_000
+        return self._line(conversation_id), time.time_ns() // 1_000_000
 
     def _line(self, conversation_id: str) -> TicketLock:
         lock = self._locks.get(conversation_id)

@@ -32,11 +32,11 @@ Outcome = tuple[Notice, ...] | ConversationError
 
 
 class Turn(NamedTuple):
-    """How a direct ticket stands. `head_left_ms` is the time until the deadline of the ticket at the head."""
+    """How a direct ticket stands. `left_ms` is the time until its own deadline or the head's, whichever comes first."""
 
     head: int | None
     stands: bool
-    head_left_ms: int
+    left_ms: int
 
 
 @dataclass(slots=True)

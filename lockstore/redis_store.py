@@ -59,11 +59,11 @@ class RedisLockStore(LockStore):
 
     async def save_lock(self, lock: TicketLock) -> None:
         """Write a line over whatever stands there, as Rasa does. Numbers go no lower."""
-        await self.transform(lock.conversation_id, lambda before, _: (_merged(before, lock), None))
+        await self.transform(lock.conversation_id, lambda before, _: (lock.in_place_of(before), None))
 
     async def delete_lock(self, conversation_id: str) -> None:
         """Remove a line, but not its last number."""
-        await self.transform(conversation_id, lambda before, _: (_merged(before, TicketLock(conversation_id)), None))
+        await self.save_lock(TicketLock(conversation_id))
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the server's clock in ms."""
@@ -108,14 +108,6 @@ class RedisLockStore(LockStore):
         self.wakeups.wake(conversation_id, int(number))
 
 
-def _merged(before: TicketLock, lock: TicketLock) -> TicketLock:
-    last = max(before.highest, lock.highest)
-    ended = lock.ended or before.ended
-    return TicketLock(
-        lock.conversation_id, lock.tickets, None if last < 0 else last, ended, lock.outbox or before.outbox
-    )
-
-
 def _hint(before: TicketLock, after: TicketLock) -> str:
     """Whose turn has come, if it is a direct ticket's: its process may be waiting for that."""
     head = after.tickets[0] if after.tickets else None
@@ -127,13 +119,14 @@ def _hint(before: TicketLock, after: TicketLock) -> str:
 def _parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
     lock, last, memo = values
     try:
-        data: dict[str, Any] = {"conversation_id": conversation_id}
+        data: dict[str, Any] = {}
         if memo:
             data |= json.loads(memo)
         if lock:
             data |= json.loads(lock)
         if last:
             data["last_number"] = int(last)
+        data["conversation_id"] = conversation_id
         return TicketLock.from_dict(data)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"its value in Redis is not a lock: {type(error).__name__}: {error}"

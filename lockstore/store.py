@@ -25,7 +25,7 @@ from lockstore.ticket import TicketLock
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
 
 LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
-_HEAD_GRACE_S = 0.005  # after the head's deadline, so that the store's clock has surely passed it
+_GRACE_S = 0.005  # after a deadline, so that the store's clock has surely passed it
 
 T = TypeVar("T")
 
@@ -110,8 +110,9 @@ class LockStore:
         return await self.create_lock(conversation_id) if lock is None else lock
 
     async def create_lock(self, conversation_id: str) -> TicketLock:
-        """Store an empty lock and give it."""
-        lock = TicketLock(conversation_id)
+        """Store an empty lock and give it. Its numbers go on from those of the lock that stood there."""
+        before, _ = await self.read(conversation_id)
+        lock = TicketLock(conversation_id, None, None if before is None else before.last_number)
         await self.resolved(self.save_lock(lock))
         return lock
 
@@ -126,7 +127,7 @@ class LockStore:
                     raise LockError(message)
                 if turn.head == number:
                     return await self.resolved(self.get_lock(conversation_id)) or TicketLock(conversation_id)
-                patience = min(poll_s, turn.head_left_ms / 1000 + _HEAD_GRACE_S)
+                patience = min(poll_s, turn.left_ms / 1000 + _GRACE_S)
                 try:
                     await asyncio.wait_for(hint.wait(), patience)
                 except TimeoutError:
@@ -177,7 +178,7 @@ class LockStore:
         """Make sure that hints about this conversation arrive, where the store has any."""
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
-        """Settle the line and tell how a direct ticket stands in it."""
+        """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
         return await self.lines.turn(conversation_id, number, self.limits)
 
     async def act(self, command: Issue | Finish) -> int:

@@ -5,6 +5,7 @@ values of that public face (`now_serving` of an empty line is 0) are for them al
 """
 
 import json
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -93,9 +94,12 @@ class Ticket:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read Rasa's ticket or ours; without our field it is a direct one."""
-        claim = data.get("claim")
-        return cls(data["number"], data["expires"], None if claim is None else Claim.from_dict(claim))
+        """Read Rasa's ticket or ours; without our field it is a direct one. Raises ValueError, TypeError or KeyError."""
+        number, expires, claim = data["number"], data["expires"], data.get("claim")
+        if not (isinstance(number, int) and math.isfinite(expires)):
+            message = f"not a ticket: number {number!r}, expires {expires!r}"
+            raise ValueError(message)
+        return cls(number, expires, None if claim is None else Claim.from_dict(claim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,12 @@ class TicketLock:
     def is_forgettable(self) -> bool:
         """Whether nothing but the last number is left to remember."""
         return not (self.tickets or self.ended or self.outbox)
+
+    def in_place_of(self, before: "TicketLock") -> "TicketLock":
+        """Give this line as it may be written over `before`: numbers go no lower, and what must be told is still told."""
+        last = max(before.highest, self.highest)
+        ended, outbox = self.ended or before.ended, self.outbox or before.outbox
+        return TicketLock(self.conversation_id, self.tickets, None if last < 0 else last, ended, outbox)
 
     # --- Rasa's public face -------------------------------------------------------------------------------------
 

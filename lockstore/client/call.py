@@ -102,7 +102,8 @@ class Call:
         return renewal(self.wanted.conversation_id, self.request_id, self.number, tag, self.partition)
 
     def give_back(self) -> Letter:
-        """Write the release of what is held or waits."""
+        """Write the release of what is held or waits. From now on, nothing that is said about it matters."""
+        self.phase = Phase.OVER
         # Where the number is in doubt the request id alone names the ticket; both would have to match.
         number = self.granted.ticket_number if self.granted and not self.lost else None
         return release(self.wanted.conversation_id, self.request_id, number, self.partition)

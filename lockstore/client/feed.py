@@ -3,8 +3,9 @@
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pydantic import ValidationError
@@ -79,7 +80,9 @@ class Feed:
         async with epoch.channel() as channel:
             with as_ours():
                 await self._subscribe(channel, epoch.names, arrived)
-            async for message in _until(arrived, channel):
+            closing = channel.closing
+            while True:
+                message = await _next(arrived, closing)
                 yield message
                 with as_ours():
                     await channel.basic_ack(message.delivery_tag or 0, wait=False)
@@ -99,18 +102,15 @@ class Feed:
         await channel.basic_consume(queue, receive)
 
 
-async def _until(arrived: asyncio.Queue[DeliveredMessage], channel: AbstractChannel) -> AsyncIterator[DeliveredMessage]:
-    """Yield what arrives until the channel ends; then raise BrokerLostError."""
-    closing = channel.closing
-    while True:
-        if arrived.empty():
-            getting = asyncio.ensure_future(arrived.get())
-            try:
-                await asyncio.wait({getting, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not getting.done():
-                    raise BrokerLostError("the channel of the events ended")
-                yield getting.result()
-            finally:
-                getting.cancel()
-        else:
-            yield arrived.get_nowait()
+async def _next(arrived: asyncio.Queue[DeliveredMessage], closing: asyncio.Future[Any]) -> DeliveredMessage:
+    """Wait for a message. Raises BrokerLostError when the channel ends first."""
+    if not arrived.empty():
+        return arrived.get_nowait()
+    getting = asyncio.ensure_future(arrived.get())
+    try:
+        await asyncio.wait({getting, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            return getting.result()
+    finally:
+        getting.cancel()
+    raise BrokerLostError("the channel of the events ended")

@@ -6,7 +6,7 @@ import logging
 from lockstore.client.backoff import Backoff
 from lockstore.client.call import Call
 from lockstore.client.desk import Desk
-from lockstore.client.epoch import NotTakenError
+from lockstore.client.epoch import Epoch, NotTakenError
 from lockstore.client.outcomes import (
     AskAgain,
     AskAnew,
@@ -39,6 +39,7 @@ class Waiting:
         self._limit = asyncio.timeout_at(call.deadline)
         self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_MOST_S)
         self._misrouted = 0
+        self._is_closed = False
         self._trouble = ""  # why the last attempt came to nothing, for the error if there is no better one
 
     async def obtain(self) -> None:
@@ -50,7 +51,7 @@ class Waiting:
                     pass
         except TimeoutError:
             self._desk.forgo(self._call)
-            raise self._too_late() from None
+            raise self._ended() from None
         except BaseException:
             self._desk.forgo(self._call)
             raise
@@ -60,8 +61,7 @@ class Waiting:
     def told(self, outcome: Outcome) -> None:
         """Wake the caller, if this is what it waits for."""
         if isinstance(outcome, Standing):
-            if self._limit.when() != self._call.deadline and not self._answer.done():
-                self._limit.reschedule(self._call.deadline)
+            self._end_at(self._call.deadline)
         elif not self._answer.done():
             self._answer.set_result(outcome)
 
@@ -73,8 +73,13 @@ class Waiting:
         self.told(AskAgain())
 
     def closed(self) -> None:
-        """Wake the caller with an error."""
-        self.told(Failed(LockError("the client was closed while the call waited")))
+        """Wake the caller with an error, whatever it waits for."""
+        self._is_closed = True
+        self._end_at(self._loop.time())
+
+    def _end_at(self, moment: float) -> None:
+        if self._limit.when() != moment and not self._limit.expired():
+            self._limit.reschedule(moment)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -86,12 +91,10 @@ class Waiting:
         letter = self._call.ask(self._loop.time(), epoch.number)
         try:
             await epoch.publish(letter, self._desk.routes)
-        except BrokerLostError:
-            await self._desk.link.after(epoch)
-            return False
-        except NotTakenError as error:
-            await self._not_taken(error)
-            return False
+        except (BrokerLostError, NotTakenError) as error:
+            if not self._answer.done():  # otherwise it was taken and answered, and only the confirm was lost
+                await self._not_sent(epoch, error)
+                return False
         return await self._act_on(await self._answer)
 
     async def _act_on(self, outcome: Outcome) -> bool:
@@ -111,11 +114,16 @@ class Waiting:
                 self._misrouted += 1
                 if self._misrouted > 1:  # a daemon that contradicts itself must not be asked without pause
                     await self._pause("the daemon says that another partition serves the conversation")
-            case AskAgain():
-                self._trouble = "the connection was lost"
-            case Standing() | Extended() | Lost():
-                pass  # never an answer to a request: `told` sees to the first, and the others are told to holders
+            case AskAgain() | Standing() | Extended() | Lost():
+                pass  # the next round waits for a connection; the other three are no answers to a request
         return False
+
+    async def _not_sent(self, epoch: Epoch, error: BrokerLostError | NotTakenError) -> None:
+        self._trouble = str(error)
+        if isinstance(error, NotTakenError):
+            await self._not_taken(error)
+        else:
+            await self._desk.link.after(epoch)
 
     async def _not_taken(self, error: NotTakenError) -> None:
         """Look for a daemon elsewhere, wait for one to come, or give up."""
@@ -123,6 +131,7 @@ class Waiting:
         if call.partition is None and self._desk.routes.of(call.wanted.conversation_id) != 0:
             # There are fewer partitions than we think. The first one always is, and its daemon says how many there are.
             call.partition = 0
+            logger.warning("lock_client.partition_missing", extra={"partitions": self._desk.routes.partitions})
             return
         call.partition = None
         trouble = f"no daemon has ever served the namespace {self._desk.names.namespace!r} on this broker ({error})"
@@ -135,7 +144,10 @@ class Waiting:
         self._trouble = trouble
         await asyncio.sleep(self._backoff.next_s())
 
-    def _too_late(self) -> WaitExpiredError:
-        trouble = self._trouble if self._desk.link.current else self._desk.link.failure
-        why = f"; {trouble}" if trouble else ""
-        return WaitExpiredError(f"no turn and no final answer within the wait{why}")
+    def _ended(self) -> LockError:
+        if self._is_closed:
+            return LockError("the client was closed while the call waited")
+        why = [] if self._desk.link.current else [self._desk.link.failure]
+        if self._trouble:
+            why.append(self._trouble)
+        return WaitExpiredError("; ".join(["no turn and no final answer within the wait", *why]))

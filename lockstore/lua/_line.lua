@@ -43,7 +43,9 @@ end
 
 -- sender: {reply_to, correlation_id, user_id, traceparent}; kept: whether the outbox keeps it until it is announced
 local function say(kept, kind, number, request_id, holder, sender, again, ...)
-  local record = cjson.encode({kind, id, tonumber(number), request_id, holder, now,
+  local told = tonumber(number)
+  if told > 99999999999999 then told = number end -- cjson writes 14 digits; such a one was asked for, never issued
+  local record = cjson.encode({kind, id, told, request_id, holder, now,
     sender[1], sender[2], sender[3], sender[4], again, ...})
   local entry = ''
   if kept and direct then

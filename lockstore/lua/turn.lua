@@ -1,12 +1,16 @@
 #!lua
--- PURPOSE  Direct use: settle the line, then tell whether it is this ticket's turn.
+-- PURPOSE  Direct use: settle the line, end this ticket if its deadline came, then tell whether it is its turn.
 -- INCLUDE  _line
 -- KEYS     as _line
 -- ARGV     5 ticket number
--- REPLY    {number at the head (-1: empty line), 1 when the ticket stands in line, ms until the head's deadline}
--- RETRY    safe: it only reads, after settling
+-- REPLY    {number at the head (-1: empty line), 1 when the ticket stands in line, ms until its deadline or the head's,
+--          whichever comes first}
+-- RETRY    safe: what is overdue has ended either way
+local own = load(ARGV[5])
+if own and overdue(own) then expire(ARGV[5], own) end
 close()
 local head = redis.call('ZRANGE', line, 0, 0)[1]
 if not head then return {-1, 0, 0} end
-local stands = redis.call('ZSCORE', line, ARGV[5]) and 1 or 0
-return {tonumber(head), stands, load(head)[DEADLINE] - now}
+own = load(ARGV[5])
+if not own then return {tonumber(head), 0, 0} end
+return {tonumber(head), 1, math.min(load(head)[DEADLINE], own[DEADLINE]) - now}

@@ -1,0 +1,76 @@
+"""What all tests share: real servers, one of each for the whole run, and a name of its own for each test."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from harness import DaemonProcess, RabbitMQ, RedisServer
+from tests.support.bot import Bot
+
+DaemonMaker = Callable[..., Awaitable[DaemonProcess]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rabbitmq() -> AsyncIterator[RabbitMQ]:
+    """Start the RabbitMQ that tests share; they keep apart by `namespace`."""
+    async with RabbitMQ() as node:
+        yield node
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_server() -> AsyncIterator[RedisServer]:
+    """Start the Redis that tests share; they keep apart by `key_prefix`."""
+    async with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Name what this test declares on the broker."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+def shared_config(rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str) -> dict[str, Any]:
+    """Configure a daemon on the shared servers, with the recommended store; the namespace is its key prefix too."""
+    return {
+        "lock_store": {
+            "type": "concurrent_redis",
+            "host": redis_server.host,
+            "port": redis_server.port,
+            "key_prefix": namespace,
+        },
+        "broker": {"url": rabbitmq.url, "namespace": namespace},
+        "daemon": {},
+    }
+
+
+@pytest.fixture
+def config(rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str) -> dict[str, Any]:
+    """Configure this test's daemon."""
+    return shared_config(rabbitmq, redis_server, namespace)
+
+
+@pytest_asyncio.fixture
+async def start_daemon() -> AsyncIterator[DaemonMaker]:
+    """Start daemons that end with the test."""
+    daemons: list[DaemonProcess] = []
+
+    async def start(config: dict[str, Any], **options: Any) -> DaemonProcess:
+        daemon = DaemonProcess(config, **options)
+        daemons.append(daemon)
+        await daemon.start()
+        return daemon
+
+    yield start
+    for daemon in daemons:
+        await daemon.close()
+
+
+@pytest_asyncio.fixture
+async def bot(rabbitmq: RabbitMQ, namespace: str) -> AsyncIterator[Bot]:
+    """Connect a raw AMQP client with a reply queue of its own. It needs the daemon's topology only when it speaks."""
+    async with Bot(rabbitmq.url, namespace) as connected:
+        yield connected
