@@ -19,6 +19,9 @@ __all__ = ["Announced", "Announcer", "Unreachable"]
 
 _PERSISTENT = 2  # AMQP's delivery mode
 
+Publishing = Coroutine[Any, Any, Any]
+"""A message on its way: nothing is sent before it is awaited, and then in the order of awaiting."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
@@ -47,22 +50,24 @@ class Announcer:
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:
         """Publish, and wait until the broker has confirmed or returned everything. Raises BrokerLostError."""
-        sent: list[tuple[Notice, str | None]] = []
-        publishing: list[Coroutine[Any, Any, Any]] = []
+        public: list[tuple[Notice, Publishing]] = []
+        grants: list[tuple[Notice, Publishing]] = []
+        others: list[tuple[Notice, Publishing]] = []
         for notice in notices:
             event = notice.event
             body, properties = encode(event), _properties(event)
             if self._public and is_public(event):
-                # First, and on the same channel: then no one hears of a ticket's end before its grant.
-                sent.append((notice, None))
-                publishing.append(self._to_public(event, body, properties))
+                public.append((notice, self._to_public(event, body, properties)))
             if event.to.reply_to:
-                sent.append((notice, event.to.reply_to))
-                publishing.append(self._to_requester(event, body, properties))
-        results = await asyncio.gather(*publishing, return_exceptions=True)
-        return _judged(notices, sent, results)
+                replies = grants if isinstance(event, Granted) else others
+                replies.append((notice, self._to_requester(event, body, properties)))
+        # The public first, on the same channel: then no one hears of a ticket's end before its grant. Of the replies
+        # the grants first: someone waits for them.
+        sent = [*public, *grants, *others]
+        results = await asyncio.gather(*(publishing for _, publishing in sent), return_exceptions=True)
+        return _judged(notices, [notice for notice, _ in sent], results)
 
-    def _to_public(self, event: Event, body: bytes, properties: Basic.Properties) -> Coroutine[Any, Any, Any]:
+    def _to_public(self, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
         return self._channel.basic_publish(
             body,
             exchange=self._names.events,
@@ -71,7 +76,7 @@ class Announcer:
             wait=False,
         )
 
-    def _to_requester(self, event: Event, body: bytes, properties: Basic.Properties) -> Coroutine[Any, Any, Any]:
+    def _to_requester(self, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
         return self._channel.basic_publish(
             body,
             routing_key=event.to.reply_to or "",
@@ -113,15 +118,21 @@ def _properties(event: Event) -> Basic.Properties:
     )
 
 
-def _judged(notices: Sequence[Notice], sent: list[tuple[Notice, str | None]], results: list[Any]) -> Announced:
+def _unroutable(returned: PublishError) -> str:
+    """Give the queue that was not there: what the broker says, whichever message aiormq takes it for."""
+    delivery = returned.message.delivery if returned.message else None
+    return str(delivery.routing_key) if isinstance(delivery, Basic.Return) else ""
+
+
+def _judged(notices: Sequence[Notice], sent: list[Notice], results: list[Any]) -> Announced:
     """Tell from the broker's answers which events are done with."""
     announced = Announced()
     open_entries = {notice.entry: True for notice in notices if notice.entry is not None}
-    for (notice, reply_to), result in zip(sent, results, strict=True):
+    for notice, result in zip(sent, results, strict=True):
         if not isinstance(result, BaseException):
             continue
-        if isinstance(result, PublishError) and reply_to is not None and notice.event.number is not None:
-            gone = Withdraw(notice.event.conversation_id, notice.event.number, reply_to)
+        if isinstance(result, PublishError) and notice.event.number is not None:
+            gone = Withdraw(notice.event.conversation_id, notice.event.number, _unroutable(result))
             announced.unreachable.append(Unreachable(gone, notice.entry))
         elif isinstance(result, DeliveryError):
             announced.refused += 1

@@ -2,12 +2,13 @@
 
 Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
 confirmed by the broker; killed anywhere before, it is delivered again, and the store answers it as it did the first time.
-The store step of one batch runs while the confirms of the batch before it are outstanding.
+The store step of one batch runs while the confirms of those before it are outstanding; they are sent, and acknowledged,
+in order.
 """
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from lockstore.wire import type_of
 __all__ = ["Pipeline"]
 
 _NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even when there is someone to tell
+
+_UNFINISHED_MOST = 4  # batches whose confirms are outstanding while the next ones are in the store
 
 _log = structlog.get_logger()
 
@@ -66,19 +69,14 @@ class Pipeline:
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
-        finishing: asyncio.Task[None] | None = None
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            unfinished: deque[asyncio.Task[None]] = deque()
             while deliveries := await self._partition.take(batch_most):
                 batch = await self._store(deliveries)
-                if finishing is not None:
-                    await finishing
-                finishing = asyncio.create_task(self._finish(batch))
-            if finishing is not None:
-                await finishing
-        finally:
-            if finishing is not None and not finishing.done():
-                finishing.cancel()
-                await asyncio.gather(finishing, return_exceptions=True)
+                if len(unfinished) == _UNFINISHED_MOST:
+                    await unfinished.popleft()
+                before = unfinished[-1] if unfinished else None
+                unfinished.append(tasks.create_task(self._finish(batch, before)))
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
@@ -122,8 +120,8 @@ class Pipeline:
         if (letter.command is None and rejected.reason in _NOT_UNDERSTOOD) or not rejected.to.reply_to:
             batch.parked.append((letter, rejected))
 
-    async def _finish(self, batch: _Batch) -> None:
-        """Announce a stored batch, and acknowledge it when that is confirmed."""
+    async def _finish(self, batch: _Batch, before: asyncio.Task[None] | None) -> None:
+        """Announce a stored batch, and acknowledge it when that is confirmed, and so is the batch before it."""
         started = time.perf_counter()
         announced = await self._announcer.announce(batch.notices)
         self._sweeper.withdraw(announced.unreachable)
@@ -131,6 +129,8 @@ class Pipeline:
             body = letter.delivery.body
             await self._announcer.park(body, letter.properties, rejected.reason, rejected.detail)
         self._checkpoint("announced")
+        if before is not None:
+            await before
         await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries))
         await self._partition.acknowledge(batch.last_tag)
         self._checkpoint("acknowledged")

@@ -26,7 +26,9 @@ from lockstore.store import LockStore
 __all__ = ["Service"]
 
 _FIRST_S, _MOST_S = 0.1, 5.0  # pauses between tries while the broker is away
-_BATCH_SHARE = 2  # of the prefetch: while one half is being announced, the other is in the store
+_BATCH_SHARE = (
+    5  # of the prefetch: several batches are under way at once, one in the store and the others at the broker
+)
 
 _log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
-from lockstore.connection import connect, errors_translated, run, run_all
+from lockstore.connection import Server
 from lockstore.errors import ConfigError, ConversationError, StoreError
 from lockstore.events import from_record
 from lockstore.keys import SHARDS, ConcurrentKeys
@@ -43,16 +43,15 @@ class ConcurrentRedisLockStore(LockStore):
     def __init__(self, options: RedisOptions) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
         self._scripts = {name: load(name) for name in _VERBS}
-        self._client = connect(options, list(self._scripts.values()))
+        self._server = Server(options, list(self._scripts.values()))
         self._announced: dict[Shard, list[str]] = {}
 
     async def open(self) -> None:
         """Connect, and refuse a server that is too old."""
-        with errors_translated():
-            info = await self._client.info("server")
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+        version = await self._server.version()
         if version < _REDIS_MIN:
-            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {info['redis_version']}"
+            told = ".".join(map(str, version))
+            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
             raise ConfigError(message)
 
     async def close(self) -> None:
@@ -60,14 +59,14 @@ class ConcurrentRedisLockStore(LockStore):
         await self._subscription.close()
         with suppress(StoreError):  # what is not let go of is announced once more, under the same message id
             await self._forget_announced()
-        await self._client.aclose()
+        await self._server.close()
 
     # --- the three of LockStore ----------------------------------------------------------------------------------------
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Read a line, or None where nobody stands."""
         keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[:3]
-        last, *rest = await run(self._client, self._scripts["look"], keys, ())
+        last, *rest = await self._server.run(self._scripts["look"], keys, ())
         if not rest:
             return None
         pairs = zip(rest[::2], rest[1::2], strict=True)
@@ -96,27 +95,24 @@ class ConcurrentRedisLockStore(LockStore):
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Apply commands in their order, in one round trip."""
         announced, self._announced = self._announced, {}
-        calls = [("XDEL", self._keys.of_shard(int(shard))[1], *ids) for shard, ids in announced.items()]
-        shards: list[Shard] = []
-        for command in commands:
-            own = self._keys.shard_of(command.conversation_id)
-            shards.append(own)
-            calls.append(self._call(command, own))
+        letting_go = [("XDEL", self._keys.of_shard(int(shard))[1], *ids) for shard, ids in announced.items()]
+        shards = [self._keys.shard_of(command.conversation_id) for command in commands]
+        calls = [self._call(command, shard) for command, shard in zip(commands, shards, strict=True)]
         try:
-            replies = await run_all(self._client, calls, list(self._scripts.values()))
+            replies = await self._server.run_all(calls, letting_go)
         except BaseException:
             for shard, ids in announced.items():
                 self._announced.setdefault(shard, []).extend(ids)
             raise
         return [
             reply if isinstance(reply, ConversationError) else _notices(shard, reply)
-            for shard, reply in zip(shards, replies[len(announced) :], strict=True)
+            for shard, reply in zip(shards, replies, strict=True)
         ]
 
-    def _call(self, command: Command, shard: int) -> tuple[Any, ...]:
+    def _call(self, command: Command, shard: int) -> tuple[Script, tuple[str, ...], tuple[Any, ...]]:
         verb, args = self._verb(command)
         keys = self._keys.of_line(command.conversation_id, shard)
-        return ("EVALSHA", verb.sha, len(keys), *keys, *self._own_args(command.conversation_id, ""), *args)
+        return verb, keys, (*self._own_args(command.conversation_id, ""), *args)
 
     def _own_args(self, conversation_id: str, direct: str) -> tuple[Any, ...]:
         return (conversation_id, self.limits.dedup_window_ms, self._keys.channel, direct)
@@ -159,9 +155,9 @@ class ConcurrentRedisLockStore(LockStore):
         """Look through some shards, in one round trip."""
         await self._forget_announced()
         script = self._scripts["patrol"]
-        calls = [("EVALSHA", script.sha, 2, *self._keys.of_shard(int(shard)), _PATROL_MOST, age_ms) for shard in shards]
+        calls = [(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms)) for shard in shards]
         found = Patrol()
-        for shard, reply in zip(shards, await run_all(self._client, calls, [script]), strict=True):
+        for shard, reply in zip(shards, await self._server.run_all(calls), strict=True):
             if isinstance(reply, ConversationError):
                 continue  # told to whoever asks for something in this shard; the others must not wait for it
             now_ms, next_ms, due, left = reply
@@ -192,7 +188,7 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def _run_on(self, conversation_id: str, script: Script, args: tuple[Any, ...]) -> Any:
         keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))
-        return await run(self._client, script, keys, (*self._own_args(conversation_id, "1"), *args))
+        return await self._server.run(script, keys, (*self._own_args(conversation_id, "1"), *args))
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints that the scripts give."""
@@ -200,7 +196,7 @@ class ConcurrentRedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+        return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
 
     def _on_hint(self, hint: str) -> None:
         number, _, conversation_id = hint.partition(":")

@@ -1,10 +1,11 @@
 """Connections to Redis for both stores, and the one place where redis-py's errors become ours."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import redis.asyncio as redis
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection
@@ -15,23 +16,10 @@ from lockstore.errors import ConfigError, ConversationError, StoreUnavailableErr
 from lockstore.options import RedisOptions
 from lockstore.scripts import Script
 
-__all__ = ["connect", "errors_translated", "fault_of", "run", "run_all"]
+__all__ = ["Server"]
 
 _WRONG_TYPE = "WRONGTYPE"
-
-
-def _common(options: RedisOptions) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        "socket_timeout": options.socket_timeout,
-        "socket_connect_timeout": options.socket_timeout,
-        # Whoever calls tries again, and knows what may be tried again. A pool hands out no connection that is closed.
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if options.username:
-        common["username"] = options.username
-    if options.password is not None:
-        common["password"] = options.password.get_secret_value()
-    return common
+_CONNECTIONS_MAX = 64  # calls at once; further ones wait. redis-py's pool refuses at 100 instead
 
 
 def _loading(scripts: Sequence[Script]) -> Callable[[AbstractConnection], Awaitable[None]]:
@@ -50,11 +38,20 @@ def _loading(scripts: Sequence[Script]) -> Callable[[AbstractConnection], Awaita
     return prepare
 
 
-def connect(options: RedisOptions, scripts: Sequence[Script] = ()) -> redis.Redis:
-    """Make a client for the configured server, whose connections have these scripts loaded. Nothing is sent yet."""
-    common = _common(options)
-    if scripts:
-        common["redis_connect_func"] = _loading(scripts)
+def _client(options: RedisOptions, scripts: Sequence[Script]) -> redis.Redis:
+    """Make a client whose connections have these scripts loaded. Nothing is sent yet."""
+    common: dict[str, Any] = {
+        "socket_connect_timeout": options.socket_timeout,
+        # None: a call has one timeout as a whole, in Server; redis-py's own would cost one for each reply.
+        "socket_timeout": None,
+        # Whoever calls tries again, and knows what may be tried again. A pool hands out no connection that is closed.
+        "retry": Retry(NoBackoff(), 0),
+        "redis_connect_func": _loading(scripts),
+    }
+    if options.username:
+        common["username"] = options.username
+    if options.password is not None:
+        common["password"] = options.password.get_secret_value()
     if options.is_url(options.place):
         if "db" in options.model_fields_set:
             common["db"] = options.db
@@ -64,13 +61,16 @@ def connect(options: RedisOptions, scripts: Sequence[Script] = ()) -> redis.Redi
             message = f"lock_store.host: not a Redis URL: {error}"
             raise ConfigError(message) from None
     if options.use_ssl:
-        files = {"ssl_keyfile": options.ssl_keyfile, "ssl_certfile": options.ssl_certfile}
-        common |= {"ssl": True, "ssl_ca_certs": str(options.ssl_ca_certs) if options.ssl_ca_certs else None}
-        common |= {name: str(path) for name, path in files.items() if path is not None}
+        files = {
+            "ssl_ca_certs": options.ssl_ca_certs,
+            "ssl_keyfile": options.ssl_keyfile,
+            "ssl_certfile": options.ssl_certfile,
+        }
+        common |= {"ssl": True} | {name: str(path) for name, path in files.items() if path is not None}
     return redis.Redis(host=options.place, port=options.port, db=options.db, **common)
 
 
-def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavailableError:
+def _fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavailableError:
     """Tell a fault of one conversation's data from a server that cannot serve for now."""
     text = str(error)
     code = text.partition(" ")[0]
@@ -81,51 +81,103 @@ def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavai
 
 
 @contextmanager
-def errors_translated() -> Iterator[None]:
+def _errors_translated() -> Iterator[None]:
     """Turn redis-py's errors into StoreUnavailableError or ConversationError."""
     try:
         yield
     except exceptions.NoScriptError:
         raise
     except exceptions.ResponseError as error:
-        raise fault_of(error) from error
+        raise _fault_of(error) from error
     except (exceptions.RedisError, OSError, TimeoutError) as error:
         message = f"{type(error).__name__}: {error}"
         raise StoreUnavailableError(message) from error
 
 
-async def run(client: redis.Redis, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """Run one script, loading it where the server does not have it (a restart, a failover, SCRIPT FLUSH)."""
-    with errors_translated():
+class Server:
+    """The Redis server of one store: scripts run here, each call within the configured timeout."""
+
+    def __init__(self, options: RedisOptions, scripts: Sequence[Script]) -> None:
+        self.client = _client(options, scripts)
+        self._timeout_s = options.socket_timeout
+        self._scripts = tuple(scripts)
+        self._gate = asyncio.Semaphore(_CONNECTIONS_MAX)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self.client.aclose()
+
+    async def version(self) -> tuple[int, ...]:
+        """Ask for the server's version, as (7, 0)."""
+        with _errors_translated():
+            async with asyncio.timeout(self._timeout_s):
+                info = await self.client.info("server")
+        return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
+
+    async def scan(self, pattern: str) -> AsyncIterator[str]:
+        """Go through the keys of a pattern. Never on a hot path."""
+        found = self.client.scan_iter(match=pattern, count=1000)
+        while True:
+            with _errors_translated():
+                async with asyncio.timeout(self._timeout_s):
+                    key = await anext(found, None)
+            if key is None:
+                return
+            yield key.decode()
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run one script. Raises ConversationError or StoreUnavailableError."""
+        [reply] = await self.run_all([(script, keys, args)])
+        if isinstance(reply, ConversationError):
+            raise reply
+        return reply
+
+    async def run_all(
+        self, calls: Sequence[tuple[Script, Sequence[str], Sequence[Any]]], before: Sequence[tuple[Any, ...]] = ()
+    ) -> list[Any]:
+        """Run scripts in one round trip, in order; a fault of one conversation's data stands in its reply's place.
+
+        `before` are plain commands that go first, and whose replies nobody needs.
+        """
+        commands = [*before, *(("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls)]
+        with _errors_translated():
+            for _ in range(3):
+                async with asyncio.timeout(self._timeout_s), self._gate:
+                    replies = await self._exchange(commands)
+                    if not any(isinstance(reply, exceptions.NoScriptError) for reply in replies):
+                        return [_judged(reply) for reply in replies[len(before) :]]
+                    # SCRIPT FLUSH: everything is sent again, and whatever did run is safe to run again.
+                    await self._exchange([("SCRIPT", "LOAD", script.text) for script in self._scripts])
+        message = "scripts vanish as soon as they are loaded"
+        raise StoreUnavailableError(message)
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands on one connection, and read a reply or an error for each.
+
+        What redis-py's pipeline does, without its bookkeeping for each command, which cost more than the command.
+        """
+        pool = self.client.connection_pool
+        connection = cast("AbstractConnection", await pool.get_connection())  # type: ignore[no-untyped-call]
         try:
-            return await client.evalsha(script.sha, len(keys), *keys, *args)
-        except exceptions.NoScriptError:
-            return await client.eval(script.text, len(keys), *keys, *args)
-
-
-async def run_all(client: redis.Redis, calls: Sequence[Sequence[Any]], scripts: Sequence[Script]) -> list[Any]:
-    """Send calls (name, arguments) in one round trip, in order; a fault of a single call stands in its place.
-
-    When any script is missing, all are loaded and everything is sent again, so that the order holds: whatever did run
-    is idempotent.
-    """
-    with errors_translated():
-        for _ in range(3):
-            pipe = client.pipeline(transaction=False)
-            for call in calls:
-                pipe.execute_command(*call)
-            results = await pipe.execute(raise_on_error=False)
-            if not any(isinstance(result, exceptions.NoScriptError) for result in results):
-                return [_judged(result) for result in results]
-            await asyncio.gather(*(client.script_load(script.text) for script in scripts))
-    message = "scripts vanish as soon as they are loaded"
-    raise StoreUnavailableError(message)
+            await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
+            replies: list[Any] = []
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except exceptions.ResponseError as error:
+                    replies.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)  # replies may still be on their way, to nobody
+            raise
+        finally:
+            await pool.release(connection)
+        return replies
 
 
 def _judged(result: Any) -> Any:
     if not isinstance(result, exceptions.ResponseError):
         return result
-    fault = fault_of(result)
+    fault = _fault_of(result)
     if isinstance(fault, StoreUnavailableError):
         raise fault
     return fault

@@ -93,7 +93,7 @@ class Lines:
     def _keep(self, lock: TicketLock, events: Sequence[Event], kept_at_ms: int) -> TicketLock:
         """Put into the lock's outbox what the public must hear of."""
         kept = [[kept_at_ms, to_record(event)] for event in events if is_public(event)]
-        if not (kept and self._store.keeps_outbox):
+        if not kept:
             return lock
         return TicketLock(lock.conversation_id, lock.tickets, lock.last_number, lock.ended, (*lock.outbox, *kept))
 
@@ -103,7 +103,8 @@ class Lines:
             for command in commands:
                 lock, events = apply(lock, command, now_ms, limits)
                 told.append(tuple(self._notice(event) for event in events))
-                lock = self._keep(lock, events, now_ms)
+                if self._store.keeps_outbox:
+                    lock = self._keep(lock, events, now_ms)
             return lock, (lock, told)
 
         try:
@@ -181,7 +182,7 @@ class Lines:
     async def _act(self, command: Command, limits: Limits) -> tuple[TicketLock, int]:
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int]]:
             lock, events = apply(lock, command, now_ms, limits)
-            # What a direct caller caused is nobody's to announce yet: it counts as left behind from the start.
+            # What a direct caller caused is nobody's to announce yet: every store keeps it, left behind from the start.
             lock = self._keep(lock, events, 0)
             return lock, (lock, now_ms)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from lockstore.connection import connect, errors_translated, run
+from lockstore.connection import Server
 from lockstore.errors import ConversationError
 from lockstore.keys import RedisKeys
 from lockstore.lines import Step
@@ -36,21 +36,19 @@ class RedisLockStore(LockStore):
 
     def __init__(self, options: RedisOptions) -> None:
         self._keys = RedisKeys(options.key_prefix)
-        self._client = connect(options, [_READ, _SWAP])
+        self._server = Server(options, [_READ, _SWAP])
 
     async def open(self) -> None:
         """Connect, and find the lines that a daemon before this one left in the middle of something."""
-        with errors_translated():
-            await self._client.ping()
-            async for key in self._client.scan_iter(match=f"{self._keys.lock_start}*", count=1000):
-                self.lines.attend(key.decode().removeprefix(self._keys.lock_start))
-            async for key in self._client.scan_iter(match=f"{self._keys.memo_start}*", count=1000):
-                self.lines.attend(self._keys.conversation_of_memo(key.decode()))
+        async for key in self._server.scan(f"{self._keys.lock_start}*"):
+            self.lines.attend(key.removeprefix(self._keys.lock_start))
+        async for key in self._server.scan(f"{self._keys.memo_start}*"):
+            self.lines.attend(self._keys.conversation_of_memo(key))
 
     async def close(self) -> None:
         """Let go of connections."""
         await self._subscription.close()
-        await self._client.aclose()
+        await self._server.close()
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Read a line, or None where nobody stands."""
@@ -68,7 +66,7 @@ class RedisLockStore(LockStore):
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the server's clock in ms."""
         keys = self._keys.of(conversation_id)
-        now_ms, *values = await run(self._client, _READ, keys, ())
+        now_ms, *values = await self._server.run(_READ, keys, ())
         if not any(values):
             return None, now_ms
         return _parsed(conversation_id, values), now_ms
@@ -83,13 +81,13 @@ class RedisLockStore(LockStore):
         mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
         async with mutex:
             for tries in range(1_000_000):
-                now_ms, *values = await run(self._client, _READ, keys, ())
+                now_ms, *values = await self._server.run(_READ, keys, ())
                 before = _parsed(conversation_id, values)
                 after, told = step(before, now_ms)
                 if after == before:
                     return told
                 written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after)]
-                if await run(self._client, _SWAP, keys, [*values, *written]):
+                if await self._server.run(_SWAP, keys, [*values, *written]):
                     return told
                 await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
         message = "others kept changing this line"
@@ -101,7 +99,7 @@ class RedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+        return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
 
     def _on_hint(self, hint: str) -> None:
         number, _, conversation_id = hint.partition(":")

@@ -4,7 +4,7 @@
     waiting       a call until its turn        holding   a call while its lease lasts        feed   the public events
     desk          answers find their calls     outbox    releases that must still go         link   a connection, again and again
     epoch         one connection; aiormq's errors become ours
-    call, lease, letters, backoff              what an answer means, when a lease ends, what is written: no I/O, no clock
+    call, lease, letters, outcomes   what an answer means, when a lease ends, what is written: no I/O, no clock
 
 Architecture invariant: the client never asks a wall clock, and knows nothing of the lock store.
 """

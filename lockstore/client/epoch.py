@@ -1,6 +1,6 @@
 """One connection to RabbitMQ, from its first breath to its end: a channel with confirms, and a reply queue of its own.
 
-Here, and only here, what aiormq raises becomes ours: `BrokerLostError`, or `NotTakenError`.
+Here, and only here, what aiormq raises becomes ours: `BrokerLostError`, `NotTakenError` or `NoQueueError`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from lockstore.client.letters import Letter, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.wire import Names
 
-__all__ = ["Epoch", "NotTakenError", "OnReply", "as_ours", "open_epoch"]
+__all__ = ["Epoch", "NoQueueError", "NotTakenError", "OnReply", "as_ours", "open_epoch"]
 
 OnReply = Callable[[DeliveredMessage], None]
 
@@ -28,7 +28,11 @@ _PERSISTENT = 2  # AMQP's delivery_mode
 
 
 class NotTakenError(LockstoreError):
-    """The broker is there but did not take the message: no queue for it, or a queue that refuses. Try again later."""
+    """The broker is there but did not take the message on: a queue refuses, or is just moving. Try again later."""
+
+
+class NoQueueError(NotTakenError):
+    """The broker has no queue for the message: no daemon has declared it. Nobody will ever see the message."""
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def as_ours() -> Iterator[None]:
             raise
         raise BrokerLostError("the connection was closed") from None
     except PublishError:
-        raise NotTakenError("no queue took it") from None
+        raise NoQueueError("no queue took it") from None
     except DeliveryError:
         raise NotTakenError("the broker refused it") from None
     except Exception as error:  # nothing in here is ours, so nothing of ours is hidden
@@ -84,7 +88,8 @@ class Epoch:
     async def publish(self, letter: Letter, routes: Routes, limit_s: float | None = None) -> None:
         """Send a letter and wait until the broker has it.
 
-        Raises BrokerLostError, NotTakenError, or TimeoutError after `limit_s` seconds; then it may have arrived or not.
+        Raises BrokerLostError, NotTakenError, NoQueueError, or TimeoutError after `limit_s` seconds: then, as after a
+        BrokerLostError, it may have arrived or not.
         """
         partition = routes.of(letter.conversation_id) if letter.partition is None else letter.partition
         properties = Basic.Properties(
@@ -97,7 +102,7 @@ class Epoch:
         async with asyncio.timeout(limit_s):
             with as_ours():
                 if not self._has_exchange and not await self._look_for_exchange():
-                    raise NotTakenError(f"the broker has no exchange {self.names.requests}")
+                    raise NoQueueError(f"the broker has no exchange {self.names.requests}")
                 await self._channel.basic_publish(
                     letter.body,
                     exchange=self.names.requests,

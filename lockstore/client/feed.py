@@ -10,7 +10,7 @@ from typing import Any
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pydantic import ValidationError
 
-from lockstore.client.backoff import Backoff
+from lockstore.backoff import Backoff
 from lockstore.client.epoch import Epoch, as_ours
 from lockstore.client.link import Link
 from lockstore.errors import BrokerLostError, LockError

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from aiormq.abc import DeliveredMessage
 
-from lockstore.client.backoff import Backoff
+from lockstore.backoff import Backoff
 from lockstore.client.epoch import Epoch, open_epoch
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.wire import Names
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 CONNECT_LIMIT_S = 15.0
 RECONNECT_FIRST_S = 0.05
-RECONNECT_MOST_S = 10.0
+RECONNECT_MOST_S = 5.0
 STEADY_S = 5.0  # a connection that lasted so long was a good one: the next attempts begin with short pauses again
 
 HEARTBEAT_S = 10

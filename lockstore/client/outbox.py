@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from lockstore.client.backoff import Backoff
+from lockstore.backoff import Backoff
 from lockstore.client.epoch import NotTakenError
 from lockstore.client.letters import Letter, Routes
 from lockstore.client.link import Link

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 
-from lockstore.client.backoff import Backoff
+from lockstore.backoff import Backoff
 from lockstore.client.call import Call
 from lockstore.client.desk import Desk
-from lockstore.client.epoch import Epoch, NotTakenError
+from lockstore.client.epoch import Epoch, NoQueueError, NotTakenError
 from lockstore.client.outcomes import (
     AskAgain,
     AskAnew,
@@ -88,11 +88,14 @@ class Waiting:
         epoch = await self._desk.link.epoch()
         if self._answer.done():
             self._answer = self._loop.create_future()
+        asked_before = self._call.asked
         letter = self._call.ask(self._loop.time(), epoch.number)
         try:
             await epoch.publish(letter, self._desk.routes)
         except (BrokerLostError, NotTakenError) as error:
             if not self._answer.done():  # otherwise it was taken and answered, and only the confirm was lost
+                if isinstance(error, NoQueueError):
+                    self._call.asked = asked_before  # nobody saw this one: there is nothing to take back
                 await self._not_sent(epoch, error)
                 return False
         return await self._act_on(await self._answer)
@@ -119,13 +122,16 @@ class Waiting:
         return False
 
     async def _not_sent(self, epoch: Epoch, error: BrokerLostError | NotTakenError) -> None:
-        self._trouble = str(error)
-        if isinstance(error, NotTakenError):
-            await self._not_taken(error)
-        else:
-            await self._desk.link.after(epoch)
+        match error:
+            case NoQueueError():
+                await self._no_queue(error)
+            case NotTakenError():
+                await self._pause(str(error))
+            case _:
+                self._trouble = str(error)
+                await self._desk.link.after(epoch)
 
-    async def _not_taken(self, error: NotTakenError) -> None:
+    async def _no_queue(self, error: NoQueueError) -> None:
         """Look for a daemon elsewhere, wait for one to come, or give up."""
         call = self._call
         if call.partition is None and self._desk.routes.of(call.wanted.conversation_id) != 0:

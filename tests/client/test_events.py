@@ -1,25 +1,18 @@
 """Following the public events, against a real RabbitMQ."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-import pytest_asyncio
 
-from harness.rabbitmq import RabbitMQ
+from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.messages import ExpiredMessage, Outbound, ReleasedMessage
 from tests.client.proxy import Proxy
 from tests.client.stand_in import LIMIT_S, StandIn
 
 MARK = "mark"  # an event that only tells that the feed is on
-
-
-@pytest_asyncio.fixture
-async def locks(proxy: Proxy, namespace: str) -> AsyncIterator[LockClient]:
-    async with LockClient(proxy.url, namespace=namespace) as client:
-        yield client
 
 
 class Reader:

@@ -2,23 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from harness.rabbitmq import RabbitMQ
+from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import LockLostError
 from tests.client.proxy import Proxy
 from tests.client.stand_in import LIMIT_S, Received, StandIn
-
-
-@pytest_asyncio.fixture
-async def locks(proxy: Proxy, namespace: str) -> AsyncIterator[LockClient]:
-    async with LockClient(proxy.url, namespace=namespace) as client:
-        yield client
 
 
 async def for_ever() -> None:
@@ -180,10 +173,8 @@ async def test_a_broker_that_is_away_does_not_mask_the_bodys_own_exception(
 
 async def test_a_body_that_outlives_its_lease_is_told(daemon: StandIn, locks: LockClient) -> None:
     async def work() -> None:
-        try:
+        with suppress(asyncio.CancelledError):  # ignores the loss, and ends as if nothing had been
             await for_ever()
-        except asyncio.CancelledError:
-            pass  # ignores the loss, and ends as if nothing had been
 
     async with holding(daemon, locks, work=work) as (holder, request):
         await daemon.say(request, "expired", ticket_number=7, phase="held")

@@ -1,22 +1,14 @@
 """From the question to the turn, against a real RabbitMQ and a daemon played by the test."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from harness.rabbitmq import RabbitMQ
+from harness import RabbitMQ
 from lockstore.client import HeldTicket, LockClient
 from lockstore.errors import BusyError, LockError, RefusedError, WaitExpiredError
 from tests.client.proxy import Proxy
 from tests.client.stand_in import StandIn
-
-
-@pytest_asyncio.fixture
-async def locks(proxy: Proxy, namespace: str) -> AsyncIterator[LockClient]:
-    async with LockClient(proxy.url, namespace=namespace) as client:
-        yield client
 
 
 async def hold(locks: LockClient, wait: float | None = 30, conversation: str = "talk") -> HeldTicket:
@@ -31,19 +23,15 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_lock_is_asked_for_granted_and_given_back(daemon: StandIn, locks: LockClient) -> None:
-    entered = asyncio.Event()
-
-    async def body() -> None:
+    async def body() -> float:
         async with locks.lock("talk", wait=30, lifetime=60, holder="bot-3") as ticket:
             assert (ticket.number, ticket.conversation_id, ticket.waited) == (7, "talk", 0.0)
-            assert ticket.expires_at == ends_at
-            entered.set()
+            return ticket.expires_at
 
     task = asyncio.create_task(body())
     request = await daemon.take("request")
     ends_at = await daemon.grant(request)
-    await task
-    assert entered.is_set()
+    assert await task == ends_at
     assert {**request.fields, "request_id": ""} == {
         "type": "request", "conversation_id": "talk", "request_id": "", "wait": 30, "lifetime": 60, "holder": "bot-3",
     }  # fmt: skip

@@ -278,8 +278,6 @@ class TestALineAsJson:
             TicketLock.from_dict({"conversation_id": "c", "tickets": [f'{{"number": 0, "expires": {expires}}}']})
 
 
-
-
 def test_an_event_is_the_same_when_read_from_its_record() -> None:
     sender = Sender("queue", "correlation", "user", "00-trace-01")
     lock, now_ms, limits = TicketLock("c"), 5, Limits()

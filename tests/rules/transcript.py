@@ -133,18 +133,19 @@ async def play(text: str, table: Table) -> str:
     played = [title]
     for paragraph in paragraphs:
         asked = paragraph.partition(f"\n{RULE}")[0].splitlines()
-        told = [answer for line in asked if not line.startswith("# ") for answer in await answer(line, table)]
+        told = [words for line in asked if not line.startswith("# ") for words in await answer(line, table)]
         played.append("\n".join([*asked, RULE, *told] if told else asked))
     return "\n\n".join(played) + "\n"
 
 
-def transcripts() -> list[Path]:
-    return sorted(FOLDER.glob("*.txt"))
+def transcripts() -> dict[str, str]:
+    """Give each transcript by its name."""
+    return {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.txt"))}
 
 
 def _write_anew() -> None:
-    for path in transcripts():
-        path.write_text(asyncio.run(play(path.read_text(), Rules())))
+    for name, text in transcripts().items():
+        (FOLDER / f"{name}.txt").write_text(asyncio.run(play(text, Rules())))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""configs/ and the tables of options say what the models say."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, SecretStr
+
+from daemon.settings import BrokerSettings, DaemonSettings, load
+from lockstore.factory import create_store
+from lockstore.options import RedisOptions
+from tests.docs.pages import CHECKOUT, CONFIGS, bare, codes, section, tables
+
+CONFIGURATION = CHECKOUT / "docs" / "configuration.md"
+LOCK_STORES = CHECKOUT / "docs" / "lock-stores.md"
+FULL = CHECKOUT / "configs" / "full.yml"
+
+OPTION_TABLES = [
+    (BrokerSettings, CONFIGURATION, "Section `broker`"),
+    (DaemonSettings, CONFIGURATION, "Section `daemon`"),
+    (RedisOptions, LOCK_STORES, "Options of the Redis stores"),
+]
+FULL_SECTIONS = [("broker", BrokerSettings), ("daemon", DaemonSettings), ("lock_store", RedisOptions)]
+
+
+@pytest.fixture(autouse=True)
+def _no_lifetime_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TICKET_LOCK_LIFETIME", raising=False)
+
+
+def plain(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def defaults_of(model: type[BaseModel]) -> dict[str, Any]:
+    made = model.model_validate({})
+    return {name: plain(getattr(made, name)) for name in model.model_fields}
+
+
+def read(cell: str) -> Any:
+    """Read a default as a table has it."""
+    return None if cell == "none" else yaml.safe_load(bare(cell))
+
+
+@pytest.mark.parametrize(("name", "model"), FULL_SECTIONS)
+def test_full_yml_shows_every_option_with_its_default(name: str, model: type[BaseModel]) -> None:
+    shown = yaml.safe_load(FULL.read_text())[name]
+    shown.pop("type", None)
+    assert shown == defaults_of(model)
+
+
+def test_full_yml_has_our_sections_and_no_other() -> None:
+    assert list(yaml.safe_load(FULL.read_text())) == ["lock_store", "broker", "daemon"]
+
+
+def test_full_yml_loads_as_the_defaults() -> None:
+    loaded, unset = load(FULL), load(None)
+    assert loaded.broker == unset.broker
+    assert loaded.daemon == unset.daemon
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_every_file_of_configs_is_one_that_the_daemon_takes(file: Path) -> None:
+    settings = load(file, {})
+    create_store(settings.lock_store, settings.daemon.limits)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
+def test_every_option_that_is_commented_out_is_one_too(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    given = {line.strip("# ").partition(":")[0] for line in lines if line.startswith("  # ") and ": " in line}
+    options = {name for _, model in FULL_SECTIONS for name in model.model_fields}
+    assert {name for name in given if name.isidentifier()} <= options
+
+
+@pytest.mark.parametrize(("model", "page", "heading"), OPTION_TABLES)
+def test_the_table_of_options_has_every_option_with_its_default(
+    model: type[BaseModel], page: Path, heading: str
+) -> None:
+    (rows,) = tables(section(page, heading))
+    assert {bare(row["option"]): read(row["default"]) for row in rows} == defaults_of(model)
+
+
+@pytest.mark.parametrize(("model", "page", "heading"), OPTION_TABLES[:2])
+def test_the_table_of_options_has_the_right_types(model: type[BaseModel], page: Path, heading: str) -> None:
+    words = {
+        "boolean": "true or false",
+        "integer": "whole number",
+        "number": "number",
+        "path": "path",
+        "string": "text",
+    }
+    kinds = {}
+    for name, schema in model.model_json_schema()["properties"].items():
+        kind = schema.get("anyOf", [schema])[0]
+        kinds[name] = words["path" if kind.get("format") == "path" else kind["type"]]
+    (rows,) = tables(section(page, heading))
+    assert {bare(row["option"]): row["type"] for row in rows} == kinds
+
+
+def bounds_of(model: type[BaseModel]) -> dict[str, set[float]]:
+    """Give the numbers in an option's rule, as far as the models state them."""
+    stated = {}
+    for name, schema in model.model_json_schema()["properties"].items():
+        edges = (schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum"))
+        stated[name] = {float(edge) for edge in edges if edge is not None}
+    return stated
+
+
+@pytest.mark.parametrize(("model", "page", "heading"), OPTION_TABLES)
+def test_the_table_of_options_names_every_bound(model: type[BaseModel], page: Path, heading: str) -> None:
+    (rows,) = tables(section(page, heading))
+    for row in rows:
+        rule = row.get("unit and rule") or row["meaning"]
+        numbers = {float(word) for word in rule.replace(",", " ").replace(";", " ").split() if word.isdigit()}
+        assert bounds_of(model)[bare(row["option"])] <= numbers, row["option"]
+
+
+def logged_events() -> dict[str, str]:
+    """Find every event that the daemon logs, with its level, in the code."""
+    found = {}
+    for file in (CHECKOUT / "daemon").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            level = node.func.attr
+            if level in ("debug", "info", "warning", "error", "exception", "critical") and node.args:
+                name = node.args[0]
+            elif level == "log" and len(node.args) > 1:
+                name, level = node.args[1], "as given"
+            else:
+                continue
+            if isinstance(name, ast.Constant):
+                found[str(name.value)] = level
+    return found
+
+
+def test_the_table_of_logs_has_every_event_with_its_level() -> None:
+    (rows,) = tables(section(CONFIGURATION, "Logs"))
+    assert {bare(row["event"]): row["level"] for row in rows} == logged_events()
+
+
+def test_the_table_of_types_has_every_store() -> None:
+    (rows,) = tables(section(LOCK_STORES, "Which one"))
+    types = [codes(row["`type`"])[0] for row in rows]
+    assert types == ["in_memory", "redis", "concurrent_redis", "path.to.your.module.Class"]

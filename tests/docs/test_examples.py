@@ -1,0 +1,200 @@
+"""What the documents show as code works: it compiles, and it runs on real servers."""
+
+import asyncio
+import inspect
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import DaemonProcess, RabbitMQ, RedisServer
+from lockstore import LockStore, Ticket, TicketLock
+from lockstore.client import LockClient
+from lockstore.errors import RefusedError
+from lockstore.factory import create_store
+from lockstore.rules import Limits
+from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tables
+
+README = CHECKOUT / "README.md"
+LOCK_STORES = CHECKOUT / "docs" / "lock-stores.md"
+GUARANTEES = CHECKOUT / "docs" / "guarantees.md"
+RAW = CHECKOUT / "examples" / "raw_request.py"
+
+RUN_LIMIT_S = 30
+
+DaemonMaker = Callable[..., Awaitable[DaemonProcess]]
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_every_python_example_compiles(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_every_yaml_example_is_a_mapping(block: Block) -> None:
+    assert isinstance(yaml.safe_load(block.text), dict)
+
+
+def test_the_endpoints_file_of_the_readme_is_one_that_the_daemon_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from daemon.settings import load
+
+    (block,) = blocks("yaml", README)
+    file = tmp_path / "endpoints.yml"
+    file.write_text(block.text)
+    settings = load(file, {"REDIS_HOST": "localhost", "REDIS_PASSWORD": "secret"})
+    create_store(settings.lock_store, settings.daemon.limits)
+
+
+def test_the_fencing_example_holds_what_it_asserts() -> None:
+    (block,) = blocks("python", GUARANTEES)
+    exec(compile(block.text, str(block), "exec"), {"__name__": "example"})
+
+
+def test_the_methods_of_direct_use_are_there_with_these_arguments() -> None:
+    (methods,) = tables(section(LOCK_STORES, "Use without the daemon"))
+    for row in methods:
+        for code in codes(row["method"]):
+            called = re.fullmatch(r"(\w+)\((.*)\)", code)
+            assert called, code
+            parameters = list(inspect.signature(getattr(LockStore, called[1])).parameters)
+            assert parameters == ["self", *called[2].split(", ")]
+
+
+def example_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LockStore:
+    """Build the store of docs/lock-stores.md from the section that stands below it."""
+    block = next(block for block in blocks("python", LOCK_STORES) if "class SqliteLockStore" in block.text)
+    options = yaml.safe_load(blocks("yaml", LOCK_STORES)[0].text)["lock_store"]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, options["type"].partition(".")[0], raising=False)
+    (tmp_path / f"{options['type'].partition('.')[0]}.py").write_text(block.text)
+    return create_store(options | {"path": str(tmp_path / options["path"])}, Limits())
+
+
+async def test_the_custom_store_of_the_page_serves_in_order_and_never_gives_a_number_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = example_store(tmp_path, monkeypatch)
+    entered: list[int] = []
+
+    async def enter() -> None:
+        async with store.lock("user-42", wait_time_in_seconds=0.05) as line:
+            entered.append(line.now_serving)
+
+    await asyncio.gather(*(enter() for _ in range(5)))
+    await enter()
+    assert entered == [0, 1, 2, 3, 4, 5]
+    assert not await store.is_someone_waiting("user-42")
+    await store.close()
+
+
+async def test_the_custom_store_of_the_page_may_delete_its_own_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = example_store(tmp_path, monkeypatch)
+    await store.resolved(store.save_lock(TicketLock("x", [Ticket(3, 1.5)])))
+    assert (await store.resolved(store.get_lock("x"))).tickets[0].number == 3
+    await store.resolved(store.delete_lock("x"))
+    assert await store.resolved(store.get_lock("x")) is None
+    await store.close()
+
+
+async def run_python(*argv: str) -> str:
+    """Run Python from the checkout as a user does, and give what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *argv, cwd=CHECKOUT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(RUN_LIMIT_S):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = output.decode()
+    assert process.returncode == 0, text
+    return text
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert old in text, f"the example has no {old}"
+    return text.replace(old, new)
+
+
+@pytest.fixture
+def config(rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str) -> dict[str, Any]:
+    """Give configs/redis.yml, on this run's servers."""
+    loaded: dict[str, Any] = yaml.safe_load((CHECKOUT / "configs" / "redis.yml").read_text())
+    loaded["lock_store"] |= {"host": redis_server.host, "port": redis_server.port, "key_prefix": namespace}
+    loaded["broker"] |= {"url": rabbitmq.url, "namespace": namespace}
+    return loaded
+
+
+async def test_the_examples_run_against_a_daemon(
+    config: dict[str, Any], start_daemon: DaemonMaker, rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str
+) -> None:
+    await start_daemon(config)
+
+    (shown,) = blocks("python", README)
+    client = f'"{rabbitmq.url}", namespace="{namespace}"'
+    printed = await run_python("-c", replaced(shown.text, '"amqp://guest:guest@localhost/"', client))
+    assert printed == "user-42 is ours; the fencing token is 1\n"
+
+    printed = await run_python(str(RAW), "user-42", "--url", rabbitmq.url, "--namespace", namespace)
+    assert "it is our turn, ticket 2;" in printed
+    assert printed.splitlines()[-1].startswith('<- {"type":"released"')
+
+    direct = next(block for block in blocks("python", LOCK_STORES) if "create_store" in block.text)
+    place = f'"host": "{redis_server.host}", "port": {redis_server.port}, "key_prefix": "{namespace}"'
+    printed = await run_python("-c", replaced(direct.text, '"host": "localhost"', place))
+    assert printed == "user-42 is ours; the fencing token is 3\n"
+
+
+async def test_the_raw_example_tells_when_it_gets_no_lock(
+    config: dict[str, Any], start_daemon: DaemonMaker, rabbitmq: RabbitMQ, namespace: str
+) -> None:
+    await start_daemon(config | {"daemon": {"max_wait": 5, "wait": 5}})  # less than the example wants to wait
+    with pytest.raises(AssertionError, match="no lock: rejected, invalid"):
+        await run_python(str(RAW), "user-42", "--url", rabbitmq.url, "--namespace", namespace)
+
+
+async def test_a_daemon_serves_on_the_custom_store_of_the_page_and_its_numbers_outlive_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start_daemon: DaemonMaker,
+    rabbitmq: RabbitMQ,
+    namespace: str,
+) -> None:
+    await example_store(tmp_path, monkeypatch).close()
+    options = yaml.safe_load(blocks("yaml", LOCK_STORES)[0].text)["lock_store"]
+    section_of_store = options | {"path": str(tmp_path / options["path"])}
+    config = {"lock_store": section_of_store, "broker": {"url": rabbitmq.url, "namespace": namespace}}
+    daemon = await start_daemon(config, env={"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"})
+    numbers = []
+    async with LockClient(rabbitmq.url, namespace=namespace) as locks:
+        async with locks.lock("user-42", wait=10) as ticket:
+            numbers.append(ticket.number)
+        await daemon.restart()
+        async with locks.lock("user-42", wait=10) as ticket:
+            numbers.append(ticket.number)
+        with pytest.raises(RefusedError, match="conversation_id"):
+            async with locks.lock(""):
+                pass
+    assert numbers == [0, 1]
+
+
+def test_the_raw_example_needs_nothing_of_ours() -> None:
+    imported = set(re.findall(r"^(?:import|from) (\w+)", RAW.read_text(), re.MULTILINE))
+    assert imported <= {"argparse", "asyncio", "json", "uuid", "zlib", "typing", "aio_pika"}
+
+
+def test_what_the_readme_serves_with_is_there() -> None:
+    shown = "\n".join(block.text for block in blocks("sh", README))
+    for file in re.findall(r"--config (\S+)", shown):
+        assert (CHECKOUT / file).exists()
+    assert bare("`lockstore serve --endpoints endpoints.yml`") in shown

@@ -1,0 +1,119 @@
+"""Every store, opened for a test and looked over at its end."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+
+from harness import RedisServer
+from lockstore.factory import create_store
+from lockstore.line import Limits
+from lockstore.store import LockStore
+from tests.stores.clock import AHEAD_MS, Clock, RedisClock, hold_pythons_time, hold_redis_time
+from tests.stores.custom_stores import SERVERS
+from tests.stores.table import StoreTable
+from tests.stores.witness import Witness, check_keys
+
+OpenStore = Callable[..., Awaitable[LockStore]]
+
+
+@pytest.fixture(params=["in_memory", "redis", "concurrent_redis", "custom", "custom_async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Name the store under test; `tests.stores.kinds` has the narrower choices."""
+    return str(request.param)
+
+
+@pytest.fixture
+def key_prefix() -> str:
+    """Name what this test writes to Redis."""
+    return f"s{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def on_redis(redis_server: RedisServer, key_prefix: str) -> dict[str, Any]:
+    """Give the options of a Redis store."""
+    return {"host": redis_server.host, "port": redis_server.port, "key_prefix": key_prefix}
+
+
+@pytest.fixture
+def section(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Give the section of this store, with data of its own, that two stores built from it share."""
+    if "redis" in kind:
+        yield {"type": kind, **request.getfixturevalue("on_redis")}
+    elif kind == "in_memory":
+        yield {}
+    else:
+        name = {"custom": "DictLockStore", "custom_async": "AsyncDictLockStore"}[kind]
+        yield {"type": f"tests.stores.custom_stores.{name}", "url": f"dict://{key_prefix}"}
+        SERVERS.pop(f"dict://{key_prefix}", None)
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Look at the server as anybody could."""
+    with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as plain:
+        yield plain
+
+
+@pytest.fixture
+def clock(
+    kind: str, key_prefix: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Clock]:
+    """Stop the clock of the stores that the test opens afterwards."""
+    if "redis" not in kind:
+        clock = Clock()
+        hold_pythons_time(clock, monkeypatch)
+        yield clock
+        return
+    redis_clock = RedisClock(request.getfixturevalue("redis_server"), key_prefix)
+    hold_redis_time(redis_clock, monkeypatch)
+    yield redis_clock
+    redis_clock.close()
+
+
+@pytest.fixture
+def witness(monkeypatch: pytest.MonkeyPatch) -> Witness:
+    return Witness(monkeypatch)
+
+
+@pytest.fixture
+def clean_redis(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check and remove what a test leaves on Redis."""
+    if "redis" not in kind:
+        yield
+        return
+    client = request.getfixturevalue("client")
+    before = set(client.keys())
+    yield
+    ahead_ms = AHEAD_MS + 10**6 if "clock" in request.fixturenames else 0
+    check_keys(client, before, key_prefix, Limits().dedup_window_ms + ahead_ms)
+
+
+@pytest_asyncio.fixture
+async def open_store(section: dict[str, Any], witness: Witness, clean_redis: None) -> AsyncIterator[OpenStore]:
+    """Open stores on the same data. At the test's end all lines are checked and all stores closed."""
+
+    async def open_one(limits: Limits | None = None) -> LockStore:
+        store = create_store(section, limits or Limits())
+        await store.open()
+        witness.watch(store)
+        return store
+
+    yield open_one
+    await witness.check_lines()
+    for store in witness.stores:
+        await store.close()
+
+
+@pytest_asyncio.fixture
+async def store(open_store: OpenStore) -> LockStore:
+    return await open_store()
+
+
+@pytest_asyncio.fixture
+async def table(clock: Clock, open_store: OpenStore) -> StoreTable:
+    """A conversation of a store whose clock stands still, spoken to in the words of the transcripts."""
+    return StoreTable(await open_store(), clock)

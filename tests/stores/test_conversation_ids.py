@@ -1,0 +1,86 @@
+"""Any text is an ordinary conversation id: none is a pattern, a hash tag, a separator or too long."""
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lockstore.commands import Release, Request
+from lockstore.errors import ConversationError
+from lockstore.events import Event
+from lockstore.outcomes import Patrol
+from lockstore.store import LockStore
+from tests.stores.table import first_number
+
+NEIGHBOURS = ("c", "a", "*a", "a*", "lock:c", "{c}", "?")
+"""Conversations that a pattern or a clumsy separator would reach too."""
+
+
+@st.composite
+def conversation_ids(draw: st.DrawFn) -> str:
+    """1 to 200 bytes of UTF-8, more often than not with what has a meaning for Redis or Lua."""
+    pieces = st.one_of(st.characters(codec="utf-8"), st.sampled_from("*?[]{}:%|.\\\"'/ \n\r\0😀é^-"))
+    text = draw(st.text(pieces, min_size=1, max_size=200))
+    return text.encode()[:200].decode(errors="ignore") or "*"
+
+
+async def told(store: LockStore, *commands: Request | Release) -> list[Event]:
+    events: list[Event] = []
+    for outcome in await store.apply(commands):
+        assert not isinstance(outcome, ConversationError)
+        events += [notice.event for notice in outcome]
+        await store.confirm([notice.entry for notice in outcome if notice.entry])
+    return events
+
+
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example("*")
+@example("{")
+@example("}")
+@example("{}")
+@example("a}b{c")
+@example(":")
+@example(" ")
+@example("\n")
+@example("😀" * 50)
+@example("x" * 200)
+@example("1:2:3")
+@example("=a")
+@given(conversation_ids())
+async def test_any_text_names_one_conversation_and_no_other(store: LockStore, name: str) -> None:
+    others = [other for other in NEIGHBOURS if other != name]
+    await told(store, *(Request(other, "a", 10**6, 0) for other in others))
+
+    async with store.lock(name):
+        queued, *rest = await told(store, Request(name, "r", 60_000, 60_000))
+        assert rest == []
+        found: Patrol = await store.patrol([store.shard_of(name)], 10**6)
+        assert found.overdue == []
+        assert await store.is_someone_waiting(name)
+    (granted,) = (await store.patrol([store.shard_of(name)], 10**6)).left_behind
+    assert (granted.event.conversation_id, granted.event.number) == (name, queued.number)
+    assert granted.entry is not None
+    await store.confirm([granted.entry])
+    lock = await store.resolved(store.get_lock(name))
+    assert lock is not None
+    assert (lock.conversation_id, [ticket.number for ticket in lock.tickets]) == (name, [queued.number])
+    (released,) = await told(store, Release(name, request_id="r"))
+    assert type(released).__name__ == "Released"
+    await store.resolved(store.delete_lock(name))
+
+    assert not await store.is_someone_waiting(name)
+    for other in others:
+        lock = await store.resolved(store.get_lock(other))
+        assert lock is not None, f"{other!r} lost its line to {name!r}"
+        assert [ticket.claim.request_id for ticket in lock.tickets if ticket.claim] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["*", "a}b{c", " ", "😀" * 50])
+async def test_numbers_of_odd_conversations_begin_like_any_others(store: LockStore, name: str) -> None:
+    assert await store.issue_ticket(name) == first_number(store)
+    assert await store.issue_ticket("other") == first_number(store)

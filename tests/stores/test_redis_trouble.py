@@ -1,0 +1,308 @@
+"""Redis goes away, forgets the scripts, refuses work, or holds what is not ours: what a Redis store says then."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from harness import RedisServer
+from lockstore import concurrent
+from lockstore.commands import Command, Release, Request
+from lockstore.connection import _fault_of
+from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
+from lockstore.factory import create_store
+from lockstore.line import Limits
+from lockstore.store import LockStore
+from tests.stores.conftest import OpenStore
+from tests.stores.kinds import only_concurrent, only_redis, redis_kinds
+from tests.stores.table import first_number
+
+
+def ask(*names: str) -> list[Command]:
+    return [Request(name, "a", 60_000, 0) for name in names]
+
+
+async def numbers(store: LockStore, *commands: Command) -> list[int | None]:
+    given: list[int | None] = []
+    for outcome in await store.apply(commands):
+        assert not isinstance(outcome, ConversationError)
+        given += [notice.event.number for notice in outcome]
+    return given
+
+
+@pytest_asyncio.fixture
+async def own_server() -> AsyncIterator[RedisServer]:
+    """Start a server that a test may hurt."""
+    async with RedisServer(persistence="always") as server:
+        yield server
+
+
+@asynccontextmanager
+async def opened(kind: str, server: RedisServer, **options: Any) -> AsyncIterator[LockStore]:
+    store = create_store({"type": kind, "host": server.host, "port": server.port, **options}, Limits())
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+CALLS: dict[str, Callable[[LockStore], Awaitable[object]]] = {
+    "one": lambda store: store.apply(ask("c")),
+    "many": lambda store: store.apply(ask("c", "d", "e", "c")),
+    "patrol": lambda store: store.patrol([store.shard_of("c")], 0),
+    "issue": lambda store: store.issue_ticket("c"),
+    "get_lock": lambda store: store.resolved(store.get_lock("c")),
+    "is_someone_waiting": lambda store: store.is_someone_waiting("c"),
+    "open": lambda store: store.open(),
+}
+
+
+@redis_kinds
+class TestAServerThatIsAway:
+    async def test_is_told_as_that_by_every_call_and_missed_no_longer_when_it_is_back(
+        self, kind: str, own_server: RedisServer
+    ) -> None:
+        async with opened(kind, own_server) as store:
+            before = await numbers(store, *ask("c", "d"))
+            await own_server.kill()
+            for call in CALLS.values():
+                with pytest.raises(StoreUnavailableError):
+                    await call(store)
+            await own_server.start()
+            assert await numbers(store, *ask("c", "d")) == before
+            for call in CALLS.values():
+                await call(store)
+
+    async def test_does_not_mask_the_exception_of_a_holder(self, kind: str, own_server: RedisServer) -> None:
+        async with opened(kind, own_server) as store:
+            with pytest.raises(ZeroDivisionError) as caught:
+                async with store.lock("c"):
+                    await own_server.kill()
+                    raise ZeroDivisionError
+            assert "could not be given back" in caught.value.__notes__[0]
+
+    async def test_refuses_the_opening(self, kind: str, own_server: RedisServer) -> None:
+        await own_server.stop()
+        with pytest.raises(StoreUnavailableError):
+            async with opened(kind, own_server):
+                pytest.fail("opened")
+
+    async def test_may_also_be_one_that_does_not_answer(self, kind: str, own_server: RedisServer) -> None:
+        async with opened(kind, own_server, socket_timeout=0.1) as store:
+            own_server.pause()
+            for call in CALLS.values():
+                with pytest.raises(StoreUnavailableError):
+                    async with asyncio.timeout(20):
+                        await call(store)
+            own_server.resume()
+            assert await numbers(store, *ask("c", "d")) == [first_number(store)] * 2
+
+    @pytest.mark.parametrize(
+        ("setting", "hurt", "healed"), [("min-replicas-to-write", "1", "0"), ("maxmemory", "1", "0")]
+    )
+    async def test_may_also_be_one_that_refuses_to_write(
+        self, setting: str, hurt: str, healed: str, kind: str, own_server: RedisServer
+    ) -> None:
+        async with opened(kind, own_server) as store:
+            with redis.Redis(port=own_server.port) as client:
+                client.config_set(setting, hurt)
+                with pytest.raises(StoreUnavailableError):
+                    await store.apply(ask("c", "d"))
+                client.config_set(setting, healed)
+            assert await numbers(store, *ask("c", "d")) == [first_number(store)] * 2
+
+    async def test_may_also_be_one_that_has_become_a_replica(self, kind: str, own_server: RedisServer) -> None:
+        async with opened(kind, own_server) as store:
+            with redis.Redis(port=own_server.port) as client:
+                client.replicaof("127.0.0.1", own_server.port)
+                with pytest.raises(StoreUnavailableError):
+                    await store.apply(ask("c"))
+                client.replicaof("NO", "ONE")
+            assert await numbers(store, *ask("c")) == [first_number(store)]
+
+
+@redis_kinds
+class TestForgottenScripts:
+    async def test_are_loaded_again(self, store: LockStore, client: redis.Redis) -> None:
+        for place, call in enumerate(CALLS.values()):
+            client.script_flush()
+            await call(store)
+            await numbers(store, *ask(f"conversation {place}"))
+
+    async def test_do_not_change_the_order_of_a_batch(self, store: LockStore, client: redis.Redis) -> None:
+        client.script_flush()
+        commands: list[Command] = [Request("c", name, 60_000, 60_000) for name in "abc"]
+        given = await numbers(store, *commands, Release("d", 5), *ask("e"))
+        first = first_number(store)
+        assert given == [first, first + 1, first + 2, 5, first]
+
+    async def test_are_no_matter_to_a_waiting_bot(self, store: LockStore, client: redis.Redis) -> None:
+        async with store.lock("c"):
+            waiter = asyncio.create_task(visit(store))
+            while len((await store.get_or_create_lock("c")).tickets) < 2:
+                await asyncio.sleep(0.01)
+            client.script_flush()
+        await waiter
+
+
+async def visit(store: LockStore) -> None:
+    async with store.lock("c", 60, 0.05):
+        pass
+
+
+@redis_kinds
+async def test_a_lost_hint_costs_no_more_than_a_poll(open_store: OpenStore, client: redis.Redis) -> None:
+    holder, waiting = await open_store(), await open_store()
+    async with holder.lock("c"):
+        waiter = asyncio.create_task(visit(waiting))
+        while len((await holder.get_or_create_lock("c")).tickets) < 2:
+            await asyncio.sleep(0.01)
+        client.client_kill_filter(_type="pubsub")
+    await waiter
+
+
+def line_keys(store: Any, conversation_id: str) -> tuple[str, ...]:
+    if hasattr(store._keys, "of_line"):
+        keys: tuple[str, ...] = store._keys.of_line(conversation_id, store._keys.shard_of(conversation_id))
+        return keys
+    return tuple(store._keys.of(conversation_id))
+
+
+def in_another_shard(store: LockStore, name: str) -> str:
+    return next(text for place in range(1000) if store.shard_of(text := f"other {place}") != store.shard_of(name))
+
+
+class TestForeignData:
+    @redis_kinds
+    @pytest.mark.parametrize("place", range(3))
+    async def test_of_a_wrong_type_harm_their_own_conversation_alone(
+        self, place: int, store: LockStore, client: redis.Redis
+    ) -> None:
+        key = line_keys(store, "c")[place]
+        if client.type(key) == b"none":
+            client.xadd(key, {"a": "stream"})  # no verb expects one here
+        other = in_another_shard(store, "c")
+        before, spoilt, after = await store.apply([*ask(other), *ask("c"), Request(other, "b", 1000, 0)])
+        assert isinstance(spoilt, ConversationError)
+        assert not isinstance(before, ConversationError)
+        assert not isinstance(after, ConversationError)
+        with pytest.raises(ConversationError):
+            await store.issue_ticket("c")
+
+    @only_concurrent
+    @pytest.mark.parametrize("place", range(3, 7))
+    async def test_beside_the_line_are_told_too(self, place: int, store: LockStore, client: redis.Redis) -> None:
+        client.set(line_keys(store, "c")[place], "text")
+        other = in_another_shard(store, "c")
+        commands = [*ask(other), *ask("c"), Release("c", request_id="b")]
+        served, *spoilt = await store.apply(commands)
+        assert not isinstance(served, ConversationError)
+        assert any(isinstance(outcome, ConversationError) for outcome in spoilt)
+
+    @redis_kinds
+    async def test_in_the_place_of_the_last_number_are_told_too(self, store: LockStore, client: redis.Redis) -> None:
+        key = line_keys(store, "c")[1 if hasattr(store._keys, "of") else 0]  # type: ignore[attr-defined]
+        client.set(key, "seven")
+        other = in_another_shard(store, "c")
+        spoilt, served = await store.apply([*ask("c"), *ask(other)])
+        assert isinstance(spoilt, ConversationError)
+        assert not isinstance(served, ConversationError)
+
+    @redis_kinds
+    async def test_do_not_end_the_patrol_of_others(self, store: LockStore, client: redis.Redis) -> None:
+        other = in_another_shard(store, "c")
+        await store.apply([*ask(other), *ask("c")])
+        if hasattr(store._keys, "of"):  # type: ignore[attr-defined]
+            client.set(line_keys(store, "c")[0], "certainly no JSON")
+        else:
+            client.delete(line_keys(store, "c")[5])
+            client.set(line_keys(store, "c")[5], "certainly no sorted set")
+        found = await store.patrol([store.shard_of("c"), store.shard_of(other)], 0)
+        assert [notice.event.conversation_id for notice in found.left_behind] == [other]
+
+    @only_redis
+    async def test_written_by_a_faster_writer_are_not_overwritten(
+        self, store: LockStore, client: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server: Any = store._server  # type: ignore[attr-defined]
+        run = server.run
+        interfered: list[Any] = []
+
+        async def late_run(script: Any, *arguments: Any) -> Any:
+            if script.name == "swap_lock" and not interfered:
+                interfered.append(client.set(line_keys(store, "c")[1], 41))
+            return await run(script, *arguments)
+
+        monkeypatch.setattr(server, "run", late_run)
+        assert await store.issue_ticket("c") == 42
+
+
+@redis_kinds
+async def test_an_idle_conversation_leaves_one_small_counter(
+    open_store: OpenStore, client: redis.Redis, key_prefix: str
+) -> None:
+    window_ms = 30
+    store = await open_store(Limits(dedup_window_ms=window_ms))
+    commands: list[Command] = [Request("c", name, 60_000, 60_000) for name in "abc"]
+    commands += [Release("c", request_id=name) for name in "bacd"]
+    notices = [notice for outcome in await store.apply(commands) for notice in served(outcome)]
+    await store.confirm([notice.entry for notice in notices if notice.entry])
+    async with store.lock("c"):
+        pass
+    await store.patrol([store.shard_of("c")], 0)
+    async with asyncio.timeout(20):
+        while left := [key for key in client.scan_iter(f"{key_prefix}:*") if not stays(client, key)]:
+            await asyncio.sleep(0.01)
+    assert left == []
+    counters = [key for key in client.scan_iter(f"{key_prefix}:*") if client.type(key) == b"string"]
+    assert len(counters) == 1
+    assert (client.memory_usage(counters[0]) or 0) < 200
+
+
+def served(outcome: Any) -> Any:
+    assert not isinstance(outcome, ConversationError)
+    return outcome
+
+
+def stays(client: Any, key: bytes) -> bool:
+    """The last number; and a shard's outbox, empty: a stream must live on, so that no entry id is given twice."""
+    return b"last:" in key or (key.endswith(b"}:outbox") and client.xlen(key) == 0)
+
+
+@only_concurrent
+async def test_a_server_that_is_too_old_is_refused(section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrent, "_REDIS_MIN", (99, 0))
+    store = create_store(section, Limits())
+    with pytest.raises(ConfigError, match=r"needs Redis 7\.0 or newer, this server is \d+\.\d+"):
+        await store.open()
+    await store.close()
+
+
+SCRIPT = "script: 00ff, on @user_script:9."
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            ResponseError(f"WRONGTYPE Operation against a key holding the wrong kind of value {SCRIPT}"),
+            ConversationError,
+        ),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), ConversationError),
+        (ResponseError(f"value is not an integer or out of range {SCRIPT}"), ConversationError),
+        (ResponseError(f"user_script:9: attempt to index a nil value {SCRIPT}"), ConversationError),
+        (ResponseError(f"MISCONF Redis is configured to save RDB snapshots {SCRIPT}"), StoreUnavailableError),
+        (ResponseError(f"NOREPLICAS Not enough good replicas to write. {SCRIPT}"), StoreUnavailableError),
+        (OutOfMemoryError(f"command not allowed when used memory > 'maxmemory'. {SCRIPT}"), StoreUnavailableError),
+        (ResponseError("max number of clients reached"), StoreUnavailableError),
+        (ResponseError("unknown command 'EVALSHA'"), StoreUnavailableError),
+    ],
+)
+def test_a_refusal_is_laid_to_the_data_or_to_the_server(error: ResponseError, expected: type[Exception]) -> None:
+    assert type(_fault_of(error)) is expected
