@@ -1,7 +1,7 @@
 """What all tests share: real servers, one of each for the whole run, and a name of its own for each test."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest_asyncio
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from tests.support.bot import Bot
 
-DaemonMaker = Callable[..., Awaitable[DaemonProcess]]
+DaemonMaker = Callable[..., Coroutine[Any, Any, DaemonProcess]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

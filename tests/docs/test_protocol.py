@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from daemon.settings import DaemonSettings
 from lockstore import messages
-from lockstore.events import Cancelled, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
+from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
 from lockstore.messages import INBOUND, OUTBOUND, RejectedMessage
 from lockstore.ticket import TicketLock
 from lockstore.wire import BODY_MAX_BYTES, Names, encode, partition_of
@@ -101,7 +101,7 @@ def test_the_tables_of_answers_have_every_field() -> None:
 
 def test_the_table_of_answers_says_what_is_public() -> None:
     common: dict[str, Any] = {"conversation_id": "x", "number": 1, "request_id": "r", "holder": None, "at_ms": 0}
-    events = [
+    events: list[Event] = [
         Queued(**common, position=1, wait_until_ms=1),
         Granted(**common, expires_at_ms=1, waited_ms=0, behind=0),
         Renewed(**common, expires_at_ms=1),

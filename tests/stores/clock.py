@@ -33,12 +33,14 @@ class RedisClock(Clock):
         super().__init__()
         self.keys = f"clock:{name}:s", f"clock:{name}:us"
         self._client = redis.Redis(host=server.host, port=server.port, db=1)
-        self.advance(0)
+        self.set(self.start_ms)
 
     def advance(self, ms: int) -> None:
-        super().advance(ms)
-        s, us = self.now_ms // 1000, self.now_ms % 1000 * 1000
-        self._client.mset(dict(zip(self.keys, (s, us), strict=True)))
+        self.set(self.now_ms + ms)
+
+    def set(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self._client.mset(dict(zip(self.keys, (now_ms // 1000, now_ms % 1000 * 1000), strict=True)))
 
     def close(self) -> None:
         self._client.delete(*self.keys)

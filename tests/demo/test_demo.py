@@ -1,0 +1,78 @@
+"""The demonstration as a newcomer runs it: as a process, and here without a terminal."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.helpers import pids_in
+
+CHECKOUT = Path(__file__).parents[2]
+LIMIT_S = 60
+
+
+def demo(folder: Path, *argv: str) -> "subprocess.Popen[str]":
+    """Start it with its temporary folder in one of ours."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "examples.demo", *argv],
+        cwd=CHECKOUT,
+        env={**os.environ, "TMPDIR": str(folder), "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def outcome(folder: Path, *argv: str) -> tuple[int, str]:
+    with demo(folder, *argv) as process:
+        text, _ = process.communicate(timeout=LIMIT_S)
+    return process.returncode, text
+
+
+@pytest.mark.slow
+def test_a_short_run_is_well_though_one_replica_is_killed_and_one_is_stopped(tmp_path: Path) -> None:
+    exit_code, text = outcome(tmp_path, "--seconds", "3", "--replicas", "3", "--conversations", "6")
+    assert exit_code == 0, text
+    assert "bot-1 is killed (SIGKILL)" in text
+    assert "bot-2 is stopped for 3 s (SIGSTOP)" in text
+    assert "All is well: " in text
+    assert not list(tmp_path.iterdir())
+    assert not pids_in(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_daemon_that_misbehaves_is_found_out(tmp_path: Path) -> None:
+    exit_code, text = outcome(tmp_path, "--seconds", "2", "--misbehave")
+    assert exit_code == 1, text
+    assert "one that misbehaves on purpose" in text
+    last = text.strip().splitlines()[-1]
+    assert last.startswith("NOT WELL: ")
+    assert "overlaps" in last
+    assert "out of turn" in last
+
+
+@pytest.mark.slow
+def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(tmp_path: Path) -> None:
+    with demo(tmp_path, "--seconds", "60", "--calm") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "hand-off p50" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+    assert process.returncode == 130, text
+    assert "Verdict so far" in text
+    assert text.strip().splitlines()[-1].startswith("All was well: ")
+    assert "Traceback" not in text
+    assert not list(tmp_path.iterdir())
+    assert not pids_in(tmp_path)
+
+
+@pytest.mark.parametrize(("argv", "exit_code"), [(["--help"], 0), (["--replicas", "1"], 2), (["--seconds", "x"], 2)])
+def test_its_options_explain_themselves(tmp_path: Path, argv: list[str], exit_code: int) -> None:
+    code, text = outcome(tmp_path, *argv)
+    assert code == exit_code
+    assert "--misbehave" in text
