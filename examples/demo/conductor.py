@@ -17,13 +17,13 @@ from examples.demo.records import Reader, Record, Recorder, now
 from examples.demo.screen import TICK_S, Scene, Screen
 from examples.demo.troupe import LEASE_S, Troupe
 from examples.demo.verdict import Verdict, handoffs_ms, judge
-from harness import ProcessFailedError, Workplace, workplace
+from harness import ProcessFailedError, Server, Workplace, workplace
 from lockstore.client import LockClient
 from lockstore.messages import ExpiredMessage
 
 __all__ = ["play"]
 
-AnyServer = TypeVar("AnyServer")
+AnyServer = TypeVar("AnyServer", bound=Server)
 
 KILL_AT, STOP_AT = 0.3, 0.5  # of the whole time
 STOP_S = 1.5 * LEASE_S
@@ -48,6 +48,7 @@ async def _play(options: Options) -> int:
     screen = Screen(console, now())
     try:
         async with workplace() as place:
+            _end_with_the_terminal()
             conductor = Conductor(place, options, screen)
             try:
                 verdict = await conductor.perform()
@@ -77,6 +78,7 @@ class Conductor:
         self._troupe = Troupe(place.folder, self._records, options)
         self._started_at = now()
         self._heard = asyncio.Event()
+        self._servers: list[Server] = []
 
     async def perform(self) -> Verdict:
         """Do everything in its order, and judge it."""
@@ -98,7 +100,8 @@ class Conductor:
 
     async def break_off(self) -> None:
         """End quietly after a Ctrl-C, with the verdict so far."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is impatient now would leave servers behind
+        for number in (signal.SIGINT, signal.SIGHUP):  # who is impatient now would leave something behind
+            signal.signal(number, signal.SIG_IGN)
         await self._troupe.break_off()
         self._screen.clear()
         self._say("broken off")
@@ -127,6 +130,7 @@ class Conductor:
 
     async def _announced(self, starting: Awaitable[AnyServer], text: str) -> AnyServer:
         server = await starting
+        self._servers.append(server)
         self._say(text)
         return server
 
@@ -193,7 +197,7 @@ class Conductor:
         reader, recent, read_at = Reader(self._records), deque[Record](maxlen=RECENT), now()
         scene = Scene(self._board, self._troupe.states)
         while True:
-            self._troupe.check()
+            self._check()
             scene.now = now()
             scene.at_s = scene.now - self._started_at
             if scene.now >= read_at + RECENT_EVERY_S:
@@ -203,8 +207,21 @@ class Conductor:
             self._screen.show(scene)
             await asyncio.sleep(TICK_S)
 
+    def _check(self) -> None:
+        """Raise ProcessFailedError if something has ended that nobody ended."""
+        self._troupe.check()
+        for server in self._servers:
+            if not server.running:
+                raise server.process.failure(f"ended with exit code {server.exit_code}")
+
     def _say(self, text: str, style: str = "") -> None:
         self._screen.say(now(), text, style)
+
+
+def _end_with_the_terminal() -> None:
+    """End as with SIGTERM when the terminal is closed, unless nohup says that it may be."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
 
 
 async def _until(comes_true: Callable[[], bool], limit_s: float) -> None:

@@ -21,7 +21,6 @@ from lockstore.errors import LockError, LockLostError
 
 AT_ONCE = 16  # messages that one bot handles at a time, those in line included
 AT_ONCE_EACH = 3  # of one user
-MESSAGES_PER_S = 30.0  # come to each bot
 WORK_S = (0.005, 0.060, 0.015)  # least, most and usual time for a message
 WAIT_S = 60.0  # in line: longer than anybody has to
 BUSY_ONE_IN = 4  # users: the first ones are the busy ones
@@ -31,13 +30,12 @@ BUSY_SHARE = 6.0  # so many messages of a busy user to one of a quiet one
 class Bot:
     """What a replica does with its messages."""
 
-    def __init__(self, name: str, locks: LockClient, recorder: Recorder, lease_s: float, users: list[str]) -> None:
-        self._name = name
+    def __init__(self, given: argparse.Namespace, locks: LockClient, recorder: Recorder) -> None:
+        self._given = given
         self._locks = locks
         self._recorder = recorder
-        self._lease_s = lease_s
-        self._random = random.Random(name)
-        self._users = users
+        self._random = random.Random(given.name)
+        self._users = users = [f"user-{number:02}" for number in range(1, given.conversations + 1)]
         busy = math.ceil(len(users) / BUSY_ONE_IN)
         self._shares = [BUSY_SHARE] * busy + [1.0] * (len(users) - busy)
         self._slots = asyncio.Semaphore(min(AT_ONCE, AT_ONCE_EACH * len(users)))
@@ -52,7 +50,7 @@ class Bot:
                     return
                 group.create_task(self._handle(call, self._next_user()))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._random.expovariate(MESSAGES_PER_S))
+                    await asyncio.wait_for(stop.wait(), self._random.expovariate(self._given.rate))
 
     def _next_user(self) -> str:
         """Choose who writes next. While a slot is free, there is somebody who may."""
@@ -67,8 +65,8 @@ class Bot:
     async def _handle(self, call: int, user: str) -> None:
         self._note(What.ASKED, call, user)
         try:
-            holder = holder_name(self._name, call)
-            async with self._locks.lock(user, wait=WAIT_S, lifetime=self._lease_s, holder=holder) as ticket:
+            holder = holder_name(self._given.name, call)
+            async with self._locks.lock(user, wait=WAIT_S, lifetime=self._given.lease, holder=holder) as ticket:
                 self._note(What.INSIDE, call, user, ticket=ticket.number)
                 await asyncio.sleep(self._random.triangular(*WORK_S))
                 self._note(What.LEAVING, call, user, ticket=ticket.number)
@@ -83,7 +81,7 @@ class Bot:
 
     def _note(self, what: What, call: int, conversation: str, **more: Any) -> None:
         self._recorder.write(
-            Record(what=what, at=now(), replica=self._name, call=call, conversation=conversation, **more)
+            Record(what=what, at=now(), replica=self._given.name, call=call, conversation=conversation, **more)
         )
 
 
@@ -91,10 +89,9 @@ async def run(given: argparse.Namespace) -> None:
     """Be a replica until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    users = [f"user-{number:02}" for number in range(1, given.conversations + 1)]
     recorder = Recorder(given.records)
     async with LockClient(given.url) as locks:
-        await Bot(given.name, locks, recorder, given.lease, users).serve(stop)
+        await Bot(given, locks, recorder).serve(stop)
     recorder.close()
 
 
@@ -104,6 +101,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--url", required=True)
     parser.add_argument("--conversations", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="messages per second that come to this replica")
     parser.add_argument("--lease", type=float, required=True)
     parser.add_argument("--records", type=Path, required=True)
     asyncio.run(run(parser.parse_args()))

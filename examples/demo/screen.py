@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.board import Board, Line
+from examples.demo.troupe import HURT, WORKING
 from examples.demo.verdict import percentile
 
 __all__ = ["Scene", "Screen"]
@@ -39,7 +40,7 @@ class Scene:
 
     def colour(self, replica: str) -> str:
         """Give a replica's colour; one that does not work is red."""
-        if self.replicas.get(replica, "working") != "working":
+        if self.replicas.get(replica) in HURT:
             return "red"
         return _COLOURS[list(self.replicas).index(replica) % len(_COLOURS)] if replica in self.replicas else ""
 
@@ -130,7 +131,9 @@ def _cells(scene: Scene, name: str, line: Line, unsaid: str) -> list[Text | str]
         inside, ticket, held = Text(_IDLE, "dim"), Text(""), Text("")
     else:
         seats = sorted(line.holders.items())
-        inside = Text(" + ").join(_inside(scene, seat.replica) for _, seat in seats)
+        inside = Text(" + ").join(
+            Text(_with_state(scene, seat.replica), scene.colour(seat.replica)) for _, seat in seats
+        )
         ticket = Text("+").join(Text(f"{number}") for number, _ in seats)
         held = _duration(scene.now - min(seat.since for _, seat in seats))
     if len(line.holders) > 1:
@@ -141,15 +144,15 @@ def _cells(scene: Scene, name: str, line: Line, unsaid: str) -> list[Text | str]
     return [name, inside, ticket, held, str(len(waiting) or ""), queue, f"{line.grants:,}"]
 
 
-def _inside(scene: Scene, replica: str) -> Text:
-    state = scene.replicas.get(replica, "working")
-    return Text(replica if state == "working" else f"{replica} ({state})", scene.colour(replica))
-
-
 def _duration(seconds: float) -> Text:
     return Text(f"{seconds:.1f} s", "bold red") if seconds >= _LONG_S else Text(f"{seconds * 1000:.0f} ms")
 
 
 def _replicas(scene: Scene) -> Text:
-    names = [Text.assemble((name, scene.colour(name)), f" {state}") for name, state in scene.replicas.items()]
-    return Text("   ").join(names)
+    names = [Text(_with_state(scene, name), scene.colour(name)) for name in scene.replicas]
+    return Text(" ").join([Text("bots:"), *names])
+
+
+def _with_state(scene: Scene, replica: str) -> str:
+    state = scene.replicas.get(replica, WORKING)
+    return replica if state == WORKING else f"{replica} ({state})"

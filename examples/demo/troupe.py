@@ -9,9 +9,13 @@ from examples.demo.options import Options
 from examples.demo.records import Record, Recorder, What, now
 from harness.process import Command, Process
 
-__all__ = ["LEASE_S", "Troupe"]
+__all__ = ["HURT", "LEASE_S", "WORKING", "Troupe"]
+
+WORKING, KILLED, STOPPED, FINISHING, DONE = "working", "killed", "stopped", "finishing", "done"
+HURT = (KILLED, STOPPED)
 
 LEASE_S = 2.0
+MESSAGES_PER_S = 120.0  # to all replicas together
 GRACE_S = 15.0  # for a replica to finish what it has begun
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,13 +37,14 @@ class Troupe:
         for number in range(1, self._options.replicas + 1):
             name = f"bot-{number}"
             self._processes[name] = Process(self._command(name, url))
-            self.states[name] = "working"
+            self.states[name] = WORKING
 
     def _command(self, name: str, url: str) -> Command:
         what = {
             "--name": name,
             "--url": url,
             "--conversations": str(self._options.conversations),
+            "--rate": str(MESSAGES_PER_S / self._options.replicas),
             "--lease": str(LEASE_S),
             "--records": str(self._records / f"{name}.jsonl"),
         }
@@ -53,35 +58,35 @@ class Troupe:
 
     async def kill(self, name: str) -> None:
         """End a replica in the middle of its work."""
-        self._note(What.KILLED, name, "killed")
+        self._note(What.KILLED, name, KILLED)
         await self._processes[name].kill()
 
     def stop(self, name: str) -> None:
         """Stop a replica in its tracks."""
-        self._note(What.STOPPED, name, "stopped")
+        self._note(What.STOPPED, name, STOPPED)
         self._processes[name].pause()
 
     def let_go_on(self, name: str) -> None:
         """Let a stopped replica go on, as if nothing had been."""
         self._processes[name].resume()
-        self._note(What.CONTINUED, name, "working")
+        self._note(What.CONTINUED, name, WORKING)
 
     def check(self) -> None:
         """Raise ProcessFailedError if a replica has ended on its own."""
         for name, process in self._processes.items():
-            if self.states[name] == "working" and not process.running:
+            if self.states[name] == WORKING and not process.running:
                 raise process.failure(f"ended with exit code {process.exit_code}")
 
     async def finish(self) -> None:
         """Have all replicas finish what they have begun. Raises ProcessFailedError if one fails at it."""
-        working = [name for name, state in self.states.items() if state == "working"]
+        working = [name for name, state in self.states.items() if state == WORKING]
         for name in working:
-            self.states[name] = "finishing"
+            self.states[name] = FINISHING
         codes = await asyncio.gather(*(self._processes[name].stop(GRACE_S) for name in working))
         for name, code in zip(working, codes, strict=True):
             if code:
                 raise self._processes[name].failure(f"ended with exit code {code}")
-            self.states[name] = "done"
+            self.states[name] = DONE
 
     async def break_off(self) -> None:
         """End whatever runs, at once."""

@@ -220,6 +220,21 @@ async def test_a_lock_left_while_the_broker_is_away_is_given_back_later(
         assert (await daemon.take("release"))["request_id"] == request["request_id"]
 
 
+async def test_a_cancellation_while_giving_back_does_not_lose_the_release(
+    daemon: StandIn, locks: LockClient, proxy: Proxy
+) -> None:
+    async def work() -> None:
+        proxy.cut()  # the client notices only after it has written the release
+        asyncio.get_running_loop().call_soon(holder.task.cancel)
+
+    holder = Holder(locks, work)
+    request = await daemon.take("request")
+    await daemon.grant(request)
+    with pytest.raises(asyncio.CancelledError):
+        await holder.result()
+    assert (await daemon.take("release"))["request_id"] == request["request_id"]
+
+
 async def test_without_a_broker_the_body_is_stopped_before_the_lease_ends(
     daemon: StandIn, locks: LockClient, proxy: Proxy
 ) -> None:

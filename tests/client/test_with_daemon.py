@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import BusyError, LockLostError, WaitExpiredError
 from lockstore.messages import GrantedMessage
@@ -113,34 +114,31 @@ async def test_a_short_lease_is_held_as_long_as_the_body_runs(
 
 
 async def test_a_holder_without_a_broker_stops_before_the_next_one_begins(
-    config: dict[str, Any], start_daemon: DaemonMaker, locks: LockClient, proxy: Proxy, rabbitmq: Any
+    config: dict[str, Any], start_daemon: DaemonMaker, locks: LockClient, proxy: Proxy, rabbitmq: RabbitMQ
 ) -> None:
     await start_daemon(config)
     loop = asyncio.get_running_loop()
+    entered = asyncio.Event()
     stopped_at = 0.0
 
     async def cut_off() -> None:
         nonlocal stopped_at
-        with pytest.raises(LockLostError):
-            async with locks.lock("talk", wait=LIMIT_S, lifetime=1):
-                proxy.block()
-                try:
-                    await loop.create_future()
-                finally:
-                    stopped_at = loop.time()
+        async with locks.lock("talk", wait=LIMIT_S, lifetime=1):
+            proxy.block()
+            entered.set()
+            try:
+                await loop.create_future()
+            finally:
+                stopped_at = loop.time()
 
     async with LockClient(rabbitmq.url, namespace=config["broker"]["namespace"]) as others, asyncio.timeout(LIMIT_S):
         task = asyncio.create_task(cut_off())
-        while not stopped_at and not task.done():
-            try:
-                async with others.lock("talk", wait=0):
-                    break  # before or after
-            except BusyError:
-                await asyncio.sleep(0.01)
+        await entered.wait()
         async with others.lock("talk", wait=LIMIT_S):
             begun_at = loop.time()
-        await task
-    assert stopped_at < begun_at
+        with pytest.raises(LockLostError):
+            await task
+    assert 0 < stopped_at < begun_at
 
 
 async def test_its_own_grants_are_heard_as_public_events(

@@ -7,7 +7,7 @@ between the steps, on one clock for both.
 import asyncio
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.events import Event, Granted, Rejected
+from lockstore.events import Event, Rejected
 from lockstore.line import Limits
 from lockstore.options import RedisOptions
 from lockstore.rules import apply
@@ -24,15 +24,26 @@ from tests.stores.witness import check_line
 
 LIMITS = Limits(max_waiting=4, dedup_window_ms=5000)
 
+# Few values, so that commands meet: the same request id again, one ticket's deadline at another's, ...
 conversation_ids = st.sampled_from(["c", "user:{42}*", "a}b", "😀 1:2|3"])
-request_ids = st.sampled_from("abcdefgh")
-lifetimes_ms = st.sampled_from([1, 100, 1000, 3000])
-waits_ms = st.sampled_from([0, 1, 500, 4000])
-queues = st.sampled_from([None, "q1", "q2"])
-users = st.sampled_from([None, None, "alice", "bob"])
-senders = st.builds(Sender, queues, st.sampled_from([None, "k"]), users, st.none())
-back = st.integers(min_value=-1, max_value=5)
+request_ids = st.sampled_from("abcd")
+lifetimes_ms = st.sampled_from([1, 100, 1000])
+waits_ms = st.sampled_from([4000, 500, 0])
+senders = st.builds(
+    Sender,
+    reply_to=st.sampled_from(["q1", "q2", None]),
+    correlation_id=st.sampled_from([None, "k"]),
+    user_id=st.sampled_from([None, None, None, "alice", "bob"]),
+)
+back = st.integers(min_value=-1, max_value=4)
 """How far behind the last issued number the ticket is that a command names; -1 is the next one, never issued."""
+named = st.tuples(back, st.none()) | st.tuples(st.none(), request_ids) | st.tuples(back, request_ids)
+
+Moment = Literal["now", "soon", "just before", "exactly", "forgotten", "much later"]
+moments: st.SearchStrategy[Moment] = st.sampled_from(
+    ["now", "now", "now", "soon", "just before", "exactly", "exactly", "forgotten", "much later"]
+)
+"""When a command comes: by how much the clock moves before it, or to which deadline."""
 
 _names = count()
 
@@ -40,11 +51,10 @@ _names = count()
 class LineMachine(RuleBasedStateMachine):
     """One conversation, twice."""
 
-    seen: set[str]  # kinds of events, and reasons of rejections, over all runs
-
     def __init__(self, port: int, tick: Callable[[int], None], start_ms: int, seen: set[str]) -> None:
         super().__init__()
-        self.port, self.tick, self.now_ms, self.seen = port, tick, start_ms, seen
+        self.port, self.tick, self.now_ms = port, tick, start_ms
+        self.seen = seen  # kinds of events, and reasons of rejections, over all games
         self.runner = asyncio.Runner()
         self.highest = 0
         self.given: dict[int, str | None] = {}  # every number, and the request that it was given to
@@ -98,74 +108,87 @@ class LineMachine(RuleBasedStateMachine):
             assert owner == event.request_id, "a number was given twice"
             assert event.number <= (self.lock.last_number or 0), "nobody issued this number"
 
-    def number(self, back: int) -> int:
-        return max(1, (self.lock.last_number or 0) - back)
+    def number(self, back: int | None) -> int | None:
+        return None if back is None else max(1, (self.lock.last_number or 0) - back)
+
+    # --- when --------------------------------------------------------------------------------------------------------
+
+    def pass_to(self, moment: Moment) -> None:
+        """Let time pass: a little, to the next deadline in line, or to when something remembered is forgotten."""
+        deadlines = [ticket.expires_ms for ticket in self.lock.tickets if ticket.expires_ms > self.now_ms]
+        forgetting = [ended.forget_at_ms for ended in self.lock.ended if ended.forget_at_ms > self.now_ms]
+        self.now_ms = {
+            "now": self.now_ms,
+            "soon": self.now_ms + 50,
+            "just before": min(deadlines, default=self.now_ms + 1) - 1,
+            "exactly": min(deadlines, default=self.now_ms),
+            "forgotten": min(forgetting, default=self.now_ms),
+            "much later": self.now_ms + 2000,
+        }[moment]
+        self.tick(self.now_ms)
 
     # --- what may happen ---------------------------------------------------------------------------------------------
 
-    @rule(ms=st.sampled_from([1, 50, 499, 500, 1500, 6000]))
-    def time_passes(self, ms: int) -> None:
-        self.now_ms += ms
-        self.tick(self.now_ms)
-
-    @rule(request_id=request_ids, lifetime_ms=lifetimes_ms, wait_ms=waits_ms, sender=senders)
-    def request(self, request_id: str, lifetime_ms: int, wait_ms: int, sender: Sender) -> None:
+    @rule(when=moments, request_id=request_ids, lifetime_ms=lifetimes_ms, wait_ms=waits_ms, sender=senders)
+    def request(self, when: Moment, request_id: str, lifetime_ms: int, wait_ms: int, sender: Sender) -> None:
+        self.pass_to(when)
         self.play(Request(self.lock.conversation_id, request_id, lifetime_ms, wait_ms, "bot", sender))
 
-    @rule(sender=senders)
-    def many_request(self, sender: Sender) -> None:
-        for request_id in "stuvw":
-            self.play(Request(self.lock.conversation_id, request_id, 1000, 4000, None, sender))
+    @rule(when=moments, wait_ms=waits_ms)
+    def many_request(self, when: Moment, wait_ms: int) -> None:
+        self.pass_to(when)
+        for request_id in "abcde":
+            self.play(Request(self.lock.conversation_id, request_id, 1000, wait_ms, None, Sender("q1")))
 
-    @rule(back=back, sender=senders)
-    def release_a_number(self, back: int, sender: Sender) -> None:
-        self.play(Release(self.lock.conversation_id, self.number(back), None, sender))
+    @rule(when=moments, named=named, sender=senders)
+    def release(self, when: Moment, named: tuple[int | None, str | None], sender: Sender) -> None:
+        self.pass_to(when)
+        self.play(Release(self.lock.conversation_id, self.number(named[0]), named[1], sender))
 
-    @rule(request_id=request_ids, sender=senders)
-    def release_a_request(self, request_id: str, sender: Sender) -> None:
-        self.play(Release(self.lock.conversation_id, None, request_id, sender))
+    @rule(when=moments)
+    def release_the_head(self, when: Moment) -> None:
+        self.pass_to(when)
+        head = self.lock.tickets[0].claim if self.lock.tickets else None
+        if head:
+            self.play(Release(self.lock.conversation_id, None, head.request_id, head.sender))
 
-    @rule(back=back, request_id=request_ids, sender=senders)
-    def release_both(self, back: int, request_id: str, sender: Sender) -> None:
-        self.play(Release(self.lock.conversation_id, self.number(back), request_id, sender))
+    @rule(when=moments, named=named, lifetime_ms=st.none() | lifetimes_ms, sender=senders)
+    def renew(
+        self, when: Moment, named: tuple[int | None, str | None], lifetime_ms: int | None, sender: Sender
+    ) -> None:
+        self.pass_to(when)
+        self.play(Renew(self.lock.conversation_id, self.number(named[0]), named[1], lifetime_ms, sender))
 
-    @rule(sender=senders)
-    def release_the_head(self, sender: Sender) -> None:
-        if self.lock.tickets:
-            self.play(Release(self.lock.conversation_id, self.lock.tickets[0].number, None, sender))
+    @rule(when=moments, back=back)
+    def expire(self, when: Moment, back: int) -> None:
+        self.pass_to(when)
+        self.play(Expire(self.lock.conversation_id, self.number(back) or 0))
 
-    @rule(back=back, lifetime_ms=st.none() | lifetimes_ms, sender=senders)
-    def renew_a_number(self, back: int, lifetime_ms: int | None, sender: Sender) -> None:
-        self.play(Renew(self.lock.conversation_id, self.number(back), None, lifetime_ms, sender))
+    @rule(when=moments, back=back, queue=st.sampled_from(["q1", "q2"]))
+    def withdraw(self, when: Moment, back: int, queue: str) -> None:
+        self.pass_to(when)
+        self.play(Withdraw(self.lock.conversation_id, self.number(back) or 0, queue))
 
-    @rule(request_id=request_ids, lifetime_ms=st.none() | lifetimes_ms, sender=senders)
-    def renew_a_request(self, request_id: str, lifetime_ms: int | None, sender: Sender) -> None:
-        self.play(Renew(self.lock.conversation_id, None, request_id, lifetime_ms, sender))
-
-    @rule(back=back)
-    def expire(self, back: int) -> None:
-        self.play(Expire(self.lock.conversation_id, self.number(back)))
-
-    @rule(back=back, queue=st.sampled_from(["q1", "q2"]))
-    def withdraw(self, back: int, queue: str) -> None:
-        self.play(Withdraw(self.lock.conversation_id, self.number(back), queue))
-
-    @rule(lifetime_ms=lifetimes_ms)
-    def issue(self, lifetime_ms: int) -> None:
+    @rule(when=moments, lifetime_ms=lifetimes_ms)
+    def issue(self, when: Moment, lifetime_ms: int) -> None:
+        self.pass_to(when)
         self.play(Issue(self.lock.conversation_id, lifetime_ms))
 
-    @rule(back=back)
-    def finish(self, back: int) -> None:
-        self.play(Finish(self.lock.conversation_id, self.number(back)))
+    @rule(when=moments, back=back)
+    def finish(self, when: Moment, back: int) -> None:
+        self.pass_to(when)
+        self.play(Finish(self.lock.conversation_id, self.number(back) or 0))
 
-    @rule()
-    def settle(self) -> None:
+    @rule(when=moments)
+    def settle(self, when: Moment) -> None:
+        self.pass_to(when)
         self.play(Settle(self.lock.conversation_id))
 
-    @rule(back=back)
-    def look_whose_turn_it_is(self, back: int) -> None:
+    @rule(when=moments, back=back)
+    def look_whose_turn_it_is(self, when: Moment, back: int) -> None:
         """What a waiting bot does; on both sides it is an Expire that tells how the line stands."""
-        number = self.number(back)
+        self.pass_to(when)
+        number = self.number(back) or 0
         turn = self.runner.run(self.store.turn(self.lock.conversation_id, number))
         self.lock, events = apply(self.lock, Expire(self.lock.conversation_id, number), self.now_ms, LIMITS)
         self.witness(events)
@@ -173,9 +196,10 @@ class LineMachine(RuleBasedStateMachine):
         assert turn.head == (self.lock.tickets[0].number if self.lock.tickets else None)
         assert turn.stands == any(ticket.number == number for ticket in self.lock.tickets)
 
-    @rule()
-    def sweep(self) -> None:
+    @rule(when=moments)
+    def sweep(self, when: Moment) -> None:
         """What a daemon does about deadlines: afterwards nothing in the line is overdue."""
+        self.pass_to(when)
         shard = self.store.shard_of(self.lock.conversation_id)
         found = self.runner.run(self.store.patrol([shard], 10**6))
         overdue = {ticket.number for ticket in self.lock.tickets if ticket.expires_ms <= self.now_ms}
@@ -204,11 +228,11 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def every_request_has_one_ticket_at_most(self) -> None:
         live = [ticket.claim.request_id for ticket in self.lock.tickets if ticket.claim]
-        over = [ended.request_id for ended in self.lock.ended if ended.forget_at_ms > self.now_ms]
+        over = [ended.request_id for ended in self.lock.ended if ended.number is not None]
         assert len(live + over) == len(set(live + over))
 
 
-EVERYTHING: frozenset[Any] = frozenset(
+EVERYTHING = frozenset(
     {"Queued", "Granted", "Renewed", "Released", "Expired", "Cancelled"}
     | {"busy", "line_full", "finished", "unknown_ticket", "forbidden", "invalid"}
 )

@@ -38,8 +38,9 @@ def one_clock(redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.Mo
 def test_python_and_lua_say_the_same(redis_server: RedisServer, one_clock: RedisClock) -> None:
     seen: set[str] = set()
 
-    def new_game() -> LineMachine:
-        return LineMachine(redis_server.port, one_clock.set, one_clock.start_ms, seen)
+    class Game(LineMachine):
+        def __init__(self) -> None:
+            super().__init__(redis_server.port, one_clock.set, one_clock.start_ms, seen)
 
-    run_state_machine_as_test(new_game, settings=GAMES)
+    run_state_machine_as_test(Game, settings=GAMES)
     assert seen == EVERYTHING

@@ -79,6 +79,19 @@ class TestAServerThatIsAway:
             for call in CALLS.values():
                 await call(store)
 
+    async def test_does_not_make_what_was_announced_come_up_again(self, kind: str, own_server: RedisServer) -> None:
+        async with opened(kind, own_server) as store:
+            (outcome,) = await store.apply(ask("c"))
+            entries = [notice.entry for notice in served(outcome) if notice.entry]
+            await own_server.kill()
+            with pytest.raises(StoreUnavailableError):
+                await store.confirm(entries)
+                await store.apply(ask("d"))  # a store may let go together with the next batch
+            await own_server.start()
+            if kind == "redis":
+                await store.confirm(entries)  # it raised the first time, so it is asked again
+            assert (await store.patrol([store.shard_of("c")], 0)).left_behind == []
+
     async def test_does_not_mask_the_exception_of_a_holder(self, kind: str, own_server: RedisServer) -> None:
         async with opened(kind, own_server) as store:
             with pytest.raises(ZeroDivisionError) as caught:
@@ -263,6 +276,37 @@ async def test_an_idle_conversation_leaves_one_small_counter(
     counters = [key for key in client.scan_iter(f"{key_prefix}:*") if client.type(key) == b"string"]
     assert len(counters) == 1
     assert (client.memory_usage(counters[0]) or 0) < 200
+
+
+@redis_kinds
+async def test_a_live_line_outlives_the_window_of_its_past(
+    open_store: OpenStore, client: redis.Redis, key_prefix: str
+) -> None:
+    store = await open_store(Limits(dedup_window_ms=30))
+    await store.apply([Request("c", "a", 60_000, 0), Release("c", request_id="a"), *ask("c")])
+    await store.apply([Request("idle", "a", 60_000, 0), Release("idle", request_id="a")])
+    unannounced = (await store.patrol(store.shards(), 0)).left_behind
+    marker = await confirmed_and_idle(store, client, key_prefix)
+    async with asyncio.timeout(20):
+        while any(client.exists(key) for key in marker):
+            await asyncio.sleep(0.01)
+    # b asks behind the one that holds since before the window's end; nothing of that line went with the window.
+    (queued,) = await store.apply([Request("c", "b", 60_000, 60_000)])
+    assert [type(notice.event).__name__ for notice in served(queued)] == ["Queued"]
+    found = {notice.entry for notice in (await store.patrol(store.shards(), 0)).left_behind}
+    assert {notice.entry for notice in unannounced} <= found
+
+
+async def confirmed_and_idle(store: LockStore, client: redis.Redis, key_prefix: str) -> set[bytes]:
+    """Bring a conversation to its end after all others, and give its keys that will go."""
+    notices = [
+        notice
+        for outcome in await store.apply([Request("marker", "a", 60_000, 0), Release("marker", request_id="a")])
+        for notice in served(outcome)
+    ]
+    await store.confirm([notice.entry for notice in notices if notice.entry])
+    await store.patrol([store.shard_of("marker")], 0)
+    return {key for key in client.scan_iter(f"{key_prefix}:*") if key.endswith(b":marker") and b"last:" not in key}
 
 
 def served(outcome: Any) -> Any:

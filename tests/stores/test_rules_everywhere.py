@@ -113,6 +113,24 @@ async def test_the_past_is_forgotten_after_the_window(table: StoreTable) -> None
     ]
 
 
+async def test_a_second_early_release_does_not_prolong_the_first(table: StoreTable) -> None:
+    table.limit(Limits(dedup_window_ms=500))
+    await table.say("release a", "after 400", "release a", "after 100")
+    assert await table.say("request a") == ["granted #0 a: until 1500, waited 0, behind 0"]
+
+
+async def test_a_request_id_that_comes_again_is_not_taken_for_its_past(table: StoreTable) -> None:
+    table.limit(Limits(dedup_window_ms=500))
+    many = [f"r{place}" for place in range(40)]  # more than one command's share of forgetting
+    await table.say(*(text for name in many for text in (f"request {name}", f"release {name}")), "after 500")
+    assert await table.say("request r39", "release r39", "release #39", "release #40") == [
+        "granted #40 r39: until 1500, waited 0, behind 0",
+        "released #40 r39: holder, held 0",
+        "rejected #39 -: finished",
+        "rejected #40 r39: finished (released)",
+    ]
+
+
 async def test_very_many_dead_waiters_are_ended_a_bounded_number_at_a_time(table: StoreTable) -> None:
     waiters = [f"request w{place} wait=10" for place in range(SETTLE_MAX + 5)]
     await table.say("request a", *waiters, "request z wait=9000", "after 20")
