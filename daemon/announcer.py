@@ -53,16 +53,19 @@ class Announcer:
         public: list[tuple[Notice, Publishing]] = []
         grants: list[tuple[Notice, Publishing]] = []
         others: list[tuple[Notice, Publishing]] = []
+        told: set[tuple[str, int | None]] = set()
         for notice in notices:
             event = notice.event
             body, properties = encode(event), _properties(event)
             if self._public and is_public(event):
                 public.append((notice, self._to_public(event, body, properties)))
             if event.to.reply_to:
-                replies = grants if isinstance(event, Granted) else others
+                ticket = (event.conversation_id, event.number)
+                replies = grants if isinstance(event, Granted) and ticket not in told else others
                 replies.append((notice, self._to_requester(event, body, properties)))
+                told.add(ticket)
         # The public first, on the same channel: then no one hears of a ticket's end before its grant. Of the replies
-        # the grants first: someone waits for them.
+        # the grants first, because someone waits for them; but those of one ticket stay in order.
         sent = [*public, *grants, *others]
         results = await asyncio.gather(*(publishing for _, publishing in sent), return_exceptions=True)
         return _judged(notices, [notice for notice, _ in sent], results)

@@ -47,6 +47,10 @@ class _Batch:
     def last_tag(self) -> int:
         return self.letters[-1].tag
 
+    def park(self, letter: Letter, rejected: Rejected) -> None:
+        if not self.parked or self.parked[-1][0] is not letter:
+            self.parked.append((letter, rejected))
+
 
 class Pipeline:
     """Serves one partition."""
@@ -89,6 +93,8 @@ class Pipeline:
         for letter in letters:
             if letter.rejected is not None:
                 self._reject(batch, letter, letter.rejected)
+                if letter.rejected.reason in _NOT_UNDERSTOOD:
+                    batch.park(letter, letter.rejected)
             else:
                 self._note(batch, letter, next(outcomes), now_ms)
         self._checkpoint("stored")
@@ -97,7 +103,10 @@ class Pipeline:
 
     def _note(self, batch: _Batch, letter: Letter, outcome: Outcome, now_ms: int) -> None:
         if isinstance(outcome, ConversationError):
-            self._reject(batch, letter, _unserved(letter, outcome, now_ms))
+            rejected = _unserved(letter, outcome, now_ms)
+            _log.error("conversation.damaged", conversation=rejected.conversation_id, error=str(outcome))
+            self._reject(batch, letter, rejected)
+            batch.park(letter, rejected)
             return
         for notice in outcome:
             if isinstance(notice.event, Rejected):
@@ -114,11 +123,11 @@ class Pipeline:
             )
 
     def _reject(self, batch: _Batch, letter: Letter, rejected: Rejected) -> None:
-        """Answer a refused message; park it when it could not be understood, or when there is nobody to tell."""
+        """Answer a refused message; park it when there is nobody to tell."""
         if rejected.to.reply_to:
             batch.notices.append(Notice(rejected, None))
-        if (letter.command is None and rejected.reason in _NOT_UNDERSTOOD) or not rejected.to.reply_to:
-            batch.parked.append((letter, rejected))
+        else:
+            batch.park(letter, rejected)
 
     async def _finish(self, batch: _Batch, before: asyncio.Task[None] | None) -> None:
         """Announce a stored batch, and acknowledge it when that is confirmed, and so is the batch before it."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -30,13 +31,15 @@ _SCHEMES = ("amqp://", "amqps://")
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _default_lifetime() -> float:
-    given = os.environ.get(LIFETIME_VARIABLE, "")
+def _lifetime_of(environ: Mapping[str, str]) -> float:
+    given = environ.get(LIFETIME_VARIABLE, "")
     try:
-        return float(given or 0) or _LIFETIME_S
+        seconds = float(given or 0)
     except ValueError:
-        message = f"{LIFETIME_VARIABLE}: must be a number of seconds, not {given!r}"
-        raise ConfigError(message) from None
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise ConfigError(f"{LIFETIME_VARIABLE}: must be a number of seconds, not {given!r}")
+    return seconds or _LIFETIME_S
 
 
 class BrokerSettings(BaseModel):
@@ -66,9 +69,16 @@ class BrokerSettings(BaseModel):
     @field_validator("url")
     @classmethod
     def _is_amqp(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(_SCHEMES):
-            message = "must begin with amqp:// or amqps://"
-            raise ValueError(message)
+        url = value.get_secret_value()
+        if not url.startswith(_SCHEMES):
+            raise ValueError("must begin with amqp:// or amqps://")
+        try:
+            parts = urlsplit(url)
+            complete = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            complete = False
+        if not complete:
+            raise ValueError("must name a host, and a port between 1 and 65535 if any")
         return value
 
     @field_validator("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -90,9 +100,7 @@ class DaemonSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lifetime: Annotated[
-        Seconds, Field(default_factory=_default_lifetime, description="of a lease, when none is asked for")
-    ]
+    lifetime: Annotated[Seconds, Field(description="of a lease, when none is asked for")] = _LIFETIME_S
     wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
     max_lifetime: Annotated[Seconds, Field(description="the longest lease that may be asked for")] = 3600
     max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
@@ -117,15 +125,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    lock_store: dict[str, Any] = Field(default_factory=dict)
+    lock_store: dict[str, Any] = Field(default_factory=dict, repr=False)  # it may hold a password
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
-    daemon: DaemonSettings = Field(default_factory=lambda: DaemonSettings.model_validate({}))
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings)
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration; None: all defaults. Raises ConfigError with the field and the rule that it breaks."""
     data = {} if path is None else _read(path)
     ours = {name: section for name, section in data.items() if name in Settings.model_fields and section is not None}
+    daemon = ours.get("daemon", {})
+    if isinstance(daemon, dict):
+        ours["daemon"] = {"lifetime": _lifetime_of(environ), **daemon}
     try:
         settings = Settings.model_validate(_filled(ours, environ, ""))
     except ValidationError as error:

@@ -17,7 +17,7 @@ from lockstore.errors import ConversationError
 from lockstore.events import Event, Granted, Queued, Renewed
 from lockstore.outcomes import Entry, Notice, Patrol, Shard
 
-__all__ = ["PATROL_S", "STALE_MS", "Sweeper"]
+__all__ = ["PATROL_S", "STALE_MS", "Sweeper", "Timers"]
 
 PATROL_S = 1.0
 """How often every shard is looked through for what others left behind."""
@@ -76,11 +76,11 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(self, keeper: Keeper, announcer: Announcer, checkpoint: Callable[[str], None]) -> None:
+    def __init__(self, keeper: Keeper, announcer: Announcer, timers: Timers, checkpoint: Callable[[str], None]) -> None:
         self._keeper = keeper
         self._announcer = announcer
         self._checkpoint = checkpoint
-        self._timers = Timers()
+        self._timers = timers
         self._gone: list[Unreachable] = []
         self._stir = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What stands on the broker: exchanges and queues, declared by the daemon. PROTOCOL.md has the table."""
+"""What stands on the broker: exchanges and queues, declared by the daemon. docs/protocol.md has the table."""
 
 from typing import TYPE_CHECKING
 

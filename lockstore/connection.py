@@ -38,6 +38,11 @@ def _loading(scripts: Sequence[Script]) -> Callable[[AbstractConnection], Awaita
     return prepare
 
 
+def _certificates(options: RedisOptions) -> dict[str, Any]:
+    names = ("ssl_ca_certs", "ssl_keyfile", "ssl_certfile")
+    return {name: str(path) for name in names if (path := getattr(options, name)) is not None}
+
+
 def _client(options: RedisOptions, scripts: Sequence[Script]) -> redis.Redis:
     """Make a client whose connections have these scripts loaded. Nothing is sent yet."""
     common: dict[str, Any] = {
@@ -53,20 +58,17 @@ def _client(options: RedisOptions, scripts: Sequence[Script]) -> redis.Redis:
     if options.password is not None:
         common["password"] = options.password.get_secret_value()
     if options.is_url(options.place):
-        if "db" in options.model_fields_set:
+        if not options.url_names_db:
             common["db"] = options.db
+        if options.place.startswith("rediss://"):
+            common |= _certificates(options)
         try:
             return redis.Redis.from_url(options.place, **common)
         except ValueError as error:
             message = f"lock_store.host: not a Redis URL: {error}"
             raise ConfigError(message) from None
     if options.use_ssl:
-        files = {
-            "ssl_ca_certs": options.ssl_ca_certs,
-            "ssl_keyfile": options.ssl_keyfile,
-            "ssl_certfile": options.ssl_certfile,
-        }
-        common |= {"ssl": True} | {name: str(path) for name, path in files.items() if path is not None}
+        common |= {"ssl": True} | _certificates(options)
     return redis.Redis(host=options.place, port=options.port, db=options.db, **common)
 
 
@@ -139,6 +141,8 @@ class Server:
 
         `before` are plain commands that go first, and whose replies nobody needs.
         """
+        if not calls and not before:
+            return []
         commands = [*before, *(("EVALSHA", script.sha, len(keys), *keys, *args) for script, keys, args in calls)]
         with _errors_translated():
             for _ in range(3):

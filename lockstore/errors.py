@@ -5,7 +5,7 @@ LockstoreError
 ├── StoreError
 │   ├── StoreUnavailableError   the store did not answer, or cannot serve now     daemon: keeps the batch and tries again
 │   └── ConversationError       one conversation's data cannot be worked on       daemon: parks that one message
-├── MessageError                a message breaks PROTOCOL.md                      daemon: answers `rejected`, or parks it
+├── MessageError                a message breaks docs/protocol.md                      daemon: answers `rejected`, or parks it
 ├── BrokerLostError             the connection or channel to RabbitMQ is gone     daemon: connects again
 └── LockError                   the lock was not obtained, or not kept            never raised by the daemon
     ├── BusyError               `wait=0`, and someone holds the conversation      ask again later
@@ -51,7 +51,7 @@ class ConversationError(StoreError):
 
 
 class MessageError(LockstoreError):
-    """Mend the message: `reason` is one of PROTOCOL.md's words, `detail` names the field and the rule."""
+    """Mend the message: `reason` is one of docs/protocol.md's words, `detail` names the field and the rule."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -36,7 +36,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "mismatch": ("invalid", "ticket_number, request_id: must name the same ticket"),
     "waiting": ("invalid", "ticket_number: still waiting, and only a granted ticket has a lease to renew"),
 }
-"""What the rules refuse: code -> (`rejected.reason` of PROTOCOL.md, detail)."""
+"""What the rules refuse: code -> (`rejected.reason` of docs/protocol.md, detail)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,9 +49,9 @@ class RedisKeys:
         return f"{self._start}lock:"
 
     @property
-    def memo_start(self) -> str:
-        """What every memo's key begins with."""
-        return f"{self._start}lockstore:memo:"
+    def agenda(self) -> str:
+        """The sorted set of the lines in which something is due, by when (ms)."""
+        return f"{self._start}lockstore:agenda"
 
     @property
     def channel(self) -> str:
@@ -64,10 +64,6 @@ class RedisKeys:
         tag = _slot_tags()[key_slot(lock.encode())]
         start = f"{self._start}lockstore:"
         return ValueKeys(lock, f"{start}last:{{{tag}}}:{conversation_id}", f"{start}memo:{{{tag}}}:{conversation_id}")
-
-    def conversation_of_memo(self, key: str) -> str:
-        """Read the conversation id back from a memo's key."""
-        return key.removeprefix(self.memo_start).partition("}:")[2]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ The in-memory, Redis and custom stores work this way; how one change is made ato
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from lockstore.commands import Command, Expire
@@ -28,7 +29,6 @@ class ValueStore(Protocol):
     """What `Lines` needs of a store."""
 
     parallel: bool
-    keeps_outbox: bool
 
     def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> Awaitable[T]:
         """Change one line atomically."""
@@ -40,6 +40,11 @@ class ValueStore(Protocol):
 def _place(record: list[Any]) -> str:
     """Name an event within its conversation: each ticket is queued, granted and ended at most once."""
     return f"{record[2]}.{record[0]}"
+
+
+def _is_foreign(lock: TicketLock) -> bool:
+    """Tell whether others wait for a direct ticket, which its own process finishes without telling anybody."""
+    return len(lock.tickets) > 1 and lock.tickets[0].claim is None
 
 
 def _without(lock: TicketLock, places: set[str]) -> TicketLock:
@@ -60,9 +65,16 @@ class Lines:
         """Conversations to look at regularly: something happens there that this process may not hear of."""
         return list(self._attention)
 
-    def attend(self, conversation_id: str) -> None:
-        """Have a conversation looked at by the next patrol."""
-        self._attention.add(conversation_id)
+    @staticmethod
+    def look_at_ms(lock: TicketLock) -> int | None:
+        """Give the time at which a line is to be looked at next, None: never. 0: at every patrol."""
+        if lock.outbox or _is_foreign(lock):
+            return 0
+        return min((ticket.expires_ms for ticket in lock.tickets), default=None)
+
+    def is_attended(self, conversation_id: str) -> bool:
+        """Tell whether a conversation is to be looked at at every patrol."""
+        return conversation_id in self._attention
 
     async def apply(self, commands: Sequence[Command], limits: Limits) -> list[Outcome]:
         """Apply commands in their order, each conversation's in one change."""
@@ -70,25 +82,34 @@ class Lines:
         for place, command in enumerate(commands):
             groups.setdefault(command.conversation_id, []).append(place)
         outcomes: list[Outcome] = [()] * len(commands)
-        gate = asyncio.Semaphore(_TOGETHER if self._store.parallel else 1)
 
-        async def serve(conversation_id: str, places: list[int]) -> None:
-            async with gate:
-                told = await self._change(conversation_id, [commands[place] for place in places], limits)
+        async def serve(conversation_id: str) -> None:
+            places = groups[conversation_id]
+            told = await self._change(conversation_id, [commands[place] for place in places], limits)
             for place, outcome in zip(places, told, strict=True):
                 outcomes[place] = outcome
 
-        if self._store.parallel and len(groups) > 1:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for conversation_id, places in groups.items():
-                        group.create_task(serve(conversation_id, places))
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None  # the first of them is why the others were broken off
-        else:
-            for conversation_id, places in groups.items():
-                await serve(conversation_id, places)
+        await self._for_each(groups, serve)
         return outcomes
+
+    async def _for_each(self, conversation_ids: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
+        """Work on several conversations: a few at once where the store allows it, else one after the other."""
+        if not self._store.parallel:
+            for conversation_id in conversation_ids:
+                await work(conversation_id)
+            return
+        gate = asyncio.Semaphore(_TOGETHER)
+
+        async def gated(conversation_id: str) -> None:
+            async with gate:
+                await work(conversation_id)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for conversation_id in conversation_ids:
+                    group.create_task(gated(conversation_id))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # the first of them is why the others were broken off
 
     def _keep(self, lock: TicketLock, events: Sequence[Event], kept_at_ms: int) -> TicketLock:
         """Put into the lock's outbox what the public must hear of."""
@@ -103,8 +124,7 @@ class Lines:
             for command in commands:
                 lock, events = apply(lock, command, now_ms, limits)
                 told.append(tuple(self._notice(event) for event in events))
-                if self._store.keeps_outbox:
-                    lock = self._keep(lock, events, now_ms)
+                lock = self._keep(lock, events, now_ms)
             return lock, (lock, told)
 
         try:
@@ -115,7 +135,7 @@ class Lines:
         return told
 
     def _notice(self, event: Event) -> Notice:
-        if not (self._store.keeps_outbox and is_public(event)):
+        if not is_public(event):
             return Notice(event, None)
         return Notice(event, Entry(event.conversation_id, _place(to_record(event))))
 
@@ -123,9 +143,7 @@ class Lines:
         head = lock.tickets[0] if lock.tickets else None
         if head is not None and head.claim is None:
             self._wakeups.wake(lock.conversation_id, head.number)
-        # A direct ticket ahead is finished by its own process, which tells nobody.
-        foreign = head is not None and head.claim is None and len(lock.tickets) > 1
-        if foreign or lock.outbox:
+        if lock.outbox or _is_foreign(lock):
             self._attention.add(lock.conversation_id)
         else:
             self._attention.discard(lock.conversation_id)
@@ -135,13 +153,16 @@ class Lines:
         groups: dict[str, set[str]] = {}
         for entry in entries:
             groups.setdefault(str(entry.shard), set()).add(entry.id)
-        for conversation_id, places in groups.items():
 
-            def step(lock: TicketLock, _now_ms: int, places: set[str] = places) -> tuple[TicketLock, TicketLock]:
-                lock = _without(lock, places)
+        async def let_go(conversation_id: str) -> None:
+            def step(lock: TicketLock, _now_ms: int) -> tuple[TicketLock, TicketLock]:
+                lock = _without(lock, groups[conversation_id])
                 return lock, lock
 
-            self._note(await self._store.transform(conversation_id, step))
+            with suppress(ConversationError):  # its data was damaged since; whoever asks for it next is told
+                self._note(await self._store.transform(conversation_id, step))
+
+        await self._for_each(groups, let_go)
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
         """Look at some conversations for deadlines that came, and events at least `age_ms` old that nobody announced."""
@@ -182,7 +203,7 @@ class Lines:
     async def _act(self, command: Command, limits: Limits) -> tuple[TicketLock, int]:
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int]]:
             lock, events = apply(lock, command, now_ms, limits)
-            # What a direct caller caused is nobody's to announce yet: every store keeps it, left behind from the start.
+            # What a direct caller caused is nobody's to announce yet: it counts as left behind from the start.
             lock = self._keep(lock, events, 0)
             return lock, (lock, now_ms)
 

@@ -16,8 +16,6 @@ T = TypeVar("T")
 class InMemoryLockStore(LockStore):
     """Keep lines in memory. Of an idle conversation only its last number stays, so that none is ever given twice."""
 
-    keeps_outbox = False  # what is not announced when the process dies has died with it
-
     def __init__(self) -> None:
         self._locks: dict[str, TicketLock] = {}
         self._numbers: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The messages of PROTOCOL.md as pydantic models: what is accepted, and what is said. Schemas are made from these."""
+"""The messages of docs/protocol.md as pydantic models: what is accepted, and what is said. Schemas are made from these."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ __all__ = [
     "RequestMessage",
 ]
 
-CONVERSATION_ID_MAX_BYTES = 200  # PROTOCOL.md; with the longest event type it still fits an AMQP routing key
+CONVERSATION_ID_MAX_BYTES = 200  # docs/protocol.md; with the longest event type it still fits an AMQP routing key
 _NUMBER_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 

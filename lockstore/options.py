@@ -1,8 +1,8 @@
 """The `lock_store` section of a Redis store: each option once, with its type, default and rule."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -25,11 +25,11 @@ class RedisOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: Annotated[str, Field(min_length=1, description="host name, or a redis://, rediss:// or unix:// URL")] = (
-        "localhost"
-    )
+    host: Annotated[
+        str, Field(min_length=1, repr=False, description="host name, or a redis://, rediss:// or unix:// URL")
+    ] = "localhost"
     url: Annotated[
-        str | None, Field(min_length=1, description="older name for host; where both are given they agree")
+        str | None, Field(min_length=1, repr=False, description="older name for host; where both are given they agree")
     ] = None
     port: Annotated[int, BeforeValidator(_number), Field(ge=1, le=65535)] = 6379
     db: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 1
@@ -42,6 +42,9 @@ class RedisOptions(BaseModel):
     ssl_keyfile: Annotated[Path | None, Field(description="client key")] = None
     ssl_certfile: Annotated[Path | None, Field(description="client certificate")] = None
     ssl_ca_certs: Annotated[Path | None, Field(description="file of trusted CAs")] = None
+    deployment_mode: Annotated[Literal["standard"], Field(description="one server; others come in later versions")] = (
+        "standard"
+    )
     socket_timeout: Annotated[float, Field(gt=0, description="seconds until an unanswered call is an error")] = 10
 
     @field_validator("key_prefix")
@@ -66,13 +69,35 @@ class RedisOptions(BaseModel):
         if {"host", "url"} <= given and self.url is not None and _plain_host(self.host) != _plain_host(self.url):
             message = "host and url: both are given, and must name the same server"
             raise ValueError(message)
+        if self.is_url(self.place):
+            self._check_beside_url(urlsplit(self.place))
         return self
+
+    def _check_beside_url(self, parts: SplitResult) -> None:
+        """Refuse options that the URL says otherwise, so that none is passed over in silence."""
+        given = self.model_fields_set
+        if "port" in given and parts.scheme != "unix":
+            raise ValueError("port: the host is a URL, and the port belongs into it")
+        if self.use_ssl and parts.scheme != "rediss":
+            raise ValueError(f"use_ssl: the host is a {parts.scheme}:// URL; TLS needs rediss://")
+        for name, there in (("username", parts.username), ("password", parts.password)):
+            if name in given and there:
+                raise ValueError(f"{name}: given here and in the URL")
+        named = parts.path.strip("/")
+        if "db" in given and parts.scheme != "unix" and named not in ("", str(self.db)):
+            raise ValueError("db: given here and, differently, in the URL")
 
     @property
     def place(self) -> str:
         """The host name, or the full URL, that was given under either name."""
         given = self.url if self.url is not None and "host" not in self.model_fields_set else self.host
         return given if self.is_url(given) else _plain_host(given)
+
+    @property
+    def url_names_db(self) -> bool:
+        """Whether a full URL says which database, so that the option's default does not."""
+        parts = urlsplit(self.place)
+        return "db" in parse_qs(parts.query) or (parts.scheme != "unix" and bool(parts.path.strip("/")))
 
     @staticmethod
     def is_url(place: str) -> bool:

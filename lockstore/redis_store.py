@@ -12,6 +12,7 @@ from lockstore.errors import ConversationError
 from lockstore.keys import RedisKeys
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
+from lockstore.outcomes import Patrol, Shard
 from lockstore.scripts import load
 from lockstore.store import LockStore
 from lockstore.subscription import Subscription
@@ -22,28 +23,35 @@ __all__ = ["RedisLockStore"]
 T = TypeVar("T")
 
 _BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
-_READ, _SWAP = load("read_lock"), load("swap_lock")
+_SCRIPTS = (load("read_lock"), load("swap_lock"), load("agenda"), load("reschedule"))
+_READ, _SWAP, _AGENDA, _RESCHEDULE = _SCRIPTS
+_ONE_SHARD = 0  # deadlines and outboxes are all found by one agenda
+_PATROL_MOST = 1000  # lines that one look at the agenda brings
 
 
 class RedisLockStore(LockStore):
     """Keep lines as Rasa's `redis` lock store does, so that either finds the other's. Its data may be taken over as is.
 
     Beside Rasa's key stand two of our own, in the same hash slot: the last number issued, and a memo of what must be
-    remembered or announced.
+    remembered or announced. An agenda tells every daemon which lines to look at, and when; it is written before the line
+    is, so it may name one too many, and never misses one that we wrote.
     """
 
     parallel = True
 
     def __init__(self, options: RedisOptions) -> None:
         self._keys = RedisKeys(options.key_prefix)
-        self._server = Server(options, [_READ, _SWAP])
+        self._server = Server(options, _SCRIPTS)
 
     async def open(self) -> None:
-        """Connect, and find the lines that a daemon before this one left in the middle of something."""
+        """Connect, and put lines that Rasa wrote on the agenda."""
+        found: list[tuple[Any, ...]] = []
         async for key in self._server.scan(f"{self._keys.lock_start}*"):
-            self.lines.attend(key.removeprefix(self._keys.lock_start))
-        async for key in self._server.scan(f"{self._keys.memo_start}*"):
-            self.lines.attend(self._keys.conversation_of_memo(key))
+            found.append(("ZADD", self._keys.agenda, "NX", 0, key.removeprefix(self._keys.lock_start)))
+            if len(found) == _PATROL_MOST:
+                await self._server.run_all([], found)
+                found.clear()
+        await self._server.run_all([], found)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -87,11 +95,47 @@ class RedisLockStore(LockStore):
                 if after == before:
                     return told
                 written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after)]
-                if await self._server.run(_SWAP, keys, [*values, *written]):
+                [swapped] = await self._server.run_all([(_SWAP, keys, [*values, *written])], self._noted(before, after))
+                if isinstance(swapped, ConversationError):
+                    raise swapped
+                if swapped:
                     return told
                 await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
         message = "others kept changing this line"
         raise ConversationError(message)
+
+    def _noted(self, before: TicketLock, after: TicketLock) -> list[tuple[Any, ...]]:
+        """Write a line's place in the agenda, where it changes. That of an idle line is found idle when its time comes."""
+        at_ms = self.lines.look_at_ms(after)
+        if at_ms is None or at_ms == self.lines.look_at_ms(before):
+            return []
+        return [("ZADD", self._keys.agenda, at_ms, after.conversation_id)]
+
+    def shard_of(self, conversation_id: str) -> Shard:  # noqa: ARG002 - there is one
+        """Give the one shard that there is."""
+        return _ONE_SHARD
+
+    def shards(self) -> Sequence[Shard]:
+        """Give the one shard that there is."""
+        return (_ONE_SHARD,)
+
+    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:  # noqa: ARG002 - there is one
+        """Look at the lines that the agenda names, and correct it where nothing was due."""
+        now_ms, next_ms, due = await self._server.run(_AGENDA, (self._keys.agenda,), (_PATROL_MOST,))
+        times = {member.decode(): score for member, score in zip(due[::2], due[1::2], strict=True)}
+        found = await self.lines.patrol(list(times), age_ms)
+        busy = {command.conversation_id for command in found.overdue}
+        corrections = []
+        for conversation_id, at_ms in times.items():
+            if conversation_id in busy or self.lines.is_attended(conversation_id):
+                continue
+            left_ms = found.next_in_ms.get(conversation_id)
+            args = (conversation_id, at_ms, "" if left_ms is None else now_ms + left_ms)
+            corrections.append((_RESCHEDULE, (self._keys.agenda,), args))
+        await self._server.run_all(corrections)
+        times_left = [*found.next_in_ms.values(), *([next_ms - now_ms] if next_ms >= 0 else [])]
+        found.next_in_ms = {_ONE_SHARD: min(times_left)} if times_left else {}
+        return found
 
     def _memo_life(self, lock: TicketLock) -> int | str:
         """Let what is remembered of an idle line go by itself; what must be announced, or bears on live tickets, stays."""

@@ -8,14 +8,14 @@ project replace those steps where they can do better.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from lockstore.commands import Command, Finish, Issue
-from lockstore.errors import LockError, StoreError
+from lockstore.errors import LockError, LockstoreError, StoreError, StoreUnavailableError
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
@@ -41,7 +41,6 @@ class LockStore:
 
     limits = Limits()
     parallel = False  # whether several conversations may be worked on at once
-    keeps_outbox = True  # whether what is not announced yet is kept in the lock
 
     # --- to be written by a store ---------------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ class LockStore:
 
     async def is_someone_waiting(self, conversation_id: str) -> bool:
         """Tell whether any ticket is left, the one being served included."""
-        lock = await self.resolved(self.get_lock(conversation_id))
+        lock = await called(self.get_lock, conversation_id)
         return lock is not None and lock.is_someone_waiting()
 
     async def finish_serving(self, conversation_id: str, ticket_number: int) -> None:
@@ -106,14 +105,14 @@ class LockStore:
 
     async def get_or_create_lock(self, conversation_id: str) -> TicketLock:
         """Give the stored lock, or store an empty one and give that."""
-        lock = await self.resolved(self.get_lock(conversation_id))
+        lock = await called(self.get_lock, conversation_id)
         return await self.create_lock(conversation_id) if lock is None else lock
 
     async def create_lock(self, conversation_id: str) -> TicketLock:
         """Store an empty lock and give it. Its numbers go on from those of the lock that stood there."""
         before, _ = await self.read(conversation_id)
         lock = TicketLock(conversation_id, None, None if before is None else before.last_number)
-        await self.resolved(self.save_lock(lock))
+        await called(self.save_lock, lock)
         return lock
 
     async def _await_turn(self, conversation_id: str, number: int, poll_s: float) -> TicketLock:
@@ -126,7 +125,7 @@ class LockStore:
                     message = f"ticket {number} of conversation {conversation_id!r} ended before its turn came"
                     raise LockError(message)
                 if turn.head == number:
-                    return await self.resolved(self.get_lock(conversation_id)) or TicketLock(conversation_id)
+                    return await called(self.get_lock, conversation_id) or TicketLock(conversation_id)
                 patience = min(poll_s, turn.left_ms / 1000 + _GRACE_S)
                 try:
                     await asyncio.wait_for(hint.wait(), patience)
@@ -194,16 +193,23 @@ class LockStore:
             after, told = step(before, now_ms)
             if after.is_forgettable and after.last_number is None:
                 if lock is not None:
-                    await self.resolved(self.delete_lock(conversation_id))
+                    await called(self.delete_lock, conversation_id)
             elif after != before:
-                await self.resolved(self.save_lock(after))
+                await called(self.save_lock, after)
             return told
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the store's clock in ms."""
-        return await self.resolved(self.get_lock(conversation_id)), time.time_ns() // 1_000_000
+        return await called(self.get_lock, conversation_id), time.time_ns() // 1_000_000
 
-    @staticmethod
-    async def resolved(value: Any) -> Any:
-        """Await what a custom store's method gave, if it is to be awaited."""
-        return await value if inspect.isawaitable(value) else value
+
+async def called(method: Callable[..., Any], argument: Any) -> Any:
+    """Call one of a store's three methods, sync or async. What it raises, other than our own errors, may pass."""
+    try:
+        answer = method(argument)
+        return await answer if inspect.isawaitable(answer) else answer
+    except LockstoreError:
+        raise
+    except Exception as error:
+        message = f"{method.__qualname__}: {type(error).__name__}: {error}"
+        raise StoreUnavailableError(message) from error

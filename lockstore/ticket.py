@@ -26,7 +26,7 @@ def _without_blanks(value: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent a message and where its answer goes: the AMQP properties of PROTOCOL.md. Absent is None."""
+    """Who sent a message and where its answer goes: the AMQP properties of docs/protocol.md. Absent is None."""
 
     reply_to: str | None = None
     correlation_id: str | None = None

@@ -1,6 +1,6 @@
 """Between bytes on the wire and the values of the rules: decoding requests, encoding answers, routing. No I/O.
 
-The format is PROTOCOL.md's; the models are in `messages`.
+The format is docs/protocol.md's; the models are in `messages`.
 """
 
 import uuid
@@ -30,7 +30,7 @@ __all__ = [
     "type_of",
 ]
 
-BODY_MAX_BYTES = 64 * 1024  # PROTOCOL.md
+BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
 _DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
 _REQUEST_ID_MAX = 64
 _EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a millisecond

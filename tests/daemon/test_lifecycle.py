@@ -92,6 +92,8 @@ async def test_what_stands_on_the_broker_with_other_settings_stops_the_start(
         ({"daemon": {"lifetime": 0}}, "daemon.lifetime"),
         ({"daemon": {"lifetime": 5000}}, "daemon.lifetime"),
         ({"broker": {"url": "http://localhost"}}, "broker.url"),
+        ({"broker": {"url": "amqp://"}}, "broker.url"),
+        ({"broker": {"url": "amqp://localhost:99999/"}}, "broker.url"),
         ({"broker": {"namespace": "a/b"}}, "broker.namespace"),
         ({"broker": {"ssl_ca_certs": "/no/such/file"}}, "/no/such/file"),
         ({"broker": {"url": "${NOT_SET_ANYWHERE}"}}, "NOT_SET_ANYWHERE"),

@@ -1,4 +1,4 @@
-"""What the daemon refuses, over real AMQP: each reason of PROTOCOL.md, and everything that is not a message at all."""
+"""What the daemon refuses, over real AMQP: each reason of docs/protocol.md, and everything that is not a message at all."""
 
 import json
 import uuid
@@ -193,6 +193,8 @@ async def test_a_conversation_whose_data_is_not_ours_is_refused_alone(
     assert answer["reason"] == "invalid"
     assert "WRONGTYPE" in answer["detail"]
     await bot.expect("granted", request_id="s")
+    [letter] = await dead_letters(bot, 1)
+    assert json.loads(letter.body)["request_id"] == "r"
 
 
 async def test_the_wrong_partition_is_told_how_many_there_are(

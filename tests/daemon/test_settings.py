@@ -49,8 +49,9 @@ def test_rasas_variable_sets_the_default_lifetime(
     assert load(written(tmp_path, "daemon: {lifetime: 7}")).daemon.lifetime == 7
 
 
-def test_a_lifetime_variable_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(LIFETIME_VARIABLE, "soon")
+@pytest.mark.parametrize("given", ["soon", "-5", "nan", "inf"])
+def test_a_lifetime_variable_that_is_no_number_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LIFETIME_VARIABLE, given)
     with pytest.raises(ConfigError, match="TICKET_LOCK_LIFETIME: must be a number of seconds"):
         load(None)
 

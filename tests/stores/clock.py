@@ -62,4 +62,8 @@ def hold_pythons_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 def hold_redis_time(clock: RedisClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the scripts of stores opened from now on read this clock."""
     monkeypatch.setattr(concurrent, "load", lambda name: clock.in_place_of_time(scripts.load(name)))
-    monkeypatch.setattr(redis_store, "_READ", clock.in_place_of_time(scripts.load("read_lock")))
+    for name, value in list(vars(redis_store).items()):
+        if isinstance(value, Script):
+            monkeypatch.setattr(redis_store, name, clock.in_place_of_time(value))
+        elif isinstance(value, tuple) and value and isinstance(value[0], Script):
+            monkeypatch.setattr(redis_store, name, tuple(map(clock.in_place_of_time, value)))

@@ -19,25 +19,34 @@ from lockstore.events import Event, Rejected
 from lockstore.line import Limits
 from lockstore.options import RedisOptions
 from lockstore.rules import apply
-from lockstore.ticket import Sender, TicketLock
+from lockstore.ticket import NOBODY, Sender, TicketLock
 from tests.stores.witness import check_line
 
-LIMITS = Limits(max_waiting=4, dedup_window_ms=5000)
+LIMITS = Limits(max_waiting=4, dedup_window_ms=700)
 
 # Few values, so that commands meet: the same request id again, one ticket's deadline at another's, ...
 conversation_ids = st.sampled_from(["c", "user:{42}*", "a}b", "😀 1:2|3"])
-request_ids = st.sampled_from("abcd")
+request_ids = st.sampled_from("abcdef")
 lifetimes_ms = st.sampled_from([1, 100, 1000])
-waits_ms = st.sampled_from([4000, 500, 0])
+waits_ms = st.sampled_from([4000, 4000, 500, 0])
 senders = st.builds(
     Sender,
-    reply_to=st.sampled_from(["q1", "q2", None]),
+    reply_to=st.sampled_from(["q1", "q1", "q2", None]),
     correlation_id=st.sampled_from([None, "k"]),
-    user_id=st.sampled_from([None, None, None, "alice", "bob"]),
+    user_id=st.sampled_from([None, None, "alice", "bob"]),
 )
-back = st.integers(min_value=-1, max_value=4)
-"""How far behind the last issued number the ticket is that a command names; -1 is the next one, never issued."""
-named = st.tuples(back, st.none()) | st.tuples(st.none(), request_ids) | st.tuples(back, request_ids)
+askers = st.none() | senders
+"""Who releases or renews; None: the requester itself."""
+
+Which = Literal["overdue", "next"] | int
+which: st.SearchStrategy[Which] = st.sampled_from(["overdue", "overdue", 0, 1, 2, 3, "next"])
+"""The ticket that a command names: so far behind the last issued one; or one whose deadline came and that nobody has
+ended yet, the most delicate kind; or the one that will be issued next."""
+
+Named = tuple[Which | None, str | None]
+named: st.SearchStrategy[Named] = (
+    st.tuples(which, st.none()) | st.tuples(st.none(), request_ids) | st.tuples(which, request_ids)
+)
 
 Moment = Literal["now", "soon", "just before", "exactly", "forgotten", "much later"]
 moments: st.SearchStrategy[Moment] = st.sampled_from(
@@ -108,8 +117,26 @@ class LineMachine(RuleBasedStateMachine):
             assert owner == event.request_id, "a number was given twice"
             assert event.number <= (self.lock.last_number or 0), "nobody issued this number"
 
-    def number(self, back: int | None) -> int | None:
-        return None if back is None else max(1, (self.lock.last_number or 0) - back)
+    def number(self, which: Which) -> int:
+        """Find the ticket that is meant; where no one is overdue, the last one stands in."""
+        last = self.lock.last_number or 0
+        if which == "next":
+            return last + 1
+        if which == "overdue":
+            overdue = [ticket.number for ticket in self.lock.tickets if ticket.expires_ms <= self.now_ms]
+            return overdue[-1] if overdue else max(1, last)
+        return max(1, last - which)
+
+    def as_asked(self, asker: Sender | None, named: tuple[int | None, str | None]) -> Sender:
+        """Find who sends a release or renewal."""
+        claims = [ticket.claim for ticket in self.lock.tickets if ticket.claim and ticket.number == named[0]]
+        claims += [ticket.claim for ticket in self.lock.tickets if ticket.claim and ticket.claim.request_id == named[1]]
+        return asker or (claims[0].sender if claims else NOBODY)
+
+    def names(self, named: Named) -> tuple[int | None, str | None]:
+        """Find what a release or renewal names."""
+        which, request_id = named
+        return (None if which is None else self.number(which)), request_id
 
     # --- when --------------------------------------------------------------------------------------------------------
 
@@ -140,10 +167,18 @@ class LineMachine(RuleBasedStateMachine):
         for request_id in "abcde":
             self.play(Request(self.lock.conversation_id, request_id, 1000, wait_ms, None, Sender("q1")))
 
-    @rule(when=moments, named=named, sender=senders)
-    def release(self, when: Moment, named: tuple[int | None, str | None], sender: Sender) -> None:
+    @rule(when=moments, named=named, asker=askers)
+    def release(self, when: Moment, named: Named, asker: Sender | None) -> None:
         self.pass_to(when)
-        self.play(Release(self.lock.conversation_id, self.number(named[0]), named[1], sender))
+        number, request_id = self.names(named)
+        sender = self.as_asked(asker, (number, request_id))
+        self.play(Release(self.lock.conversation_id, number, request_id, sender))
+
+    @rule(when=moments, request_id=request_ids, sender=senders)
+    def release_by_request(self, when: Moment, request_id: str, sender: Sender) -> None:
+        """More often than not too early, or too late."""
+        self.pass_to(when)
+        self.play(Release(self.lock.conversation_id, None, request_id, sender))
 
     @rule(when=moments)
     def release_the_head(self, when: Moment) -> None:
@@ -152,43 +187,50 @@ class LineMachine(RuleBasedStateMachine):
         if head:
             self.play(Release(self.lock.conversation_id, None, head.request_id, head.sender))
 
-    @rule(when=moments, named=named, lifetime_ms=st.none() | lifetimes_ms, sender=senders)
-    def renew(
-        self, when: Moment, named: tuple[int | None, str | None], lifetime_ms: int | None, sender: Sender
-    ) -> None:
+    @rule(when=moments, named=named, lifetime_ms=st.none() | lifetimes_ms, asker=askers)
+    def renew(self, when: Moment, named: Named, lifetime_ms: int | None, asker: Sender | None) -> None:
         self.pass_to(when)
-        self.play(Renew(self.lock.conversation_id, self.number(named[0]), named[1], lifetime_ms, sender))
+        number, request_id = self.names(named)
+        sender = self.as_asked(asker, (number, request_id))
+        self.play(Renew(self.lock.conversation_id, number, request_id, lifetime_ms, sender))
 
-    @rule(when=moments, back=back)
-    def expire(self, when: Moment, back: int) -> None:
+    @rule(when=moments, lifetime_ms=st.none() | lifetimes_ms)
+    def renew_the_head(self, when: Moment, lifetime_ms: int | None) -> None:
         self.pass_to(when)
-        self.play(Expire(self.lock.conversation_id, self.number(back) or 0))
+        head = self.lock.tickets[0].claim if self.lock.tickets else None
+        if head:
+            self.play(Renew(self.lock.conversation_id, None, head.request_id, lifetime_ms, head.sender))
 
-    @rule(when=moments, back=back, queue=st.sampled_from(["q1", "q2"]))
-    def withdraw(self, when: Moment, back: int, queue: str) -> None:
+    @rule(when=moments, which=which)
+    def expire(self, when: Moment, which: Which) -> None:
         self.pass_to(when)
-        self.play(Withdraw(self.lock.conversation_id, self.number(back) or 0, queue))
+        self.play(Expire(self.lock.conversation_id, self.number(which)))
+
+    @rule(when=moments, which=which, queue=st.sampled_from(["q1", "q2"]))
+    def withdraw(self, when: Moment, which: Which, queue: str) -> None:
+        self.pass_to(when)
+        self.play(Withdraw(self.lock.conversation_id, self.number(which), queue))
 
     @rule(when=moments, lifetime_ms=lifetimes_ms)
     def issue(self, when: Moment, lifetime_ms: int) -> None:
         self.pass_to(when)
         self.play(Issue(self.lock.conversation_id, lifetime_ms))
 
-    @rule(when=moments, back=back)
-    def finish(self, when: Moment, back: int) -> None:
+    @rule(when=moments, which=which)
+    def finish(self, when: Moment, which: Which) -> None:
         self.pass_to(when)
-        self.play(Finish(self.lock.conversation_id, self.number(back) or 0))
+        self.play(Finish(self.lock.conversation_id, self.number(which)))
 
     @rule(when=moments)
     def settle(self, when: Moment) -> None:
         self.pass_to(when)
         self.play(Settle(self.lock.conversation_id))
 
-    @rule(when=moments, back=back)
-    def look_whose_turn_it_is(self, when: Moment, back: int) -> None:
+    @rule(when=moments, which=which)
+    def look_whose_turn_it_is(self, when: Moment, which: Which) -> None:
         """What a waiting bot does; on both sides it is an Expire that tells how the line stands."""
         self.pass_to(when)
-        number = self.number(back) or 0
+        number = self.number(which)
         turn = self.runner.run(self.store.turn(self.lock.conversation_id, number))
         self.lock, events = apply(self.lock, Expire(self.lock.conversation_id, number), self.now_ms, LIMITS)
         self.witness(events)

@@ -1,5 +1,6 @@
 """A store at which transcripts and tests play, in the same words as the bare rules."""
 
+import inspect
 from typing import Any
 
 from lockstore.commands import Command, Finish, Issue
@@ -17,6 +18,17 @@ from tests.stores.clock import Clock
 def first_number(store: LockStore) -> int:
     """Give the number of a line's first ticket."""
     return 1 if type(store).__name__ == "ConcurrentRedisLockStore" else 0
+
+
+async def done(answer: Any) -> Any:
+    """Await what one of a store's three methods gave, where it is to be awaited."""
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def line_of(store: LockStore, conversation_id: str) -> TicketLock | None:
+    """Read a line from any store."""
+    lock: TicketLock | None = await done(store.get_lock(conversation_id))
+    return lock
 
 
 class StoreTable:
@@ -45,7 +57,7 @@ class StoreTable:
         return (await self.store.patrol([self.store.shard_of(self.conversation_id)], 10**6)).left_behind
 
     async def line(self) -> TicketLock | None:
-        lock: Any = await self.store.resolved(self.store.get_lock(self.conversation_id))
+        lock = await line_of(self.store, self.conversation_id)
         return lock if lock is None else TicketLock(lock.conversation_id, lock.tickets)
 
     async def after(self, ms: int) -> None:

@@ -9,7 +9,7 @@ from lockstore.errors import ConversationError
 from lockstore.events import Event
 from lockstore.outcomes import Patrol
 from lockstore.store import LockStore
-from tests.stores.table import first_number
+from tests.stores.table import done, first_number, line_of
 
 NEIGHBOURS = ("c", "a", "*a", "a*", "lock:c", "{c}", "?")
 """Conversations that a pattern or a clumsy separator would reach too."""
@@ -66,16 +66,16 @@ async def test_any_text_names_one_conversation_and_no_other(store: LockStore, na
     assert (granted.event.conversation_id, granted.event.number) == (name, queued.number)
     assert granted.entry is not None
     await store.confirm([granted.entry])
-    lock = await store.resolved(store.get_lock(name))
+    lock = await line_of(store, name)
     assert lock is not None
     assert (lock.conversation_id, [ticket.number for ticket in lock.tickets]) == (name, [queued.number])
     (released,) = await told(store, Release(name, request_id="r"))
     assert type(released).__name__ == "Released"
-    await store.resolved(store.delete_lock(name))
+    await done(store.delete_lock(name))
 
     assert not await store.is_someone_waiting(name)
     for other in others:
-        lock = await store.resolved(store.get_lock(other))
+        lock = await line_of(store, other)
         assert lock is not None, f"{other!r} lost its line to {name!r}"
         assert [ticket.claim.request_id for ticket in lock.tickets if ticket.claim] == ["a"]
 

@@ -13,7 +13,7 @@ from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds
-from tests.stores.table import first_number
+from tests.stores.table import first_number, line_of
 
 
 class Room:
@@ -123,7 +123,7 @@ async def _hold_until_cancelled(store: LockStore) -> None:
 
 
 async def _head(store: LockStore) -> int | None:
-    lock: TicketLock | None = await store.resolved(store.get_lock("c"))
+    lock: TicketLock | None = await line_of(store, "c")
     return lock.tickets[0].number if lock and lock.tickets else None
 
 
@@ -164,7 +164,7 @@ async def test_a_direct_ticket_waits_for_the_daemons_and_is_woken(store: LockSto
             entered.set()
 
     visitor = asyncio.create_task(visit())
-    while (lock := await store.resolved(store.get_lock("c"))) is None or len(lock.tickets) < 2:
+    while (lock := await line_of(store, "c")) is None or len(lock.tickets) < 2:
         await asyncio.sleep(0.01)
     assert not entered.is_set()
     await store.apply([Release("c", request_id="a")])

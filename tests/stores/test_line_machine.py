@@ -13,7 +13,7 @@ from tests.stores.line_machine import EVERYTHING, LineMachine
 
 # The same games at every run, as many as fit into half a minute. To search further: derandomize=False and more examples.
 GAMES = settings(
-    max_examples=220,
+    max_examples=300,
     stateful_step_count=50,
     derandomize=True,
     database=None,

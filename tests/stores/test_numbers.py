@@ -11,7 +11,7 @@ from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.custom_stores import SERVERS
 from tests.stores.kinds import lasting_kinds, own_kinds
-from tests.stores.table import first_number
+from tests.stores.table import done, first_number, line_of
 
 
 async def test_a_new_line_begins_with_the_stores_first_number(store: LockStore) -> None:
@@ -58,8 +58,8 @@ async def test_numbers_go_on_after_a_lock_was_created(store: LockStore, touch: s
 @own_kinds
 async def test_numbers_go_on_after_delete(store: LockStore) -> None:
     number = await store.issue_ticket("c")
-    await store.resolved(store.delete_lock("c"))
-    assert await store.resolved(store.get_lock("c")) is None
+    await done(store.delete_lock("c"))
+    assert await line_of(store, "c") is None
     assert await store.issue_ticket("c") == number + 1
 
 
@@ -79,8 +79,8 @@ class TestALockInTheHandsOfItsUser:
         assert not lock.is_someone_waiting()
         number = lock.issue_ticket(60)
         assert not lock.is_locked(number)
-        await store.resolved(store.save_lock(lock))
-        stored = await store.resolved(store.get_lock("c"))
+        await done(store.save_lock(lock))
+        stored = await line_of(store, "c")
         assert stored is not None
         assert (stored.now_serving, stored.last_issued) == (number, number)
         assert await store.issue_ticket("c") == number + 1
@@ -104,8 +104,8 @@ class TestTheConcurrentStore:
     async def test_deletes_direct_tickets_alone(self, store: LockStore) -> None:
         await store.apply([Request("c", "a", 1000, 1000)])
         await store.issue_ticket("c")
-        await store.resolved(store.delete_lock("c"))
-        lock = await store.resolved(store.get_lock("c"))
+        await done(store.delete_lock("c"))
+        lock = await line_of(store, "c")
         assert lock is not None
         assert [ticket.claim is not None for ticket in lock.tickets] == [True]
 

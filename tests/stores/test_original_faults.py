@@ -1,4 +1,4 @@
-"""The faults seen in the originals (LOCK_STORES.md counts them), and that none of these stores has them.
+"""The faults seen in the originals (docs/lock-stores.md counts them), and that none of these stores has them.
 
 Fault 10, credentials that reach the sentinels only, is about sentinel mode and tested there.
 """
@@ -21,7 +21,7 @@ from lockstore.store import LockStore
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import own_kinds, redis_kinds
-from tests.stores.table import StoreTable, first_number
+from tests.stores.table import StoreTable, done, first_number
 
 CHECKOUT = Path(__file__).parents[2]
 PROCESSES, VISITS = 4, 50
@@ -140,7 +140,7 @@ async def test_fault_7_a_star_is_a_conversation_and_not_all_of_them(store: LockS
     assert not await store.is_someone_waiting("*")
     async with store.lock("*"):
         pass
-    await store.resolved(store.delete_lock("*"))
+    await done(store.delete_lock("*"))
     assert await store.is_someone_waiting("c")
 
 

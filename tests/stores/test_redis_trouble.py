@@ -20,7 +20,7 @@ from lockstore.line import Limits
 from lockstore.store import LockStore
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import only_concurrent, only_redis, redis_kinds
-from tests.stores.table import first_number
+from tests.stores.table import first_number, line_of
 
 
 def ask(*names: str) -> list[Command]:
@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[LockStore], Awaitable[object]]] = {
     "many": lambda store: store.apply(ask("c", "d", "e", "c")),
     "patrol": lambda store: store.patrol([store.shard_of("c")], 0),
     "issue": lambda store: store.issue_ticket("c"),
-    "get_lock": lambda store: store.resolved(store.get_lock("c")),
+    "get_lock": lambda store: line_of(store, "c"),
     "is_someone_waiting": lambda store: store.is_someone_waiting("c"),
     "open": lambda store: store.open(),
 }
@@ -188,6 +188,8 @@ def line_keys(store: Any, conversation_id: str) -> tuple[str, ...]:
 
 
 def in_another_shard(store: LockStore, name: str) -> str:
+    if len(store.shards()) == 1:
+        return "other"
     return next(text for place in range(1000) if store.shard_of(text := f"other {place}") != store.shard_of(name))
 
 
@@ -244,15 +246,15 @@ class TestForeignData:
         self, store: LockStore, client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server: Any = store._server  # type: ignore[attr-defined]
-        run = server.run
+        run_all = server.run_all
         interfered: list[Any] = []
 
-        async def late_run(script: Any, *arguments: Any) -> Any:
-            if script.name == "swap_lock" and not interfered:
+        async def late_run_all(calls: Any, *others: Any) -> Any:
+            if any(script.name == "swap_lock" for script, *_ in calls) and not interfered:
                 interfered.append(client.set(line_keys(store, "c")[1], 41))
-            return await run(script, *arguments)
+            return await run_all(calls, *others)
 
-        monkeypatch.setattr(server, "run", late_run)
+        monkeypatch.setattr(server, "run_all", late_run_all)
         assert await store.issue_ticket("c") == 42
 
 
@@ -262,15 +264,15 @@ async def test_an_idle_conversation_leaves_one_small_counter(
 ) -> None:
     window_ms = 30
     store = await open_store(Limits(dedup_window_ms=window_ms))
-    commands: list[Command] = [Request("c", name, 60_000, 60_000) for name in "abc"]
+    commands: list[Command] = [Request("c", name, 100, 100) for name in "abc"]
     commands += [Release("c", request_id=name) for name in "bacd"]
     notices = [notice for outcome in await store.apply(commands) for notice in served(outcome)]
     await store.confirm([notice.entry for notice in notices if notice.entry])
-    async with store.lock("c"):
+    async with store.lock("c", 0.1):
         pass
-    await store.patrol([store.shard_of("c")], 0)
     async with asyncio.timeout(20):
         while left := [key for key in client.scan_iter(f"{key_prefix}:*") if not stays(client, key)]:
+            await store.patrol([store.shard_of("c")], 0)
             await asyncio.sleep(0.01)
     assert left == []
     counters = [key for key in client.scan_iter(f"{key_prefix}:*") if client.type(key) == b"string"]
@@ -283,7 +285,8 @@ async def test_a_live_line_outlives_the_window_of_its_past(
     open_store: OpenStore, client: redis.Redis, key_prefix: str
 ) -> None:
     store = await open_store(Limits(dedup_window_ms=30))
-    await store.apply([Request("c", "a", 60_000, 0), Release("c", request_id="a"), *ask("c")])
+    past: list[Command] = [Request("c", "past", 60_000, 0), Release("c", request_id="past")]
+    await store.apply([*past, *ask("c")])
     await store.apply([Request("idle", "a", 60_000, 0), Release("idle", request_id="a")])
     unannounced = (await store.patrol(store.shards(), 0)).left_behind
     marker = await confirmed_and_idle(store, client, key_prefix)

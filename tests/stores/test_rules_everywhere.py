@@ -86,6 +86,7 @@ async def test_an_early_release_cancels_the_request_of_its_own_user(table: Store
         "rejected - b: unknown_ticket",
         "granted #1 b: until 1000, waited 0, behind 0",
     ]
+    assert (await table.say("release c user=carol", "request c user=carol"))[1:] == ["cancelled #2 c: requester"]
 
 
 async def test_a_withdrawal_is_of_one_ticket_and_one_queue(table: StoreTable) -> None:
@@ -117,6 +118,12 @@ async def test_a_second_early_release_does_not_prolong_the_first(table: StoreTab
     table.limit(Limits(dedup_window_ms=500))
     await table.say("release a", "after 400", "release a", "after 100")
     assert await table.say("request a") == ["granted #0 a: until 1500, waited 0, behind 0"]
+
+
+async def test_a_cancellation_outlives_the_early_release_that_caused_it(table: StoreTable) -> None:
+    table.limit(Limits(dedup_window_ms=500))
+    await table.say("release a", "after 400", "request a", "after 100", "settle")
+    assert await table.say("request a") == ["rejected #0 a: finished (cancelled)"]
 
 
 async def test_a_request_id_that_comes_again_is_not_taken_for_its_past(table: StoreTable) -> None:

@@ -1,4 +1,4 @@
-"""What the daemon says: every event is a message of PROTOCOL.md, with a name of its own."""
+"""What the daemon says: every event is a message of docs/protocol.md, with a name of its own."""
 
 import json
 from dataclasses import replace

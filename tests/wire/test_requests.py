@@ -1,4 +1,4 @@
-"""What a replica may say: every rule of PROTOCOL.md on the fields of a request."""
+"""What a replica may say: every rule of docs/protocol.md on the fields of a request."""
 
 import json
 from typing import Any

@@ -1,0 +1,99 @@
+"""The connection to RabbitMQ: how it is made, how its end is noticed, and what its errors say."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError
+from aiormq.channel import Channel
+
+from daemon.settings import BrokerSettings
+from lockstore.errors import BrokerLostError, ConfigError
+
+__all__ = ["LOST", "certificate_fault", "connected", "raise_when_closed", "raw", "told"]
+
+LOST = (BrokerLostError, AMQPError, ConnectionError, OSError, TimeoutError)
+"""What a connection that is gone, or cannot be made for now, is told by."""
+
+_CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
+
+
+@asynccontextmanager
+async def connected(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]:
+    """Connect, and close at the end. Raises one of LOST, or ConfigError for certificates that cannot be loaded."""
+    connection = await aio_pika.connect(
+        broker.url.get_secret_value(),
+        ssl_context=_ssl_context(broker),
+        heartbeat=broker.heartbeat,
+        client_properties={"connection_name": "lockstore"},
+    )
+    try:
+        yield connection
+    finally:
+        await _close(connection)
+
+
+async def _close(connection: AbstractConnection) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await connection.close()
+    except LOST:
+        pass  # it was gone already
+    except asyncio.CancelledError:
+        # aiormq passes on the cancellation of its own reader; only ours may go on from here.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
+async def raw(channel: AbstractChannel) -> Channel:
+    """Give the channel below aio-pika's, which publishes without waiting for the socket each time."""
+    below = await channel.get_underlay_channel()
+    assert isinstance(below, Channel)  # noqa: S101 - aio-pika opens no other kind
+    return below
+
+
+async def raise_when_closed(connection: AbstractConnection) -> None:
+    """Wait for the connection's end, which aio-pika's own `closed()` tells only when we close it ourselves."""
+    transport = connection.transport
+    assert transport is not None  # noqa: S101 - it is connected
+    await asyncio.wait([transport.connection.closing])
+    raise BrokerLostError("the connection was closed")
+
+
+def _ssl_context(broker: BrokerSettings) -> SSLContext | None:
+    if not broker.url.get_secret_value().startswith("amqps://"):
+        return None
+    try:
+        context = create_default_context(cafile=broker.ssl_ca_certs)
+        if broker.ssl_certfile is not None:
+            context.load_cert_chain(broker.ssl_certfile, broker.ssl_keyfile)
+    except (SSLError, OSError) as error:
+        raise ConfigError(f"broker.ssl_ca_certs, ssl_certfile, ssl_keyfile: cannot be loaded: {error}") from None
+    return context
+
+
+def _innermost(group: BaseExceptionGroup) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def told(group: BaseExceptionGroup) -> str:
+    """Say in one line what ended a connection."""
+    error = _innermost(group)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def certificate_fault(group: BaseExceptionGroup) -> ConfigError | None:
+    """Find out whether the broker's certificate was at fault: it will be no better the next time."""
+    error: BaseException | None = _innermost(group)
+    while error is not None:
+        if isinstance(error, SSLCertVerificationError):
+            return ConfigError(f"broker.url: the broker's certificate is not trusted: {error.verify_message}")
+        error = error.__cause__ or error.__context__
+    return None
