@@ -31,6 +31,8 @@ class Keeper:
     async def open(self) -> None:
         """Connect the store. Raises ConfigError where trying again would not help."""
         await self.persist(self.store.open)
+        for warning in await self.persist(self.store.warnings):
+            _log.warning("store.warning", warning=warning)
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Apply a batch; every command is safe to apply again, so an unanswered batch simply is."""

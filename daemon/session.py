@@ -16,6 +16,7 @@ from daemon.partition import Partition
 from daemon.pipeline import Pipeline
 from daemon.settings import Settings
 from daemon.sweeper import Sweeper, Timers
+from lockstore.memory import InMemoryLockStore
 
 __all__ = ["Parts", "Session"]
 
@@ -48,7 +49,13 @@ class Session:
     async def open(self) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""
         parts, broker = self._parts, self._parts.settings.broker
-        await topology.declare(await self._connection.channel(), broker)
+        others = await topology.declare(await self._connection.channel(), broker)
+        if others and isinstance(parts.keeper.store, InMemoryLockStore):
+            _log.warning(
+                "store.warning",
+                warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "
+                "what one has granted, the other does not know; use a Redis store",
+            )
         self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.checkpoint)
         for number in range(broker.partitions):
             consuming = await raw(await self._connection.channel(publisher_confirms=False))

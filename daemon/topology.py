@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["declare"]
 
 
-async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> None:
-    """Declare everything; whatever stands there already must be the same. Raises ConfigError where it is not."""
+async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
+    """Declare everything, and give how many other daemons consume already.
+
+    Whatever stands there must be the same. Raises ConfigError where it is not.
+    """
     try:
-        await _declare(channel, settings)
+        return await _declare(channel, settings)
     except ChannelPreconditionFailed as error:
         message = (
             f"broker: what stands on the broker under {settings.namespace!r} was declared with other settings ({error}); "
@@ -26,7 +29,7 @@ async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> None:
         raise ConfigError(message) from None
 
 
-async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> None:
+async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
     names = settings.names
     dead_letters = await channel.declare_exchange(names.dead_letters, ExchangeType.FANOUT, durable=True)
     graveyard = await channel.declare_queue(
@@ -37,6 +40,7 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> None
     await graveyard.bind(dead_letters)
     await channel.declare_exchange(names.events, ExchangeType.TOPIC, durable=True)
     requests = await channel.declare_exchange(names.requests, ExchangeType.DIRECT, durable=True)
+    consumers = 0
     for partition in range(settings.partitions):
         queue = await channel.declare_queue(
             names.request_queue(partition),
@@ -51,3 +55,5 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> None
             },
         )
         await queue.bind(requests, routing_key=str(partition))
+        consumers = max(consumers, queue.declaration_result.consumer_count or 0)
+    return consumers

@@ -54,6 +54,10 @@ class ConcurrentRedisLockStore(LockStore):
             message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
             raise ConfigError(message)
 
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the server's settings."""
+        return await self._server.warnings()
+
     async def close(self) -> None:
         """Say what was announced, and let go of connections."""
         await self._subscription.close()

@@ -116,6 +116,18 @@ class Server:
                 info = await self.client.info("server")
         return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
 
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the server's settings."""
+        with _errors_translated():
+            async with asyncio.timeout(self._timeout_s):
+                policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+        if policy == "noeviction":
+            return []
+        return [
+            f"Redis evicts keys when it is full (maxmemory-policy {policy}): tickets and last numbers may vanish, so that "
+            "two may hold one conversation, or a number be given twice; set maxmemory-policy noeviction"
+        ]
+
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Go through the keys of a pattern. Never on a hot path."""
         found = self.client.scan_iter(match=pattern, count=1000)

@@ -53,6 +53,10 @@ class RedisLockStore(LockStore):
                 found.clear()
         await self._server.run_all([], found)
 
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the server's settings."""
+        return await self._server.warnings()
+
     async def close(self) -> None:
         """Let go of connections."""
         await self._subscription.close()

@@ -59,6 +59,10 @@ class LockStore:
     async def open(self) -> None:
         """Connect, where there is something to connect to. Raises StoreError."""
 
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the storage as it is configured, and what may follow; asked once, after `open`."""
+        return []
+
     async def close(self) -> None:
         """Let go of connections."""
 

@@ -154,3 +154,23 @@ def run_serve(config: dict[str, Any], folder: Path) -> subprocess.CompletedProce
     file.write_text(yaml.safe_dump(config))
     argv = [sys.executable, "-m", "daemon", "serve", "--endpoints", str(file)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def test_an_in_memory_store_beside_another_daemon_is_warned_of(
+    config: dict[str, Any], start_daemon: DaemonMaker
+) -> None:
+    config["lock_store"] = {"type": "in_memory"}
+    first = await start_daemon(config)
+    second = await start_daemon(config)
+    assert not first.events("store.warning")
+    assert "another daemon serves this namespace" in second.events("store.warning")[0]["warning"]
+
+
+@pytest.mark.parametrize("kind", ["redis", "concurrent_redis"])
+async def test_a_redis_that_evicts_keys_is_warned_of(
+    kind: str, config: dict[str, Any], start_daemon: DaemonMaker
+) -> None:
+    async with RedisServer({"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}) as evicting:
+        config["lock_store"] |= {"type": kind, "port": evicting.port}
+        daemon = await start_daemon(config)
+        assert "maxmemory-policy allkeys-lru" in daemon.events("store.warning")[0]["warning"]

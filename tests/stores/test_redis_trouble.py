@@ -296,6 +296,7 @@ async def test_a_live_line_outlives_the_window_of_its_past(
     # b asks behind the one that holds since before the window's end; nothing of that line went with the window.
     (queued,) = await store.apply([Request("c", "b", 60_000, 60_000)])
     assert [type(notice.event).__name__ for notice in served(queued)] == ["Queued"]
+    assert await numbers(store, *ask("c")) == [first_number(store) + 1]  # the same request, the same ticket
     found = {notice.entry for notice in (await store.patrol(store.shards(), 0)).left_behind}
     assert {notice.entry for notice in unannounced} <= found
 
