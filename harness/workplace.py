@@ -14,6 +14,8 @@ from harness.rabbitmq import RabbitMQ
 from harness.redis_server import RedisServer
 from harness.server import Server
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
+
 AnyServer = TypeVar("AnyServer", bound=Server)
 
 
@@ -23,7 +25,7 @@ class Workplace:
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        self._lock = asyncio.Lock()
+        self._rabbitmq_lock, self._redis_lock = asyncio.Lock(), asyncio.Lock()  # each starts once, both at one time
         self._rabbitmq: RabbitMQ | None = None
         self._redis: RedisServer | None = None
         self._daemons = 0
@@ -36,14 +38,14 @@ class Workplace:
 
     async def rabbitmq(self) -> RabbitMQ:
         """Give the RabbitMQ of this place, started at the first call."""
-        async with self._lock:
+        async with self._rabbitmq_lock:
             if self._rabbitmq is None:
                 self._rabbitmq = await self.add(RabbitMQ(folder=self.folder / "rabbitmq"))
             return self._rabbitmq
 
     async def redis(self) -> RedisServer:
         """Give the Redis of this place, started at the first call."""
-        async with self._lock:
+        async with self._redis_lock:
             if self._redis is None:
                 self._redis = await self.add(RedisServer(folder=self.folder / "redis"))
             return self._redis
@@ -57,33 +59,35 @@ class Workplace:
 
 @asynccontextmanager
 async def workplace() -> AsyncIterator[Workplace]:
-    """Give a temporary folder and its servers; all end and the folder goes, also on an error, Ctrl-C or SIGTERM."""
-    with tempfile.TemporaryDirectory(prefix="lockstore-", ignore_cleanup_errors=True) as folder, _ended_by_sigterm():
+    """Give a temporary folder and its servers; all end and the folder goes, also on an error, Ctrl-C, SIGTERM or SIGHUP."""
+    with tempfile.TemporaryDirectory(prefix="lockstore-", ignore_cleanup_errors=True) as folder, _ended_by_signals():
         async with AsyncExitStack() as stack:
             yield Workplace(Path(folder), stack)
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into a cancellation, as asyncio.run does with Ctrl-C, and leave with the exit code that says so."""
+def _ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into a cancellation, as asyncio.run does Ctrl-C; leave with the exit code that says so."""
     task = asyncio.current_task()
     if task is None or threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    terminated = False
+    received: list[int] = []
 
-    def terminate() -> None:
-        nonlocal terminated
-        terminated = True
+    def end(number: int) -> None:
+        received.append(number)
         task.cancel()
 
-    loop.add_signal_handler(signal.SIGTERM, terminate)
+    ending = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    for number in ending:
+        loop.add_signal_handler(number, end, number)
     try:
         yield
     except asyncio.CancelledError:
-        if terminated:
-            raise SystemExit(128 + signal.SIGTERM) from None
+        if received:
+            raise SystemExit(128 + received[0]) from None
         raise
     finally:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in ending:
+            loop.remove_signal_handler(number)

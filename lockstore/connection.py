@@ -123,10 +123,9 @@ class Server:
                 policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
         if policy == "noeviction":
             return []
-        return [
-            f"Redis evicts keys when it is full (maxmemory-policy {policy}): tickets and last numbers may vanish, so that "
-            "two may hold one conversation, or a number be given twice; set maxmemory-policy noeviction"
-        ]
+        what = f"Redis evicts keys when it is full (maxmemory-policy {policy})"
+        follows = "tickets and last numbers may vanish, so that two hold one conversation, or a number is given twice"
+        return [f"{what}: {follows}; set maxmemory-policy noeviction"]
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
         """Go through the keys of a pattern. Never on a hot path."""

@@ -1,8 +1,8 @@
 """The messages of docs/protocol.md as pydantic models: what is accepted, and what is said. Schemas are made from these."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 __all__ = [
     "CONVERSATION_ID_MAX_BYTES",
@@ -20,6 +20,7 @@ __all__ = [
     "RenewMessage",
     "RenewedMessage",
     "RequestMessage",
+    "if_valid",
 ]
 
 CONVERSATION_ID_MAX_BYTES = 200  # docs/protocol.md; with the longest event type it still fits an AMQP routing key
@@ -43,6 +44,21 @@ TicketNumber = Annotated[int, Field(ge=0, le=_NUMBER_MAX)]
 Lifetime = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds of lease, from the grant on")]
 Wait = Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds in line; 0 = now or not at all")]
 Seconds = Annotated[float, Field(description="seconds since the Unix epoch on the lock store's clock")]
+
+
+_FIELDS: dict[str, TypeAdapter[Any]] = {
+    "conversation_id": TypeAdapter(ConversationId),
+    "request_id": TypeAdapter(RequestId),
+    "ticket_number": TypeAdapter(TicketNumber),
+}
+
+
+def if_valid(field: str, value: Any) -> Any:
+    """Give the value of one of the common fields back if it keeps that field's rules, else None."""
+    try:
+        return _FIELDS[field].validate_python(value, strict=True)
+    except ValidationError:
+        return None
 
 
 class _Said(BaseModel):

@@ -27,6 +27,8 @@ _SCRIPTS = (load("read_lock"), load("swap_lock"), load("agenda"), load("reschedu
 _READ, _SWAP, _AGENDA, _RESCHEDULE = _SCRIPTS
 _ONE_SHARD = 0  # deadlines and outboxes are all found by one agenda
 _PATROL_MOST = 1000  # lines that one look at the agenda brings
+_AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
+_AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
 
 class RedisLockStore(LockStore):
@@ -131,9 +133,11 @@ class RedisLockStore(LockStore):
         busy = {command.conversation_id for command in found.overdue}
         corrections = []
         for conversation_id, at_ms in times.items():
-            if conversation_id in busy or self.lines.is_attended(conversation_id):
+            if conversation_id in busy:
                 continue
             left_ms = found.next_in_ms.get(conversation_id)
+            if self.lines.is_attended(conversation_id):
+                left_ms = _AGAIN_MS  # behind the others that are due: many of these must not keep one look busy
             args = (conversation_id, at_ms, "" if left_ms is None else now_ms + left_ms)
             corrections.append((_RESCHEDULE, (self._keys.agenda,), args))
         await self._server.run_all(corrections)

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 from lockstore.commands import Release, Renew, Request
 from lockstore.errors import MessageError
 from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.messages import CONVERSATION_ID_MAX_BYTES, INBOUND, ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.messages import INBOUND, ReleaseMessage, RenewMessage, RequestMessage, if_valid
 from lockstore.ticket import Sender
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
 
 BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
 _DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
-_REQUEST_ID_MAX = 64
 _EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a millisecond
 
 
@@ -100,16 +99,14 @@ def _bounded(name: str, seconds: float, most: float) -> int:
 
 
 def _request_id(message: RequestMessage, message_id: str | None) -> str:
-    request_id = message.request_id or message_id
-    if not request_id:
-        detail = "request_id: required, here or as the AMQP property message_id"
+    if message.request_id is not None:
+        return message.request_id
+    if not message_id:
+        raise MessageError("invalid", "request_id: required, here or as the AMQP property message_id")
+    if if_valid("request_id", message_id) is None:
+        detail = "message_id: as request_id, must be 1 to 64 characters, none of them a control character"
         raise MessageError("invalid", detail)
-    if len(request_id) > _REQUEST_ID_MAX or not request_id.isprintable():
-        detail = (
-            f"message_id: as request_id, must be 1 to {_REQUEST_ID_MAX} characters, none of them a control character"
-        )
-        raise MessageError("invalid", detail)
-    return request_id
+    return message_id
 
 
 def _with_correlation(sender: Sender, request_id: str | None) -> Sender:
@@ -161,7 +158,7 @@ class Salvage:
     @classmethod
     def of(cls, body: bytes, message_id: str | None) -> "Salvage":
         """Look for the common fields in a refused body, and believe none that is not of its type and size."""
-        fallback = message_id if message_id and len(message_id) <= _REQUEST_ID_MAX else None
+        fallback = if_valid("request_id", message_id)
         if len(body) > BODY_MAX_BYTES:
             return cls(None, fallback)
         try:
@@ -170,14 +167,10 @@ class Salvage:
             return cls(None, fallback)
         if not isinstance(data, dict):
             return cls(None, fallback)
-        conversation_id, request_id, number = (data.get(n) for n in ("conversation_id", "request_id", "ticket_number"))
-        return cls(
-            conversation_id
-            if isinstance(conversation_id, str) and len(conversation_id) <= CONVERSATION_ID_MAX_BYTES
-            else None,
-            request_id if isinstance(request_id, str) and len(request_id) <= _REQUEST_ID_MAX else fallback,
-            number if isinstance(number, int) and not isinstance(number, bool) and abs(number) < 2**53 else None,
-        )
+        found = {
+            field: if_valid(field, data.get(field)) for field in ("conversation_id", "request_id", "ticket_number")
+        }
+        return cls(found["conversation_id"], found["request_id"] or fallback, found["ticket_number"])
 
 
 def message_id(event: Event) -> str:

@@ -48,7 +48,6 @@ async def _play(options: Options) -> int:
     screen = Screen(console, now())
     try:
         async with workplace() as place:
-            _end_with_the_terminal()
             conductor = Conductor(place, options, screen)
             try:
                 verdict = await conductor.perform()
@@ -216,12 +215,6 @@ class Conductor:
 
     def _say(self, text: str, style: str = "") -> None:
         self._screen.say(now(), text, style)
-
-
-def _end_with_the_terminal() -> None:
-    """End as with SIGTERM when the terminal is closed, unless nohup says that it may be."""
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
 
 
 async def _until(comes_true: Callable[[], bool], limit_s: float) -> None:

@@ -15,7 +15,6 @@ from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds
 from tests.stores.table import first_number, line_of
 
-
 LONG_POLL_S = 60.0
 """A poll so long that whoever enters before its half was woken, or knew the deadline."""
 
