@@ -41,12 +41,16 @@ class Announced:
 
 
 class Announcer:
-    """Publishes on one channel, in the order given; the public hears before the requester does."""
+    """Publishes replies on one channel and public events on another, each in the order given.
 
-    def __init__(self, channel: Channel, names: Names, *, public: bool) -> None:
-        self._channel = channel
-        self._names = names
+    So no one hears of a ticket's end before its grant, and a requester does not wait for what the public is told.
+    """
+
+    def __init__(self, replies: Channel, public: Channel | None, names: Names) -> None:
+        """Take the channels; without one for the public, nothing is told to it."""
+        self._replies = replies
         self._public = public
+        self._names = names
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:
         """Publish, and wait until the broker has confirmed or returned everything. Raises BrokerLostError."""
@@ -57,21 +61,20 @@ class Announcer:
         for notice in notices:
             event = notice.event
             body, properties = encode(event), _properties(event)
-            if self._public and is_public(event):
-                public.append((notice, self._to_public(event, body, properties)))
+            if self._public is not None and is_public(event):
+                public.append((notice, self._to_public(self._public, event, body, properties)))
             if event.to.reply_to:
                 ticket = (event.conversation_id, event.number)
                 replies = grants if isinstance(event, Granted) and ticket not in told else others
                 replies.append((notice, self._to_requester(event, body, properties)))
                 told.add(ticket)
-        # The public first, on the same channel: then no one hears of a ticket's end before its grant. Of the replies
-        # the grants first, because someone waits for them; but those of one ticket stay in order.
-        sent = [*public, *grants, *others]
+        # The grants first, because someone waits for them; but the replies of one ticket stay in order.
+        sent = [*grants, *others, *public]
         results = await asyncio.gather(*(publishing for _, publishing in sent), return_exceptions=True)
         return _judged(notices, [notice for notice, _ in sent], results)
 
-    def _to_public(self, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
-        return self._channel.basic_publish(
+    def _to_public(self, channel: Channel, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
+        return channel.basic_publish(
             body,
             exchange=self._names.events,
             routing_key=f"{type_of(event)}.{event.conversation_id}",
@@ -80,7 +83,7 @@ class Announcer:
         )
 
     def _to_requester(self, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
-        return self._channel.basic_publish(
+        return self._replies.basic_publish(
             body,
             routing_key=event.to.reply_to or "",
             properties=properties,
@@ -104,7 +107,7 @@ class Announcer:
             app_id=properties.app_id,
         )
         try:
-            await self._channel.basic_publish(body, exchange=self._names.dead_letters, properties=kept, wait=False)
+            await self._replies.basic_publish(body, exchange=self._names.dead_letters, properties=kept, wait=False)
         except Exception as error:
             raise BrokerLostError(str(error)) from error
 

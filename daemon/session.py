@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
 
 from daemon import topology
 from daemon.announcer import Announcer
@@ -94,5 +95,10 @@ class Session:
             await partition.close()
 
     async def _announcer(self) -> Announcer:
-        channel = await raw(await self._connection.channel(publisher_confirms=True, on_return_raises=True))
-        return Announcer(channel, self._parts.settings.broker.names, public=self._parts.settings.daemon.events)
+        settings = self._parts.settings
+        replies = await self._publishing()
+        public = await self._publishing() if settings.daemon.events else None
+        return Announcer(replies, public, settings.broker.names)
+
+    async def _publishing(self) -> Channel:
+        return await raw(await self._connection.channel(publisher_confirms=True, on_return_raises=True))

@@ -1,6 +1,7 @@
 """configs/ and the tables of options say what the models say."""
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,14 @@ import pytest
 import yaml
 from pydantic import BaseModel, SecretStr
 
+from daemon import service
 from daemon.settings import BrokerSettings, DaemonSettings, load
+from lockstore import redis_store
+from lockstore.errors import ConfigError
 from lockstore.factory import create_store
+from lockstore.keys import ConcurrentKeys, RedisKeys
 from lockstore.options import RedisOptions
+from lockstore.rules import Limits
 from tests.docs.pages import CHECKOUT, CONFIGS, bare, codes, section, tables
 
 CONFIGURATION = CHECKOUT / "docs" / "configuration.md"
@@ -120,6 +126,59 @@ def test_the_table_of_options_names_every_bound(model: type[BaseModel], page: Pa
         rule = row.get("unit and rule") or row["meaning"]
         numbers = {float(word) for word in rule.replace(",", " ").replace(";", " ").split() if word.isdigit()}
         assert bounds_of(model)[bare(row["option"])] <= numbers, row["option"]
+
+
+BESIDE_URLS: list[tuple[str, dict[str, Any]]] = [
+    ("port", {"host": "redis://localhost", "port": 6379}),
+    ("db", {"host": "redis://localhost/3", "db": 2}),
+    ("username", {"host": "redis://a:b@localhost", "username": "a"}),
+    ("password", {"host": "redis://a:b@localhost", "password": "b"}),
+    ("use_ssl", {"host": "redis://localhost", "use_ssl": True}),
+]
+
+
+def test_the_table_of_options_beside_a_url_names_those_that_are_looked_at() -> None:
+    (rows,) = tables(section(LOCK_STORES, "Beside a URL"))
+    refused = {
+        code.partition(":")[0] for row in rows if "refused" in row["what holds"] for code in codes(row["beside a URL"])
+    }
+    assert refused == {option for option, _ in BESIDE_URLS}
+
+
+@pytest.mark.parametrize(("option", "given"), BESIDE_URLS)
+def test_what_a_url_says_otherwise_is_refused_by_name(option: str, given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"lock_store: {option}: "):
+        create_store({"type": "redis", **given}, Limits())
+
+
+def test_a_url_without_a_database_takes_the_option_and_the_same_one_twice_is_no_contradiction() -> None:
+    assert not RedisOptions(host="redis://localhost").url_names_db
+    RedisOptions(host="redis://localhost/3", db=3)
+    RedisOptions(host="unix:///run/redis.sock", port=6379)
+    RedisOptions(host="rediss://localhost", use_ssl=True)
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "soon"])
+def test_a_lifetime_variable_that_says_nothing_is_refused_also_beside_a_lifetime_of_the_file(value: str) -> None:
+    with pytest.raises(ConfigError, match="TICKET_LOCK_LIFETIME"):
+        load(FULL, {"TICKET_LOCK_LIFETIME": value})
+
+
+def test_numbers_of_the_text_are_those_of_the_code() -> None:
+    seconds = f"{service._OPEN_S:g} seconds"
+    assert seconds in section(CONFIGURATION, "Command line, exit codes, signals")
+    assert seconds in section(CHECKOUT / "docs" / "guarantees.md", "RabbitMQ")
+    assert f"brings {redis_store._PATROL_MOST} lines" in section(LOCK_STORES, "What survives a crash of the daemon")
+
+
+def test_the_tables_of_keys_have_every_key() -> None:
+    concurrent, redis = tables(section(LOCK_STORES, "What stands in Redis"))
+    assert {bare(row["key"]) for row in concurrent} == {
+        key.replace("{0}", "{<s>}") for key in ConcurrentKeys().of_line("<conversation id>", 0)
+    }
+    keys, tags = RedisKeys(), r"\{\w+\}"
+    expected = {re.sub(tags, "{<t>}", key) for key in keys.of("<conversation id>")} | {keys.agenda}
+    assert {bare(row["key"]) for row in redis} == expected
 
 
 def logged_events() -> dict[str, str]:

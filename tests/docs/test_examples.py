@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+import json
 import re
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,9 +16,11 @@ import yaml
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore import LockStore, Ticket, TicketLock
 from lockstore.client import LockClient
-from lockstore.errors import RefusedError
+from lockstore.commands import Request
+from lockstore.errors import ConversationError, RefusedError, StoreUnavailableError
 from lockstore.factory import create_store
 from lockstore.rules import Limits
+from lockstore.store import called
 from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tables
 
 README = CHECKOUT / "README.md"
@@ -97,11 +101,38 @@ async def test_the_custom_store_of_the_page_may_delete_its_own_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = example_store(tmp_path, monkeypatch)
-    await store.resolved(store.save_lock(TicketLock("x", [Ticket(3, 1.5)])))
-    assert (await store.resolved(store.get_lock("x"))).tickets[0].number == 3
-    await store.resolved(store.delete_lock("x"))
-    assert await store.resolved(store.get_lock("x")) is None
+    await called(store.save_lock, TicketLock("x", [Ticket(3, 1.5)]))
+    assert (await called(store.get_lock, "x")).tickets[0].number == 3
+    await called(store.delete_lock, "x")
+    assert await called(store.get_lock, "x") is None
     await store.close()
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "7", "[]", '{"tickets": []}', json.dumps({"conversation_id": "x", "tickets": 1})]
+)
+async def test_a_damaged_row_of_the_custom_store_of_the_page_is_refused_and_the_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    store = example_store(tmp_path, monkeypatch)
+    database = sqlite3.connect(tmp_path / "locks.db", isolation_level=None)
+    database.execute("INSERT INTO locks VALUES ('damaged', ?)", (line,))
+    damaged, served = await store.apply([Request(name, "r", 1000, 0) for name in ("damaged", "user-42")])
+    assert isinstance(damaged, ConversationError)
+    assert not isinstance(served, ConversationError)
+    database.close()
+    await store.close()
+
+
+async def test_what_the_storage_of_the_page_raises_means_that_it_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = example_store(tmp_path, monkeypatch)
+    await store.close()
+    with pytest.raises(StoreUnavailableError, match="closed database"):
+        await store.apply([Request("user-42", "r", 1000, 0)])
+    with pytest.raises(StoreUnavailableError, match="closed database"):
+        await store.issue_ticket("user-42")
 
 
 async def run_python(*argv: str) -> str:
