@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from lockstore.errors import ConfigError
+from lockstore.fields import ExistingFile, broken_rule
 from lockstore.rules import Limits
 from lockstore.wire import Bounds, Names
 
@@ -27,6 +28,13 @@ _LIFETIME_S = 60
 _FILE_MAX_BYTES = 1024 * 1024
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEMES = ("amqp://", "amqps://")
+
+
+def _is_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -50,15 +58,13 @@ class BrokerSettings(BaseModel):
     url: Annotated[SecretStr, Field(description="amqp:// or amqps://")] = SecretStr(
         "amqp://guest:guest@localhost:5672/"
     )
-    ssl_ca_certs: Annotated[Path | None, Field(description="file of trusted CAs, for amqps://")] = None
-    ssl_certfile: Annotated[Path | None, Field(description="client certificate")] = None
-    ssl_keyfile: Annotated[Path | None, Field(description="client key")] = None
+    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs, for amqps://")] = None
+    ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
+    ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     heartbeat: Annotated[
         int, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
     ] = 15
-    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="what every name begins with")] = (
-        "lockstore"
-    )
+    namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
     partitions: Annotated[int, Field(ge=1, le=256, description="request queues")] = 1
     prefetch: Annotated[int, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = 500
     delivery_limit: Annotated[int, Field(ge=1, description="deliveries of one message before it is a dead letter")] = (
@@ -79,14 +85,6 @@ class BrokerSettings(BaseModel):
             complete = False
         if not complete:
             raise ValueError("must name a host, and a port between 1 and 65535 if any")
-        return value
-
-    @field_validator("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-    @classmethod
-    def _is_file(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            message = f"no such file: {value}"
-            raise ValueError(message)
         return value
 
     @property
@@ -140,10 +138,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     try:
         settings = Settings.model_validate(_filled(ours, environ, ""))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = f"{place}: {first['msg'].removeprefix('Value error, ')}"
-        raise ConfigError(message) from None
+        raise ConfigError(broken_rule(error)) from None
     _check_together(settings.daemon)
     return settings
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from lockstore import custom
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConfigError
+from lockstore.fields import broken_rule
 from lockstore.memory import InMemoryLockStore
 from lockstore.options import RedisOptions
 from lockstore.redis_store import RedisLockStore
@@ -54,7 +55,4 @@ def _redis_options(options: Mapping[str, Any]) -> RedisOptions:
     try:
         return RedisOptions.model_validate(options)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(["lock_store", *(str(part) for part in first["loc"])])
-        message = f"{place}: {first['msg'].removeprefix('Value error, ')}"
-        raise ConfigError(message) from None
+        raise ConfigError(broken_rule(error, "lock_store")) from None

@@ -1,10 +1,11 @@
 """The `lock_store` section of a Redis store: each option once, with its type, default and rule."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from lockstore.fields import ExistingFile
 
 __all__ = ["RedisOptions"]
 
@@ -39,9 +40,9 @@ class RedisOptions(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     use_ssl: bool = False
-    ssl_keyfile: Annotated[Path | None, Field(description="client key")] = None
-    ssl_certfile: Annotated[Path | None, Field(description="client certificate")] = None
-    ssl_ca_certs: Annotated[Path | None, Field(description="file of trusted CAs")] = None
+    ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
+    ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
+    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs")] = None
     deployment_mode: Annotated[Literal["standard"], Field(description="one server; others come in later versions")] = (
         "standard"
     )
@@ -52,14 +53,6 @@ class RedisOptions(BaseModel):
     def _alphanumeric(cls, value: str | None) -> str | None:
         if value is not None and not (value.isascii() and value.isalnum()):
             message = "must be letters and digits only (without a prefix of its own, two bots would share keys)"
-            raise ValueError(message)
-        return value
-
-    @field_validator("ssl_keyfile", "ssl_certfile", "ssl_ca_certs")
-    @classmethod
-    def _is_file(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            message = f"no such file: {value}"
             raise ValueError(message)
         return value
 

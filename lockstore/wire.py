@@ -15,6 +15,7 @@ from pydantic_core import from_json, to_json
 from lockstore.commands import Release, Renew, Request
 from lockstore.errors import MessageError
 from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.fields import broken_rule
 from lockstore.messages import INBOUND, ReleaseMessage, RenewMessage, RequestMessage, if_valid
 from lockstore.ticket import Sender
 
@@ -80,17 +81,6 @@ def _ms(seconds: float) -> int:
     return 0 if seconds == 0 else round(max(seconds, _EPSILON + _EPSILON) * 1000)
 
 
-def _rule_broken(error: ValidationError) -> str:
-    """Name the field and the rule of the first thing wrong."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return "type: must be one of request, release, renew"
-    place = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    if first["type"] == "string_pattern_mismatch":
-        return f"{place}: must not contain control characters"
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
-
-
 def _bounded(name: str, seconds: float, most: float) -> int:
     if seconds > most:
         message = f"{name}: must be at most {most:g} seconds"
@@ -123,7 +113,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) 
     try:
         message = INBOUND.validate_json(body)
     except ValidationError as error:
-        raise MessageError("invalid", _rule_broken(error)[:_DETAIL_MAX]) from None
+        raise MessageError("invalid", broken_rule(error, skip=1)[:_DETAIL_MAX]) from None
     sender = _with_correlation(sender, message.request_id or message_id)
     conversation_id = message.conversation_id
     if isinstance(message, RequestMessage):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from lockstore.errors import RefusedError
+from lockstore.fields import broken_rule
 from lockstore.messages import ReleaseMessage, RenewMessage, RequestMessage
 from lockstore.wire import partition_of
 
@@ -38,9 +39,7 @@ class Wanted:
         try:
             self.message("0", self.wait)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise RefusedError("invalid", f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise RefusedError("invalid", broken_rule(error)) from None
 
     def message(self, request_id: str, wait: float | None) -> RequestMessage:
         """Write it as the protocol's message."""

@@ -94,7 +94,7 @@ async def test_what_stands_on_the_broker_with_other_settings_stops_the_start(
         ({"broker": {"url": "http://localhost"}}, "broker.url"),
         ({"broker": {"url": "amqp://"}}, "broker.url"),
         ({"broker": {"url": "amqp://localhost:99999/"}}, "broker.url"),
-        ({"broker": {"namespace": "a/b"}}, "broker.namespace"),
+        ({"broker": {"namespace": "a/b"}}, "broker.namespace: must be 1 to 64 letters"),
         ({"broker": {"ssl_ca_certs": "/no/such/file"}}, "/no/such/file"),
         ({"broker": {"url": "${NOT_SET_ANYWHERE}"}}, "NOT_SET_ANYWHERE"),
         ({"broker": 3}, "broker"),
