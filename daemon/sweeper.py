@@ -93,6 +93,10 @@ class Sweeper:
                 if self._timers.set(shard, delay_ms):
                     self._stir.set()
 
+    def _left_behind(self, shard: Shard) -> None:
+        if self._timers.set(shard, 0):
+            self._stir.set()
+
     def withdraw(self, gone: Sequence[Unreachable]) -> None:
         """Have these tickets withdrawn at once."""
         if gone:
@@ -101,6 +105,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until cancelled. Raises BrokerLostError."""
+        await self._keeper.persist(lambda: self._keeper.store.follow(self._left_behind))
         patrol_at = time.monotonic()
         while True:
             until_patrol_s = patrol_at - time.monotonic()

@@ -1,7 +1,7 @@
 """`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.scripts import Script, load
 from lockstore.store import LockStore
-from lockstore.subscription import Subscription
+from lockstore.subscription import OUTBOX_HINT, Subscription
 from lockstore.ticket import Claim, Sender, Ticket, TicketLock
 
 __all__ = ["ConcurrentRedisLockStore"]
@@ -202,10 +202,17 @@ class ConcurrentRedisLockStore(LockStore):
     def _subscription(self) -> Subscription:
         return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
 
+    async def follow(self, left_behind: Callable[[Shard], None]) -> None:
+        """Listen to other processes' hints, too."""
+        await super().follow(left_behind)
+        await self._subscription.want()
+
     def _on_hint(self, hint: str) -> None:
         number, _, conversation_id = hint.partition(":")
-        if number.isdigit():
-            self.wakeups.wake(conversation_id, int(number))
+        if number == OUTBOX_HINT:
+            self.tell_left_behind(conversation_id)
+            return
+        self.wakeups.wake(conversation_id, int(number))
 
 
 def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:

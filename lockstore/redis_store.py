@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from lockstore.options import RedisOptions
 from lockstore.outcomes import Patrol, Shard
 from lockstore.scripts import load
 from lockstore.store import LockStore
-from lockstore.subscription import Subscription
+from lockstore.subscription import OUTBOX_HINT, Subscription
 from lockstore.ticket import TicketLock
 
 __all__ = ["RedisLockStore"]
@@ -89,7 +89,7 @@ class RedisLockStore(LockStore):
         """Subscribe to the hints of other processes."""
         await self._subscription.want()
 
-    async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
+    async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:
         """Change one line by compare-and-set: read, step, write if nobody else has written; otherwise again."""
         keys = self._keys.of(conversation_id)
         mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
@@ -100,7 +100,12 @@ class RedisLockStore(LockStore):
                 after, told = step(before, now_ms)
                 if after == before:
                     return told
-                written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after)]
+                written = [
+                    *_written(after),
+                    self._memo_life(after),
+                    self._keys.channel,
+                    _hint(before, after, direct=direct),
+                ]
                 [swapped] = await self._server.run_all([(_SWAP, keys, [*values, *written])], self._noted(before, after))
                 if isinstance(swapped, ConversationError):
                     raise swapped
@@ -153,14 +158,24 @@ class RedisLockStore(LockStore):
     def _subscription(self) -> Subscription:
         return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
 
+    async def follow(self, left_behind: Callable[[Shard], None]) -> None:
+        """Listen to other processes' hints, too."""
+        await super().follow(left_behind)
+        await self._subscription.want()
+
     def _on_hint(self, hint: str) -> None:
         number, _, conversation_id = hint.partition(":")
+        if number == OUTBOX_HINT:
+            self.tell_left_behind(conversation_id)
+            return
         self.wakeups.wake(conversation_id, int(number))
 
 
-def _hint(before: TicketLock, after: TicketLock) -> str:
-    """Whose turn has come, if it is a direct ticket's: its process may be waiting for that."""
+def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:
+    """Say whose turn has come, if it is a direct ticket's; or that a direct caller left events to announce."""
     head = after.tickets[0] if after.tickets else None
+    if direct and len(after.outbox) > len(before.outbox):
+        return f"{OUTBOX_HINT}:{after.conversation_id}"
     if head is None or head.claim is not None or (before.tickets and before.tickets[0].number == head.number):
         return ""
     return f"{head.number}:{after.conversation_id}"

@@ -41,6 +41,7 @@ class LockStore:
 
     limits = Limits()
     parallel = False  # whether several conversations may be worked on at once
+    left_behind: Callable[[Shard], None] | None = None
 
     # --- to be written by a store ---------------------------------------------------------------------------------
 
@@ -157,6 +158,13 @@ class LockStore:
         """Give the shards to look through regularly."""
         return self.lines.attention
 
+    async def follow(self, left_behind: Callable[[Shard], None]) -> None:
+        """Have `left_behind` called where a direct caller's act leaves events to announce, as far as this store hears.
+
+        A hint, as all of them: a patrol finds the events regardless, only later.
+        """
+        self.left_behind = left_behind
+
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
         """Look through some shards for deadlines that came, and events at least `age_ms` old that nobody announced."""
         return await self.lines.patrol(shards, age_ms)
@@ -186,7 +194,14 @@ class LockStore:
 
     async def act(self, command: Issue | Finish) -> int:
         """Apply a direct caller's command, and give the last number issued in its line."""
-        return await self.lines.act(command, self.limits)
+        number = await self.lines.act(command, self.limits)
+        self.tell_left_behind(command.conversation_id)
+        return number
+
+    def tell_left_behind(self, conversation_id: str) -> None:
+        """Pass on the hint that events of this conversation may be left to announce."""
+        if self.left_behind is not None:
+            self.left_behind(self.shard_of(conversation_id))
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
         """Change one line, one caller at a time within this process. `direct`: on behalf of a direct caller."""

@@ -7,7 +7,10 @@ from contextlib import suppress
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-__all__ = ["Subscription"]
+__all__ = ["OUTBOX_HINT", "Subscription"]
+
+OUTBOX_HINT = "outbox"
+"""`outbox:<conversation id>`: a direct caller left events to announce. Else `<number>:<conversation id>`: its turn came."""
 
 _AGAIN_S = 1.0  # pause before subscribing again after the connection for hints was lost; polling goes on meanwhile
 _CONFIRM_S = 1.0  # patience for a subscription to be confirmed
