@@ -10,7 +10,7 @@ from lockstore.backoff import Backoff
 from lockstore.commands import Command
 from lockstore.errors import StoreUnavailableError
 from lockstore.outcomes import Outcome
-from lockstore.store import LockStore
+from lockstore.store import LockStore, called
 
 __all__ = ["Keeper"]
 
@@ -30,7 +30,7 @@ class Keeper:
 
     async def open(self) -> None:
         """Connect the store. Raises ConfigError where trying again would not help."""
-        await self.persist(self.store.open)
+        await self.persist(lambda: called(self.store.open))
         for warning in await self.persist(self.store.warnings):
             _log.warning("store.warning", warning=warning)
 

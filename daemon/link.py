@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
+from ssl import SSLCertVerificationError
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -12,6 +12,7 @@ from aiormq.channel import Channel
 
 from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
+from lockstore.tls import tls_context
 
 __all__ = ["LOST", "certificate_fault", "connected", "raise_when_closed", "raw", "told"]
 
@@ -26,7 +27,7 @@ async def connected(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]
     """Connect, and close at the end. Raises one of LOST, or ConfigError for certificates that cannot be loaded."""
     connection = await aio_pika.connect(
         broker.url.get_secret_value(),
-        ssl_context=_ssl_context(broker),
+        ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
         heartbeat=broker.heartbeat,
         client_properties={"connection_name": "lockstore"},
     )
@@ -62,18 +63,6 @@ async def raise_when_closed(connection: AbstractConnection) -> None:
     assert transport is not None  # noqa: S101 - it is connected
     await asyncio.wait([transport.connection.closing])
     raise BrokerLostError("the connection was closed")
-
-
-def _ssl_context(broker: BrokerSettings) -> SSLContext | None:
-    if not broker.url.get_secret_value().startswith("amqps://"):
-        return None
-    try:
-        context = create_default_context(cafile=broker.ssl_ca_certs)
-        if broker.ssl_certfile is not None:
-            context.load_cert_chain(broker.ssl_certfile, broker.ssl_keyfile)
-    except (SSLError, OSError) as error:
-        raise ConfigError(f"broker.ssl_ca_certs, ssl_certfile, ssl_keyfile: cannot be loaded: {error}") from None
-    return context
 
 
 def _innermost(group: BaseExceptionGroup) -> BaseException:

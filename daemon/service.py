@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -12,12 +13,13 @@ from daemon.session import Parts, Session
 from daemon.settings import Settings
 from daemon.sweeper import Timers
 from lockstore.backoff import Backoff
+from lockstore.memory import InMemoryLockStore
 from lockstore.store import LockStore
 
 __all__ = ["Service"]
 
 _FIRST_S, _MOST_S = 0.1, 5.0  # pauses between tries while the broker is away
-_OPEN_S = 20.0  # for declaring and consuming; a queue without a leader answers neither
+_OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a leader answers neither of these two
 
 _log = structlog.get_logger()
 
@@ -33,6 +35,7 @@ class Service:
         """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there."""
         self._parts = Parts(settings, Keeper(store), Timers(), checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
+        self._is_first = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises ConfigError where trying again would not help."""
@@ -53,14 +56,29 @@ class Service:
     async def _live(self, stop: asyncio.Event) -> None:
         """Connect and serve until the connection is lost, or the stop."""
         broker = self._parts.settings.broker
-        async with connected(broker) as connection:
-            session = Session(self._parts, connection)
+        async with AsyncExitStack() as stack:
+            session = Session(self._parts)
+
+            async def begin() -> None:
+                await session.open(await stack.enter_async_context(connected(broker)))
+
             async with asyncio.timeout(_OPEN_S):
-                if not await _unless(stop, session.open()):
+                if not await _unless(stop, begin()):
                     return
+            self._warn(session)
             _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
             self._backoff.reset()
             await session.serve(stop)
+
+    def _warn(self, session: Session) -> None:
+        """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
+        if self._is_first and session.others and isinstance(self._parts.keeper.store, InMemoryLockStore):
+            _log.warning(
+                "store.warning",
+                warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "
+                "what one has granted, the other does not know; use a Redis store",
+            )
+        self._is_first = False
 
     async def _pause(self, stop: asyncio.Event, error: str) -> None:
         pause_s = self._backoff.next_s()

@@ -17,7 +17,6 @@ from daemon.partition import Partition
 from daemon.pipeline import Pipeline
 from daemon.settings import Settings
 from daemon.sweeper import Sweeper, Timers
-from lockstore.memory import InMemoryLockStore
 
 __all__ = ["Parts", "Session"]
 
@@ -41,25 +40,20 @@ class Parts:
 class Session:
     """The partitions of one connection, their pipelines, and the sweeper."""
 
-    def __init__(self, parts: Parts, connection: AbstractConnection) -> None:
+    def __init__(self, parts: Parts) -> None:
+        self.others = 0  # daemons that consumed already when this one came
         self._parts = parts
-        self._connection = connection
         self._partitions: list[Partition] = []
         self._pipelines: list[Pipeline] = []
 
-    async def open(self) -> None:
+    async def open(self, connection: AbstractConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""
         parts, broker = self._parts, self._parts.settings.broker
-        others = await topology.declare(await self._connection.channel(), broker)
-        if others and isinstance(parts.keeper.store, InMemoryLockStore):
-            _log.warning(
-                "store.warning",
-                warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "
-                "what one has granted, the other does not know; use a Redis store",
-            )
+        self._connection = connection
+        self.others = await topology.declare(await connection.channel(), broker)
         self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.checkpoint)
         for number in range(broker.partitions):
-            consuming = await raw(await self._connection.channel(publisher_confirms=False))
+            consuming = await raw(await connection.channel(publisher_confirms=False))
             partition = Partition(number, broker.names.request_queue(number), consuming)
             reader = Reader(parts.settings.daemon.bounds, number, broker.partitions)
             announcer = await self._announcer()

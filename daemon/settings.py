@@ -8,15 +8,25 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lockstore.errors import ConfigError
 from lockstore.fields import ExistingFile, broken_rule
 from lockstore.rules import Limits
+from lockstore.tls import check_tls_files
 from lockstore.wire import Bounds, Names
 
 __all__ = ["LIFETIME_VARIABLE", "BrokerSettings", "DaemonSettings", "Settings", "load"]
@@ -86,6 +96,16 @@ class BrokerSettings(BaseModel):
         if not complete:
             raise ValueError("must name a host, and a port between 1 and 65535 if any")
         return value
+
+    @model_validator(mode="after")
+    def _no_file_in_vain(self) -> Self:
+        check_tls_files(self, tls=self.speaks_tls, switch="an amqps:// url")
+        return self
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.get_secret_value().startswith("amqps://")
 
     @property
     def names(self) -> Names:

@@ -15,15 +15,12 @@ from daemon.keeper import Keeper
 from lockstore.commands import Command
 from lockstore.errors import ConversationError
 from lockstore.events import Event, Granted, Queued, Renewed
-from lockstore.outcomes import Entry, Notice, Patrol, Shard
+from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Patrol, Shard
 
-__all__ = ["PATROL_S", "STALE_MS", "Sweeper", "Timers"]
+__all__ = ["PATROL_S", "Sweeper", "Timers"]
 
 PATROL_S = 1.0
 """How often every shard is looked through for what others left behind."""
-
-STALE_MS = 3000
-"""Age from which a committed event counts as left behind: several times what announcing takes."""
 
 _MARGIN_S = 0.002  # after a deadline, so that the store's clock, of whole milliseconds, has passed it
 
@@ -110,14 +107,14 @@ class Sweeper:
         while True:
             until_patrol_s = patrol_at - time.monotonic()
             if until_patrol_s <= 0:
-                await self._patrol(self._keeper.store.shards(), STALE_MS)
+                await self._patrol(self._keeper.store.shards(), LEFT_BEHIND_MS)
                 patrol_at = time.monotonic() + PATROL_S
                 continue
             await self._rest(until_patrol_s)
             if self._gone:
                 await self._serve_gone()
             if shards := self._timers.due():
-                await self._patrol(shards, STALE_MS)
+                await self._patrol(shards, LEFT_BEHIND_MS)
 
     async def _rest(self, most_s: float) -> None:
         """Wait until something is to be done, `most_s` at the longest."""

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
 from lockstore.options import RedisOptions
 from lockstore.scripts import Script
+from lockstore.tls import tls_context
 
 __all__ = ["Server"]
 
@@ -45,6 +46,8 @@ def _certificates(options: RedisOptions) -> dict[str, Any]:
 
 def _client(options: RedisOptions, scripts: Sequence[Script]) -> redis.Redis:
     """Make a client whose connections have these scripts loaded. Nothing is sent yet."""
+    if options.speaks_tls:
+        tls_context(options, "lock_store")  # redis-py loads the files itself, but only when it connects
     common: dict[str, Any] = {
         "socket_connect_timeout": options.socket_timeout,
         # None: a call has one timeout as a whole, in Server; redis-py's own would cost one for each reply.
@@ -58,7 +61,7 @@ def _client(options: RedisOptions, scripts: Sequence[Script]) -> redis.Redis:
     if options.password is not None:
         common["password"] = options.password.get_secret_value()
     if options.is_url(options.place):
-        if not options.url_names_db:
+        if options.db_of_url is None:
             common["db"] = options.db
         if options.place.startswith("rediss://"):
             common |= _certificates(options)
@@ -120,7 +123,10 @@ class Server:
         """Say what is doubtful about the server's settings."""
         with _errors_translated():
             async with asyncio.timeout(self._timeout_s):
-                policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+                try:
+                    policy = (await self.client.info("memory")).get("maxmemory_policy", "noeviction")
+                except exceptions.NoPermissionError:
+                    return []  # a user with few rights; the server's own administrator knows
         if policy == "noeviction":
             return []
         what = f"Redis evicts keys when it is full (maxmemory-policy {policy})"

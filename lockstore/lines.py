@@ -12,7 +12,7 @@ from lockstore.commands import Command, Expire
 from lockstore.errors import ConversationError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
-from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
 from lockstore.ticket import TicketLock
 
@@ -68,9 +68,10 @@ class Lines:
     @staticmethod
     def look_at_ms(lock: TicketLock) -> int | None:
         """Give the time at which a line is to be looked at next, None: never. 0: at every patrol."""
-        if lock.outbox or _is_foreign(lock):
+        if _is_foreign(lock):
             return 0
-        return min((ticket.expires_ms for ticket in lock.tickets), default=None)
+        left_behind_at = (kept_at_ms + LEFT_BEHIND_MS if kept_at_ms else 0 for kept_at_ms, _ in lock.outbox)
+        return min((*left_behind_at, *(ticket.expires_ms for ticket in lock.tickets)), default=None)
 
     def is_attended(self, conversation_id: str) -> bool:
         """Tell whether a conversation is to be looked at at every patrol."""

@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from lockstore.fields import ExistingFile
+from lockstore.tls import check_tls_files
 
 __all__ = ["RedisOptions"]
 
@@ -64,7 +65,13 @@ class RedisOptions(BaseModel):
             raise ValueError(message)
         if self.is_url(self.place):
             self._check_beside_url(urlsplit(self.place))
+        check_tls_files(self, tls=self.speaks_tls, switch="use_ssl")
         return self
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the connection is encrypted: by the option, or by the URL's scheme."""
+        return self.use_ssl or self.place.startswith("rediss://")
 
     def _check_beside_url(self, parts: SplitResult) -> None:
         """Refuse options that the URL says otherwise, so that none is passed over in silence."""
@@ -73,11 +80,11 @@ class RedisOptions(BaseModel):
             raise ValueError("port: the host is a URL, and the port belongs into it")
         if self.use_ssl and parts.scheme != "rediss":
             raise ValueError(f"use_ssl: the host is a {parts.scheme}:// URL; TLS needs rediss://")
+        query = parse_qs(parts.query)
         for name, there in (("username", parts.username), ("password", parts.password)):
-            if name in given and there:
+            if name in given and (there or name in query):
                 raise ValueError(f"{name}: given here and in the URL")
-        named = parts.path.strip("/")
-        if "db" in given and parts.scheme != "unix" and named not in ("", str(self.db)):
+        if "db" in given and self.db_of_url not in (None, str(self.db)):
             raise ValueError("db: given here and, differently, in the URL")
 
     @property
@@ -87,10 +94,11 @@ class RedisOptions(BaseModel):
         return given if self.is_url(given) else _plain_host(given)
 
     @property
-    def url_names_db(self) -> bool:
-        """Whether a full URL says which database, so that the option's default does not."""
+    def db_of_url(self) -> str | None:
+        """The database that a full URL names, so that the option's default does not; None: it names none."""
         parts = urlsplit(self.place)
-        return "db" in parse_qs(parts.query) or (parts.scheme != "unix" and bool(parts.path.strip("/")))
+        in_path = parts.path.strip("/") if parts.scheme != "unix" else ""
+        return parse_qs(parts.query).get("db", [in_path])[0] or None
 
     @staticmethod
     def is_url(place: str) -> bool:

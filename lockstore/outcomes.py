@@ -7,7 +7,10 @@ from lockstore.commands import Expire
 from lockstore.errors import ConversationError
 from lockstore.events import Event
 
-__all__ = ["Entry", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
+__all__ = ["LEFT_BEHIND_MS", "Entry", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
+
+LEFT_BEHIND_MS = 3000
+"""Age from which a committed event counts as left behind: several times what announcing takes."""
 
 Shard = int | str
 """What a store's deadlines and outboxes are kept by: a number of its own, or a conversation id."""

@@ -12,7 +12,7 @@ from lockstore.errors import ConversationError
 from lockstore.keys import RedisKeys
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
-from lockstore.outcomes import Patrol, Shard
+from lockstore.outcomes import LEFT_BEHIND_MS, Patrol, Shard
 from lockstore.scripts import load
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
@@ -28,15 +28,13 @@ _READ, _SWAP, _AGENDA, _RESCHEDULE = _SCRIPTS
 _ONE_SHARD = 0  # deadlines and outboxes are all found by one agenda
 _PATROL_MOST = 1000  # lines that one look at the agenda brings
 _AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
-_AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
 
 class RedisLockStore(LockStore):
     """Keep lines as Rasa's `redis` lock store does, so that either finds the other's. Its data may be taken over as is.
 
     Beside Rasa's key stand two of our own, in the same hash slot: the last number issued, and a memo of what must be
-    remembered or announced. An agenda tells every daemon which lines to look at, and when; it is written before the line
-    is, so it may name one too many, and never misses one that we wrote.
+    remembered or announced. An agenda, written in the same step, tells every daemon which lines to look at, and when.
     """
 
     parallel = True
@@ -100,27 +98,15 @@ class RedisLockStore(LockStore):
                 after, told = step(before, now_ms)
                 if after == before:
                     return told
-                written = [
-                    *_written(after),
-                    self._memo_life(after),
-                    self._keys.channel,
-                    _hint(before, after, direct=direct),
-                ]
-                [swapped] = await self._server.run_all([(_SWAP, keys, [*values, *written])], self._noted(before, after))
-                if isinstance(swapped, ConversationError):
-                    raise swapped
-                if swapped:
+                at_ms = self.lines.look_at_ms(after)
+                hint = _hint(before, after, direct=direct)
+                written = [*_written(after), self._memo_life(after), self._keys.channel, hint]
+                agenda = [conversation_id, "" if at_ms is None else at_ms]
+                if await self._server.run(_SWAP, (*keys, self._keys.agenda), [*values, *written, *agenda]):
                     return told
                 await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
         message = "others kept changing this line"
         raise ConversationError(message)
-
-    def _noted(self, before: TicketLock, after: TicketLock) -> list[tuple[Any, ...]]:
-        """Write a line's place in the agenda, where it changes. That of an idle line is found idle when its time comes."""
-        at_ms = self.lines.look_at_ms(after)
-        if at_ms is None or at_ms == self.lines.look_at_ms(before):
-            return []
-        return [("ZADD", self._keys.agenda, at_ms, after.conversation_id)]
 
     def shard_of(self, conversation_id: str) -> Shard:  # noqa: ARG002 - there is one
         """Give the one shard that there is."""
@@ -132,7 +118,8 @@ class RedisLockStore(LockStore):
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:  # noqa: ARG002 - there is one
         """Look at the lines that the agenda names, and correct it where nothing was due."""
-        now_ms, next_ms, due = await self._server.run(_AGENDA, (self._keys.agenda,), (_PATROL_MOST,))
+        ahead_ms = max(0, LEFT_BEHIND_MS - age_ms)  # what is younger than usual is on the agenda for later
+        now_ms, next_ms, due = await self._server.run(_AGENDA, (self._keys.agenda,), (_PATROL_MOST, ahead_ms))
         times = {member.decode(): score for member, score in zip(due[::2], due[1::2], strict=True)}
         found = await self.lines.patrol(list(times), age_ms)
         busy = {command.conversation_id for command in found.overdue}
@@ -147,6 +134,8 @@ class RedisLockStore(LockStore):
             corrections.append((_RESCHEDULE, (self._keys.agenda,), args))
         await self._server.run_all(corrections)
         times_left = [*found.next_in_ms.values(), *([next_ms - now_ms] if next_ms >= 0 else [])]
+        if len(times) == _PATROL_MOST:
+            times_left.append(0)  # there may be more
         found.next_in_ms = {_ONE_SHARD: min(times_left)} if times_left else {}
         return found
 

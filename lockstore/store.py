@@ -222,10 +222,10 @@ class LockStore:
         return await called(self.get_lock, conversation_id), time.time_ns() // 1_000_000
 
 
-async def called(method: Callable[..., Any], argument: Any) -> Any:
-    """Call one of a store's three methods, sync or async. What it raises, other than our own errors, may pass."""
+async def called(method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a method that a store's author wrote, sync or async. What it raises, other than our own errors, may pass."""
     try:
-        answer = method(argument)
+        answer = method(*arguments)
         return await answer if inspect.isawaitable(answer) else answer
     except LockstoreError:
         raise

@@ -58,6 +58,7 @@ class Call:
         self.partition: int | None = None  # where it is served, if that is not where its conversation should be
         self._new_id = new_id
         self._ever_asked = False
+        self._wait_s = wanted.wait  # None: until the daemon has said how long an unstated wait is
         self._begin()
 
     def _begin(self) -> None:
@@ -86,8 +87,8 @@ class Call:
             self._asked_at = now
         self.epoch = epoch
         wait = self.wanted.wait
-        if self._ever_asked and wait is not None:
-            wait = max(0.0, self.started_at + wait - now)  # if the first one was lost, this one must not wait longer
+        if self._ever_asked and self._wait_s is not None:
+            wait = max(0.0, self.started_at + self._wait_s - now)  # if the first one was lost, this one waits no longer
         self.asked = self._ever_asked = True
         return request(self.wanted, self.request_id, wait, self.partition)
 
@@ -151,6 +152,7 @@ class Call:
                 self._clock.sample(self._asked_at, message.at)
                 if self.wanted.wait is None:
                     self.deadline = now + message.wait_until - message.at + ANSWER_GRACE_S
+                    self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
                 return Standing()
             case GrantedMessage():
                 return self._take(message, now)

@@ -1,8 +1,9 @@
 #!lua
 -- PURPOSE  Write one line of the `redis` store back, if nobody has changed it since it was read.
--- KEYS     1 lock (Rasa's JSON) · 2 last number · 3 memo (JSON)
+-- KEYS     1 lock (Rasa's JSON) · 2 last number · 3 memo (JSON) · 4 agenda (sorted set: id by the time to look at it)
 -- ARGV     1-3 what was read of each ("" absent) · 4-6 what to write ("" delete; the last number is never deleted)
 --          7 life of the memo in ms, or "" for ever · 8 pub/sub channel · 9 hint to publish there, or ""
+--          10 conversation id · 11 the time (ms) at which to look at the line, or "" for never
 -- REPLY    1 written, 0 somebody was faster
 -- RETRY    safe: after a lost reply the values differ from what was read, and the caller reads again
 for place = 1, 3 do
@@ -17,6 +18,11 @@ for place = 1, 3 do
   elseif place ~= 2 then
     redis.call('DEL', KEYS[place])
   end
+end
+if ARGV[11] == '' then
+  redis.call('ZREM', KEYS[4], ARGV[10])
+else
+  redis.call('ZADD', KEYS[4], ARGV[11], ARGV[10])
 end
 if ARGV[9] ~= '' then redis.call('PUBLISH', ARGV[8], ARGV[9]) end
 return 1

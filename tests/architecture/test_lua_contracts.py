@@ -100,11 +100,8 @@ def test_python_gives_as_many_keys_as_the_headers_explain() -> None:
     concurrent, values = ConcurrentKeys(), RedisKeys()
     assert len(concurrent.of_line("c", 0)) == len(contract("_line").declared("KEYS"))
     assert len(concurrent.of_shard(0)) == len(contract("patrol").declared("KEYS"))
-    assert (
-        len(values.of("c"))
-        == len(contract("read_lock").declared("KEYS"))
-        == len(contract("swap_lock").declared("KEYS"))
-    )
+    assert len(values.of("c")) == len(contract("read_lock").declared("KEYS"))
+    assert len([*values.of("c"), values.agenda]) == len(contract("swap_lock").declared("KEYS"))
 
 
 def test_a_limit_that_is_written_twice_is_the_same() -> None:

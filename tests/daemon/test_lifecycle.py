@@ -96,6 +96,11 @@ async def test_what_stands_on_the_broker_with_other_settings_stops_the_start(
         ({"broker": {"url": "amqp://localhost:99999/"}}, "broker.url"),
         ({"broker": {"namespace": "a/b"}}, "broker.namespace: must be 1 to 64 letters"),
         ({"broker": {"ssl_ca_certs": "/no/such/file"}}, "/no/such/file"),
+        ({"broker": {"ssl_ca_certs": __file__}}, "broker: ssl_ca_certs: given, but the connection is not encrypted"),
+        ({"broker": {"url": "amqps://h/", "ssl_keyfile": __file__}}, "ssl_keyfile: a key without ssl_certfile"),
+        ({"lock_store": {"type": "redis", "ssl_ca_certs": __file__}}, "ssl_ca_certs: given, but the connection is not"),
+        ({"lock_store": {"type": "redis", "use_ssl": True, "ssl_ca_certs": __file__}}, "cannot be loaded"),
+        ({"lock_store": {"type": "redis", "host": "redis://h?db=3", "db": 2}}, "db: given here and, differently, in"),
         ({"broker": {"url": "${NOT_SET_ANYWHERE}"}}, "NOT_SET_ANYWHERE"),
         ({"broker": 3}, "broker"),
         ({"lock_store": {"type": "concurrent_redis", "key_prefix": "a-b"}}, "lock_store.key_prefix"),
@@ -174,3 +179,20 @@ async def test_a_redis_that_evicts_keys_is_warned_of(
         config["lock_store"] |= {"type": kind, "port": evicting.port}
         daemon = await start_daemon(config)
         assert "maxmemory-policy allkeys-lru" in daemon.events("store.warning")[0]["warning"]
+
+
+async def test_a_stop_does_not_wait_for_a_broker_that_says_nothing(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    file = tmp_path / "endpoints.yml"
+    file.write_text(yaml.safe_dump({"broker": {"url": f"amqp://127.0.0.1:{port}/"}}))
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-m", "daemon", "serve", "--config", str(file))
+    await asyncio.sleep(2)
+    daemon.terminate()
+    async with asyncio.timeout(10):  # far less than it would wait for an answer
+        assert await daemon.wait() == 0
+    server.close()

@@ -11,7 +11,6 @@ from pydantic import BaseModel, SecretStr
 
 from daemon import service
 from daemon.settings import BrokerSettings, DaemonSettings, load
-from lockstore import redis_store
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
 from lockstore.keys import ConcurrentKeys, RedisKeys
@@ -152,7 +151,7 @@ def test_what_a_url_says_otherwise_is_refused_by_name(option: str, given: dict[s
 
 
 def test_a_url_without_a_database_takes_the_option_and_the_same_one_twice_is_no_contradiction() -> None:
-    assert not RedisOptions(host="redis://localhost").url_names_db
+    assert RedisOptions(host="redis://localhost").db_of_url is None
     RedisOptions(host="redis://localhost/3", db=3)
     RedisOptions(host="unix:///run/redis.sock", port=6379)
     RedisOptions(host="rediss://localhost", use_ssl=True)
@@ -168,7 +167,6 @@ def test_numbers_of_the_text_are_those_of_the_code() -> None:
     seconds = f"{service._OPEN_S:g} seconds"
     assert seconds in section(CONFIGURATION, "Command line, exit codes, signals")
     assert seconds in section(CHECKOUT / "docs" / "guarantees.md", "RabbitMQ")
-    assert f"brings {redis_store._PATROL_MOST} lines" in section(LOCK_STORES, "What survives a crash of the daemon")
 
 
 def test_the_tables_of_keys_have_every_key() -> None:
