@@ -15,7 +15,7 @@ from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.scripts import Script, load
 from lockstore.store import LockStore
-from lockstore.subscription import OUTBOX_HINT, Subscription
+from lockstore.subscription import Subscription
 from lockstore.ticket import Claim, Sender, Ticket, TicketLock
 
 __all__ = ["ConcurrentRedisLockStore"]
@@ -200,19 +200,12 @@ class ConcurrentRedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+        return Subscription(self._server.client, self._keys.channel, self.wakeups, self.tell_left_behind)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
-
-    def _on_hint(self, hint: str) -> None:
-        number, _, conversation_id = hint.partition(":")
-        if number == OUTBOX_HINT:
-            self.tell_left_behind(conversation_id)
-            return
-        self.wakeups.wake(conversation_id, int(number))
 
 
 def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:

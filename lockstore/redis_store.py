@@ -145,19 +145,12 @@ class RedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._server.client, self._keys.channel, self._on_hint, self.wakeups.wake_all)
+        return Subscription(self._server.client, self._keys.channel, self.wakeups, self.tell_left_behind)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
-
-    def _on_hint(self, hint: str) -> None:
-        number, _, conversation_id = hint.partition(":")
-        if number == OUTBOX_HINT:
-            self.tell_left_behind(conversation_id)
-            return
-        self.wakeups.wake(conversation_id, int(number))
 
 
 def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:

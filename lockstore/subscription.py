@@ -7,6 +7,8 @@ from contextlib import suppress
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from lockstore.hints import Wakeups
+
 __all__ = ["OUTBOX_HINT", "Subscription"]
 
 OUTBOX_HINT = "outbox"
@@ -19,13 +21,12 @@ _CONFIRM_S = 1.0  # patience for a subscription to be confirmed
 class Subscription:
     """A connection of its own on which Redis publishes hints; it is made when it is first wanted."""
 
-    def __init__(
-        self, client: redis.Redis, channel: str, on_hint: Callable[[str], None], on_gap: Callable[[], None]
-    ) -> None:
+    def __init__(self, client: redis.Redis, channel: str, wakeups: Wakeups, left_behind: Callable[[str], None]) -> None:
+        """Take who is to be woken, and who is told of a conversation whose events are left to announce."""
         self._client = client
         self._channel = channel
-        self._on_hint = on_hint
-        self._on_gap = on_gap
+        self._wakeups = wakeups
+        self._left_behind = left_behind
         self._confirmed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
@@ -35,6 +36,13 @@ class Subscription:
             self._reader = asyncio.create_task(self._read())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._confirmed.wait(), _CONFIRM_S)
+
+    def _pass_on(self, hint: str) -> None:
+        what, _, conversation_id = hint.partition(":")
+        if what == OUTBOX_HINT:
+            self._left_behind(conversation_id)
+        else:
+            self._wakeups.wake(conversation_id, int(what))
 
     async def close(self) -> None:
         """Stop listening."""
@@ -51,9 +59,9 @@ class Subscription:
                     async for message in pubsub.listen():
                         if message["type"] == "subscribe":
                             self._confirmed.set()
-                            self._on_gap()  # whatever was said while nobody listened
+                            self._wakeups.wake_all()  # whatever was said while nobody listened
                         elif message["type"] == "message":
-                            self._on_hint(message["data"].decode())
+                            self._pass_on(message["data"].decode())
             except (RedisError, OSError):
                 self._confirmed.clear()
                 await asyncio.sleep(_AGAIN_S)
