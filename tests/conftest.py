@@ -1,5 +1,6 @@
 """What all tests share: real servers, one of each for the whole run, and a name of its own for each test."""
 
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -9,6 +10,10 @@ import pytest_asyncio
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from tests.support.bot import Bot
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DaemonMaker = Callable[..., Coroutine[Any, Any, DaemonProcess]]
 
