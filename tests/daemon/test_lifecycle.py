@@ -13,6 +13,7 @@ from harness import DaemonProcess, RabbitMQ, RedisServer
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.public import Public
+from tests.support.serve import run_serve
 
 CONVERSATIONS = 50
 
@@ -152,13 +153,6 @@ async def test_events_can_be_turned_off(
         await bot.release("c", ticket_number=granted["ticket_number"])
         await bot.expect("released")
         assert public.events == {}
-
-
-def run_serve(config: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
-    file = folder / "endpoints.yml"
-    file.write_text(yaml.safe_dump(config))
-    argv = [sys.executable, "-m", "daemon", "serve", "--endpoints", str(file)]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 
 
 async def test_an_in_memory_store_beside_another_daemon_is_warned_of(

@@ -1,18 +1,16 @@
 """RabbitMQ over TLS, with certificates made here."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import trustme
-import yaml
 
 from harness import RabbitMQ
 from harness.ports import free_port
 from tests.conftest import DaemonMaker
+from tests.support.serve import run_serve
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +58,7 @@ async def test_the_daemon_speaks_tls_with_a_client_certificate(
 
 
 def test_a_broker_that_a_stranger_vouches_for_is_refused(tls_url: str, certificates: Path, tmp_path: Path) -> None:
-    file = tmp_path / "endpoints.yml"
-    file.write_text(yaml.safe_dump({"broker": {"url": tls_url, "ssl_ca_certs": str(certificates / "stranger.pem")}}))
-    argv = [sys.executable, "-m", "daemon", "serve", "--config", str(file)]
-    refused = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    refused = run_serve({"broker": {"url": tls_url, "ssl_ca_certs": str(certificates / "stranger.pem")}}, tmp_path)
     assert refused.returncode == 2
     assert "broker.url: the broker's certificate is not trusted" in refused.stderr
     assert "guest:guest" not in refused.stderr
@@ -71,9 +66,6 @@ def test_a_broker_that_a_stranger_vouches_for_is_refused(tls_url: str, certifica
 
 def test_a_file_that_is_no_certificate_is_refused(tls_url: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
-    file = tmp_path / "endpoints.yml"
-    file.write_text(yaml.safe_dump({"broker": {"url": tls_url, "ssl_ca_certs": str(tmp_path / "ca.pem")}}))
-    argv = [sys.executable, "-m", "daemon", "serve", "--config", str(file)]
-    refused = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    refused = run_serve({"broker": {"url": tls_url, "ssl_ca_certs": str(tmp_path / "ca.pem")}}, tmp_path)
     assert refused.returncode == 2
     assert "broker.ssl_ca_certs" in refused.stderr
