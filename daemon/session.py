@@ -20,9 +20,7 @@ from daemon.sweeper import Sweeper, Timers
 
 __all__ = ["Parts", "Session"]
 
-_BATCH_SHARE = (
-    5  # of the prefetch: several batches are under way at once, one in the store and the others at the broker
-)
+_BATCH_SHARE = 5  # of the prefetch: several batches are under way at once, in the store and at the broker
 
 _log = structlog.get_logger()
 

@@ -107,14 +107,14 @@ class Sweeper:
         while True:
             until_patrol_s = patrol_at - time.monotonic()
             if until_patrol_s <= 0:
-                await self._patrol(self._keeper.store.shards(), LEFT_BEHIND_MS)
+                await self._patrol(self._keeper.store.shards())
                 patrol_at = time.monotonic() + PATROL_S
                 continue
             await self._rest(until_patrol_s)
             if self._gone:
                 await self._serve_gone()
             if shards := self._timers.due():
-                await self._patrol(shards, LEFT_BEHIND_MS)
+                await self._patrol(shards)
 
     async def _rest(self, most_s: float) -> None:
         """Wait until something is to be done, `most_s` at the longest."""
@@ -132,9 +132,9 @@ class Sweeper:
         entries = [item.entry for item in gone if item.entry is not None]
         await self._serve([item.withdraw for item in gone], entries)
 
-    async def _patrol(self, shards: Sequence[Shard], stale_ms: int) -> None:
+    async def _patrol(self, shards: Sequence[Shard]) -> None:
         try:
-            found: Patrol = await self._keeper.persist(lambda: self._keeper.store.patrol(shards, stale_ms))
+            found: Patrol = await self._keeper.persist(lambda: self._keeper.store.patrol(shards, LEFT_BEHIND_MS))
         except ConversationError as error:
             _log.error("sweep.failed", error=str(error))
             return
@@ -145,22 +145,27 @@ class Sweeper:
             await self._settle(announced, ())
             _log.info("sweep.announced", events=len(found.left_behind))
         if found.overdue:
-            await self._serve(found.overdue, ())
-            _log.info("sweep.expired", tickets=len(found.overdue))
-            for command in found.overdue:  # there may be more than one look brings
+            served = await self._serve(found.overdue, ())
+            _log.info("sweep.expired", tickets=len(served))
+            # There may be more than one look brings. Where the data is damaged there is no end to it: that waits for the
+            # next patrol.
+            for command in served:
                 self._timers.set(self._keeper.store.shard_of(command.conversation_id), 0)
 
-    async def _serve(self, commands: Sequence[Command], entries: Sequence[Entry]) -> None:
-        """Store, announce, and let go of what is announced: the same order as the pipeline's."""
+    async def _serve(self, commands: Sequence[Command], entries: Sequence[Entry]) -> list[Command]:
+        """Store, announce, and let go of what is announced, in the pipeline's order; give the commands that were served."""
+        served: list[Command] = []
         notices: list[Notice] = []
         for command, outcome in zip(commands, await self._keeper.apply(commands), strict=True):
             if isinstance(outcome, ConversationError):
                 _log.error("sweep.conversation_failed", conversation=command.conversation_id, error=str(outcome))
             else:
+                served.append(command)
                 notices += outcome
         self._checkpoint("swept")
         self.watch(notices)
         await self._settle(await self._announcer.announce(notices), entries)
+        return served
 
     async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:
         self.withdraw(announced.unreachable)

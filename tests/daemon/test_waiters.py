@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as redis
 
 from daemon.sweeper import PATROL_S
-from harness import RabbitMQ
+from harness import RabbitMQ, RedisServer
+from lockstore.keys import ConcurrentKeys
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 
@@ -93,3 +95,25 @@ async def test_deadlines_come_by_themselves(
     assert ended["phase"] == "held"
     granted = await bot.expect("granted", request_id="patient")
     assert granted["at"] == ended["at"], "the next is granted in the same step"
+
+
+async def test_a_damaged_conversation_does_not_keep_the_sweeper_busy(
+    config: dict[str, Any], redis_server: RedisServer, start_daemon: DaemonMaker, bot: Bot
+) -> None:
+    daemon = await start_daemon(config)
+    await bot.lock("damaged", lifetime=0.5)
+    keys = ConcurrentKeys(config["lock_store"]["key_prefix"])
+    tickets = keys.of_line("damaged", keys.shard_of("damaged"))[2]
+    async with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as client:
+        await client.delete(tickets)
+        await client.set(tickets, "another program's")
+    async with asyncio.timeout(20):
+        while len(daemon.events("sweep.conversation_failed")) < 2:
+            await asyncio.sleep(0.05)
+    # Other lines are served meanwhile, and it is tried again with each patrol, not as fast as it can be.
+    await bot.lock("sound", lifetime=0.5)
+    await bot.expect("expired", conversation_id="sound")
+    before, started = len(daemon.events("sweep.conversation_failed")), time.monotonic()
+    await asyncio.sleep(3 * PATROL_S)
+    tries = len(daemon.events("sweep.conversation_failed")) - before
+    assert tries <= (time.monotonic() - started) / PATROL_S + 1
