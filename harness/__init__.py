@@ -1,4 +1,6 @@
-"""Private RabbitMQ, Redis and daemon processes for tests, demo and benchmarks; not shipped.
+"""Private RabbitMQ, Redis (one server, a cluster, or watched by Sentinels) and daemon processes; not shipped.
+
+They are for tests, demonstration and benchmarks.
 
 Every server has its own ports and its own temporary folder, listens on the loopback address only, touches no service of the
 machine, and dies with the Python process that started it. None is bound to an event loop: a server started in one loop may be
@@ -11,8 +13,22 @@ with a configuration file, a log and an exit code.
 from harness.daemon_process import DaemonProcess
 from harness.process import ProcessFailedError
 from harness.rabbitmq import RabbitMQ
+from harness.redis_cluster import RedisCluster
+from harness.redis_sentinels import RedisSentinel, RedisSentinels, Watch
 from harness.redis_server import RedisServer
 from harness.server import Server
 from harness.workplace import Workplace, workplace
 
-__all__ = ["DaemonProcess", "ProcessFailedError", "RabbitMQ", "RedisServer", "Server", "Workplace", "workplace"]
+__all__ = [
+    "DaemonProcess",
+    "ProcessFailedError",
+    "RabbitMQ",
+    "RedisCluster",
+    "RedisSentinel",
+    "RedisSentinels",
+    "RedisServer",
+    "Server",
+    "Watch",
+    "Workplace",
+    "workplace",
+]

@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 from harness.daemon_process import DaemonProcess
 from harness.rabbitmq import RabbitMQ
+from harness.redis_cluster import RedisCluster
+from harness.redis_group import RedisGroup
+from harness.redis_sentinels import RedisSentinels
 from harness.redis_server import RedisServer
 from harness.server import Server
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
-AnyServer = TypeVar("AnyServer", bound=Server)
+AnyServer = TypeVar("AnyServer", bound=Server | RedisGroup)
 
 
 class Workplace:
@@ -25,13 +28,17 @@ class Workplace:
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self.folder = folder
         self._stack = stack
-        self._rabbitmq_lock, self._redis_lock = asyncio.Lock(), asyncio.Lock()  # each starts once, both at one time
+        # Each starts once, different ones at one time.
+        self._rabbitmq_lock, self._redis_lock = asyncio.Lock(), asyncio.Lock()
+        self._cluster_lock, self._sentinels_lock = asyncio.Lock(), asyncio.Lock()
         self._rabbitmq: RabbitMQ | None = None
         self._redis: RedisServer | None = None
+        self._cluster: RedisCluster | None = None
+        self._sentinels: RedisSentinels | None = None
         self._daemons = 0
 
     async def add(self, server: AnyServer) -> AnyServer:
-        """Start a server and give it; it ends with this place, the last one started first."""
+        """Start a server, or a group of them, and give it; it ends with this place, the last one started first."""
         self._stack.push_async_callback(server.close)  # first, so that it ends also if its start is broken off
         await server.start()
         return server
@@ -49,6 +56,20 @@ class Workplace:
             if self._redis is None:
                 self._redis = await self.add(RedisServer(folder=self.folder / "redis"))
             return self._redis
+
+    async def redis_cluster(self) -> RedisCluster:
+        """Give the Redis Cluster of this place, three primaries without replicas, started at the first call."""
+        async with self._cluster_lock:
+            if self._cluster is None:
+                self._cluster = await self.add(RedisCluster(folder=self.folder / "cluster"))
+            return self._cluster
+
+    async def redis_sentinels(self) -> RedisSentinels:
+        """Give the Redis with Sentinels of this place, a primary, a replica, three Sentinels, started at the first call."""
+        async with self._sentinels_lock:
+            if self._sentinels is None:
+                self._sentinels = await self.add(RedisSentinels(folder=self.folder / "sentinels"))
+            return self._sentinels
 
     async def daemon(self, config: Mapping[str, Any], *, module: str = "daemon") -> DaemonProcess:
         """Start one more daemon with a configuration."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from harness import DaemonProcess, RabbitMQ, RedisServer
+from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer
 from tests.support.bot import Bot
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
@@ -30,6 +30,20 @@ async def redis_server() -> AsyncIterator[RedisServer]:
     """Start the Redis that tests share; they keep apart by `key_prefix`."""
     async with RedisServer() as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_cluster() -> AsyncIterator[RedisCluster]:
+    """Start the Redis Cluster that tests share, three primaries without replicas; no test may hurt it."""
+    async with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_sentinels() -> AsyncIterator[RedisSentinels]:
+    """Start the primary, the replica and the three Sentinels that tests share; no test may hurt them."""
+    async with RedisSentinels() as sentinels:
+        yield sentinels
 
 
 @pytest.fixture
