@@ -1,6 +1,7 @@
 """The command line: `lockstore serve`."""
 
 import asyncio
+import os
 import signal
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +54,7 @@ def serve(
     logs.set_up(log_level)
     try:
         loaded = settings.load(config)
-        service = Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits))
+        service = Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits, os.environ))
         uvloop.run(run(service))
     except ConfigError as error:
         structlog.get_logger().error("daemon.refused", error=str(error))

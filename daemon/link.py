@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ssl import SSLCertVerificationError
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -12,7 +11,7 @@ from aiormq.channel import Channel
 
 from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
-from lockstore.tls import tls_context
+from lockstore.tls import distrust, tls_context
 
 __all__ = ["LOST", "certificate_fault", "connected", "raise_when_closed", "raw", "told"]
 
@@ -80,9 +79,5 @@ def told(group: BaseExceptionGroup) -> str:
 
 def certificate_fault(group: BaseExceptionGroup) -> ConfigError | None:
     """Find out whether the broker's certificate was at fault: it will be no better the next time."""
-    error: BaseException | None = _innermost(group)
-    while error is not None:
-        if isinstance(error, SSLCertVerificationError):
-            return ConfigError(f"broker.url: the broker's certificate is not trusted: {error.verify_message}")
-        error = error.__cause__ or error.__context__
-    return None
+    reason = distrust(_innermost(group))
+    return None if reason is None else ConfigError(f"broker.url: the broker's certificate is not trusted: {reason}")

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
-from lockstore.connection import Server
 from lockstore.errors import ConfigError, ConversationError, StoreError
 from lockstore.events import from_record
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.scripts import Script, load
+from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import Subscription
 from lockstore.ticket import Claim, Sender, Ticket, TicketLock
@@ -22,6 +22,7 @@ __all__ = ["ConcurrentRedisLockStore"]
 
 _VERBS = ("request", "release", "renew", "expire", "withdraw", "issue", "finish", "turn", "look", "patrol")
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
+_DIRECT = "d"  # letter of _line.lua: a direct caller acts
 _REDIS_MIN = (7, 0)  # scripts that begin with #!lua
 
 
@@ -40,15 +41,17 @@ class ConcurrentRedisLockStore(LockStore):
     Numbers start at 1. Any number of daemons and bots may work on it at once.
     """
 
-    def __init__(self, options: RedisOptions) -> None:
+    def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
         self._scripts = {name: load(name) for name in _VERBS}
-        self._server = Server(options, list(self._scripts.values()))
+        self._servers = Servers(options, list(self._scripts.values()), self._keys.mark_of, credentials)
         self._announced: dict[Shard, list[str]] = {}
+        self._known: set[int] = set()  # shards in which this process has seen a history
 
     async def open(self) -> None:
         """Connect, and refuse a server that is too old."""
-        version = await self._server.version()
+        await self._servers.open()
+        version = await self._servers.version()
         if version < _REDIS_MIN:
             told = ".".join(map(str, version))
             message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
@@ -56,21 +59,21 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def warnings(self) -> list[str]:
         """Say what is doubtful about the server's settings."""
-        return await self._server.warnings()
+        return await self._servers.warnings()
 
     async def close(self) -> None:
         """Say what was announced, and let go of connections."""
         await self._subscription.close()
         with suppress(StoreError):  # what is not let go of is announced once more, under the same message id
             await self._forget_announced()
-        await self._server.close()
+        await self._servers.close()
 
     # --- the three of LockStore ----------------------------------------------------------------------------------------
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Read a line, or None where nobody stands."""
         keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[:3]
-        last, *rest = await self._server.run(self._scripts["look"], keys, ())
+        last, *rest = await self._servers.run(Call(self._scripts["look"], keys, ()))
         if not rest:
             return None
         pairs = zip(rest[::2], rest[1::2], strict=True)
@@ -103,23 +106,25 @@ class ConcurrentRedisLockStore(LockStore):
         shards = [self._keys.shard_of(command.conversation_id) for command in commands]
         calls = [self._call(command, shard) for command, shard in zip(commands, shards, strict=True)]
         try:
-            replies = await self._server.run_all(calls, letting_go)
+            replies = await self._servers.run_all(calls, letting_go)
         except BaseException:
             for shard, ids in announced.items():
                 self._announced.setdefault(shard, []).extend(ids)
             raise
+        self._known.update(shard for shard, command in zip(shards, commands, strict=True) if type(command) is Request)
         return [
             reply if isinstance(reply, ConversationError) else _notices(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
 
-    def _call(self, command: Command, shard: int) -> tuple[Script, tuple[str, ...], tuple[Any, ...]]:
+    def _call(self, command: Command, shard: int, direct: str = "") -> Call:
         verb, args = self._verb(command)
-        keys = self._keys.of_line(command.conversation_id, shard)
-        return verb, keys, (*self._own_args(command.conversation_id, ""), *args)
+        return self._call_of(verb, command.conversation_id, shard, direct, args)
 
-    def _own_args(self, conversation_id: str, direct: str) -> tuple[Any, ...]:
-        return (conversation_id, self.limits.dedup_window_ms, self._keys.channel, direct)
+    def _call_of(self, verb: Script, conversation_id: str, shard: int, direct: str, args: tuple[Any, ...]) -> Call:
+        keys = self._keys.of_line(conversation_id, shard)
+        letters = direct + ("k" if shard in self._known else "")
+        return Call(verb, keys, (conversation_id, self.limits.dedup_window_ms, self._keys.channel, letters, *args))
 
     def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
         match command:
@@ -159,9 +164,9 @@ class ConcurrentRedisLockStore(LockStore):
         """Look through some shards, in one round trip."""
         await self._forget_announced()
         script = self._scripts["patrol"]
-        calls = [(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms)) for shard in shards]
+        calls = [Call(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms)) for shard in shards]
         found = Patrol()
-        for shard, reply in zip(shards, await self._server.run_all(calls), strict=True):
+        for shard, reply in zip(shards, await self._servers.run_all(calls), strict=True):
             if isinstance(reply, ConversationError):
                 continue  # told to whoever asks for something in this shard; the others must not wait for it
             now_ms, next_ms, due, left = reply
@@ -171,6 +176,8 @@ class ConcurrentRedisLockStore(LockStore):
             if next_ms >= 0:
                 found.next_in_ms[shard] = next_ms - now_ms
             found.left_behind += _notices(shard, left)
+        left_in = {int(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
+        await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
         return found
 
     async def _forget_announced(self) -> None:
@@ -181,18 +188,19 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def act(self, command: Issue | Finish) -> int:
         """Apply a direct caller's command, and give the number that it issued."""
-        verb, args = self._verb(command)
-        reply = await self._run_on(command.conversation_id, verb, args)
-        return int(reply) if isinstance(command, Issue) else command.number
+        shard = self._keys.shard_of(command.conversation_id)
+        reply = await self._servers.run(self._call(command, shard, _DIRECT))
+        if not isinstance(command, Issue):
+            return command.number
+        self._known.add(shard)
+        return int(reply)
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
-        head, stands, left_ms = await self._run_on(conversation_id, self._scripts["turn"], (number,))
+        shard = self._keys.shard_of(conversation_id)
+        call = self._call_of(self._scripts["turn"], conversation_id, shard, _DIRECT, (number,))
+        head, stands, left_ms = await self._servers.run(call)
         return Turn(None if head < 0 else head, bool(stands), left_ms)
-
-    async def _run_on(self, conversation_id: str, script: Script, args: tuple[Any, ...]) -> Any:
-        keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))
-        return await self._server.run(script, keys, (*self._own_args(conversation_id, "1"), *args))
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints that the scripts give."""
@@ -200,7 +208,7 @@ class ConcurrentRedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._server.client, self._keys.channel, self.wakeups, self.tell_left_behind)
+        return Subscription(self._servers, self._keys.channel, self.wakeups, self.tell_left_behind)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""

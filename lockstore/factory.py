@@ -1,6 +1,7 @@
 """From the `lock_store` section of the configuration to a lock store."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from lockstore import custom
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConfigError
 from lockstore.fields import broken_rule
+from lockstore.iam import ElastiCacheCredentials, check_iam_options, iam_settings
 from lockstore.memory import InMemoryLockStore
 from lockstore.options import RedisOptions
 from lockstore.redis_store import RedisLockStore
@@ -25,14 +27,19 @@ _REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] 
 }
 
 
-def create_store(section: Mapping[str, Any], limits: Limits) -> LockStore:
-    """Build the store that a section describes. Raises ConfigError with the field and the rule that it breaks."""
-    store = _build(section)
+def create_store(
+    section: Mapping[str, Any], limits: Limits, environ: Mapping[str, str] = MappingProxyType({})
+) -> LockStore:
+    """Build the store that a section describes. Raises ConfigError with the field and the rule that it breaks.
+
+    `environ`: where the variables for IAM credentials are looked up; give `os.environ` to have them from the process's own.
+    """
+    store = _build(section, environ)
     store.limits = limits
     return store
 
 
-def _build(section: Mapping[str, Any]) -> LockStore:
+def _build(section: Mapping[str, Any], environ: Mapping[str, str]) -> LockStore:
     kind = section.get("type") or "in_memory"
     if not isinstance(kind, str):
         message = f"lock_store.type: must be a text, not {type(kind).__name__}"
@@ -44,7 +51,8 @@ def _build(section: Mapping[str, Any]) -> LockStore:
             raise ConfigError(message)
         return InMemoryLockStore()
     if kind in _REDIS_STORES:
-        return _REDIS_STORES[kind](_redis_options(options))
+        redis_options = _redis_options(options)
+        return _REDIS_STORES[kind](redis_options, _credentials(redis_options, environ))
     if "." in kind:
         return custom.build(kind, section)
     message = f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class, not {kind!r}"
@@ -56,3 +64,12 @@ def _redis_options(options: Mapping[str, Any]) -> RedisOptions:
         return RedisOptions.model_validate(options)
     except ValidationError as error:
         raise ConfigError(broken_rule(error, "lock_store")) from None
+
+
+def _credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:
+    settings = iam_settings(environ)
+    if settings is None:
+        return None
+    check_iam_options(options)
+    username, _ = options.credentials
+    return ElastiCacheCredentials(username or "", settings)

@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 from redis.crc import key_slot
 
-__all__ = ["SHARDS", "ConcurrentKeys", "RedisKeys", "ValueKeys"]
+__all__ = ["SHARDS", "SLOTS", "ConcurrentKeys", "RedisKeys", "ValueKeys"]
 
 SHARDS = 64
 """Hash tags of the concurrent store: its conversations' CRC16 modulo this. Fixed, because data is found by it."""
+
+SLOTS = 16384
+"""Hash slots of a Redis Cluster."""
 
 
 class ValueKeys(NamedTuple):
@@ -26,7 +29,7 @@ def _slot_tags() -> dict[int, str]:
     """Find for each hash slot a short text that falls into it."""
     tags: dict[int, str] = {}
     candidate = 0
-    while len(tags) < 16384:  # noqa: PLR2004 - the slots of a Redis Cluster
+    while len(tags) < SLOTS:
         text = f"{candidate:x}"
         tags.setdefault(key_slot(text.encode()), text)
         candidate += 1
@@ -38,6 +41,8 @@ class RedisKeys:
     """Names for the `redis` store. What Rasa does not know stands beside its key, in the same hash slot."""
 
     prefix: str | None = None
+    clustered: bool = False
+    """Whether what belongs to all conversations has to be kept for each slot: no script reaches further."""
 
     @cached_property
     def _start(self) -> str:
@@ -48,22 +53,42 @@ class RedisKeys:
         """What every one of Rasa's keys begins with."""
         return f"{self._start}lock:"
 
-    @property
-    def agenda(self) -> str:
-        """The sorted set of the lines in which something is due, by when (ms)."""
-        return f"{self._start}lockstore:agenda"
-
-    @property
-    def channel(self) -> str:
-        """The pub/sub channel for hints."""
-        return f"{self._start}lockstore:hints"
-
     def of(self, conversation_id: str) -> ValueKeys:
         """Give one conversation's keys."""
         lock = self.lock_start + conversation_id
         tag = _slot_tags()[key_slot(lock.encode())]
         start = f"{self._start}lockstore:"
         return ValueKeys(lock, f"{start}last:{{{tag}}}:{conversation_id}", f"{start}memo:{{{tag}}}:{conversation_id}")
+
+    def slot_of(self, conversation_id: str) -> int:
+        """Give what a conversation's agenda and history are kept by: its hash slot in a cluster, else always 0."""
+        return key_slot((self.lock_start + conversation_id).encode()) if self.clustered else 0
+
+    def agenda(self, slot: int) -> str:
+        """Give the sorted set of the lines in which something is due, by when (ms)."""
+        return self._of_slot("agenda", slot)
+
+    def history(self, slot: int) -> str:
+        """Give the hash that tells under which run of Redis numbers were issued."""
+        return self._of_slot("history", slot)
+
+    @property
+    def slots(self) -> str:
+        """The bits of the slots that have an agenda; in a cluster only."""
+        return f"{self._start}lockstore:slots"
+
+    def mark_of(self, key: str) -> str:
+        """Give a key in the same slot as this one, free to be written."""
+        return self._of_slot("mark", key_slot(key.encode()) if self.clustered else 0)
+
+    def _of_slot(self, what: str, slot: int) -> str:
+        name = f"{self._start}lockstore:{what}"
+        return f"{name}:{{{_slot_tags()[slot]}}}" if self.clustered else name
+
+    @property
+    def channel(self) -> str:
+        """The pub/sub channel for hints."""
+        return f"{self._start}lockstore:hints"
 
 
 @dataclass(frozen=True)
@@ -83,7 +108,7 @@ class ConcurrentKeys:
         return binascii.crc_hqx(conversation_id.encode(), 0) % SHARDS
 
     def of_line(self, conversation_id: str, shard: int) -> tuple[str, ...]:
-        """Give the keys of every verb on a line: last, line, tickets, requests, ended, deadlines, outbox."""
+        """Give the keys of every verb on a line: last, line, tickets, requests, ended, deadlines, outbox, history."""
         start = self._starts[shard]
         return (
             f"{start}last:{conversation_id}",
@@ -93,12 +118,18 @@ class ConcurrentKeys:
             f"{start}ended:{conversation_id}",
             f"{start}deadlines",
             f"{start}outbox",
+            f"{start}history",
         )
 
     def of_shard(self, shard: int) -> tuple[str, str]:
         """Give the keys of a shard: deadlines, outbox."""
         start = self._starts[shard]
         return f"{start}deadlines", f"{start}outbox"
+
+    @staticmethod
+    def mark_of(key: str) -> str:
+        """Give a key in the same slot as this one of ours, free to be written."""
+        return key[: key.index("}:") + 2] + "mark"
 
     @cached_property
     def channel(self) -> str:

@@ -33,8 +33,10 @@ class ValueStore(Protocol):
     def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> Awaitable[T]:
         """Change one line atomically."""
 
-    def read(self, conversation_id: str) -> Awaitable[tuple[TicketLock | None, int]]:
-        """Read one line, and the store's clock in ms."""
+    def read_all(
+        self, conversation_ids: Sequence[str]
+    ) -> Awaitable[list[tuple[TicketLock | None, int] | ConversationError]]:
+        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
 
 
 def _place(record: list[Any]) -> str:
@@ -168,11 +170,10 @@ class Lines:
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
         """Look at some conversations for deadlines that came, and events at least `age_ms` old that nobody announced."""
         found = Patrol()
-        for conversation_id in map(str, shards):
-            try:
-                lock, now_ms = await self._store.read(conversation_id)
-            except ConversationError:
-                lock = None  # told to whoever asks for something in this conversation; the others must not wait for it
+        conversation_ids = [str(shard) for shard in shards]
+        for conversation_id, read in zip(conversation_ids, await self._store.read_all(conversation_ids), strict=True):
+            # Bad data is told to whoever asks for something in this conversation; the others must not wait for it.
+            lock, now_ms = (None, 0) if isinstance(read, ConversationError) else read
             if lock is None:
                 self._attention.discard(conversation_id)
                 continue

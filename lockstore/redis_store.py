@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from lockstore.connection import Server
+from lockstore.agenda import AGENDA_SCRIPTS, Agenda, Due
 from lockstore.errors import ConversationError
 from lockstore.keys import RedisKeys
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
 from lockstore.outcomes import LEFT_BEHIND_MS, Patrol, Shard
 from lockstore.scripts import load
+from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
 from lockstore.ticket import TicketLock
@@ -23,10 +24,9 @@ __all__ = ["RedisLockStore"]
 T = TypeVar("T")
 
 _BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
-_SCRIPTS = (load("read_lock"), load("swap_lock"), load("agenda"), load("reschedule"))
-_READ, _SWAP, _AGENDA, _RESCHEDULE = _SCRIPTS
-_ONE_SHARD = 0  # deadlines and outboxes are all found by one agenda
-_PATROL_MOST = 1000  # lines that one look at the agenda brings
+_READ, _TAKE, _SWAP = load("read_lock"), load("take_lock"), load("swap_lock")
+_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS)
+_NOTED_MOST = 1000  # lines of Rasa's that are noted at once
 _AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
 
@@ -39,28 +39,31 @@ class RedisLockStore(LockStore):
 
     parallel = True
 
-    def __init__(self, options: RedisOptions) -> None:
-        self._keys = RedisKeys(options.key_prefix)
-        self._server = Server(options, _SCRIPTS)
+    def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
+        self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
+        self._servers = Servers(options, _SCRIPTS, self._keys.mark_of, credentials)
+        self._agenda = Agenda(self._keys, self._servers)
+        self._known: set[int] = set()  # slots in which this process has seen a history
 
     async def open(self) -> None:
         """Connect, and put lines that Rasa wrote on the agenda."""
-        found: list[tuple[Any, ...]] = []
-        async for key in self._server.scan(f"{self._keys.lock_start}*"):
-            found.append(("ZADD", self._keys.agenda, "NX", 0, key.removeprefix(self._keys.lock_start)))
-            if len(found) == _PATROL_MOST:
-                await self._server.run_all([], found)
+        await self._servers.open()
+        found: list[str] = []
+        async for key in self._servers.scan(f"{self._keys.lock_start}*"):
+            found.append(key.removeprefix(self._keys.lock_start))
+            if len(found) == _NOTED_MOST:
+                await self._agenda.note(found)
                 found.clear()
-        await self._server.run_all([], found)
+        await self._agenda.note(found)
 
     async def warnings(self) -> list[str]:
         """Say what is doubtful about the server's settings."""
-        return await self._server.warnings()
+        return await self._servers.warnings()
 
     async def close(self) -> None:
         """Let go of connections."""
         await self._subscription.close()
-        await self._server.close()
+        await self._servers.close()
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Read a line, or None where nobody stands."""
@@ -77,11 +80,18 @@ class RedisLockStore(LockStore):
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the server's clock in ms."""
-        keys = self._keys.of(conversation_id)
-        now_ms, *values = await self._server.run(_READ, keys, ())
-        if not any(values):
-            return None, now_ms
-        return _parsed(conversation_id, values), now_ms
+        [found] = await self.read_all([conversation_id])
+        if isinstance(found, ConversationError):
+            raise found
+        return found
+
+    async def read_all(
+        self, conversation_ids: Sequence[str]
+    ) -> list[tuple[TicketLock | None, int] | ConversationError]:
+        """Read lines, each with the server's clock in ms, in one round trip to each server."""
+        calls = [Call(_READ, self._keys.of(conversation_id), ()) for conversation_id in conversation_ids]
+        replies = await self._servers.run_all(calls)
+        return [_read(*found) for found in zip(conversation_ids, replies, strict=True)]
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints of other processes."""
@@ -89,55 +99,80 @@ class RedisLockStore(LockStore):
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:
         """Change one line by compare-and-set: read, step, write if nobody else has written; otherwise again."""
-        keys = self._keys.of(conversation_id)
         mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
         async with mutex:
+            await self._agenda.mark(self._keys.slot_of(conversation_id))
             for tries in range(1_000_000):
-                now_ms, *values = await self._server.run(_READ, keys, ())
-                before = _parsed(conversation_id, values)
+                values, before, now_ms = await self._take(conversation_id)
                 after, told = step(before, now_ms)
                 if after == before:
+                    # What is told again was written before, by whomever: it may not have reached the replicas.
+                    await self._servers.replicated([self._keys.of(conversation_id).lock])
                     return told
-                at_ms = self.lines.look_at_ms(after)
-                hint = _hint(before, after, direct=direct)
-                written = [*_written(after), self._memo_life(after), self._keys.channel, hint]
-                agenda = [conversation_id, "" if at_ms is None else at_ms]
-                if await self._server.run(_SWAP, (*keys, self._keys.agenda), [*values, *written, *agenda]):
+                if await self._swap(values, before, after, direct=direct):
                     return told
                 await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
         message = "others kept changing this line"
         raise ConversationError(message)
 
-    def shard_of(self, conversation_id: str) -> Shard:  # noqa: ARG002 - there is one
-        """Give the one shard that there is."""
-        return _ONE_SHARD
+    async def _take(self, conversation_id: str) -> tuple[list[bytes], TicketLock, int]:
+        """Read one line to change it: its values, what they say, and the server's clock in ms."""
+        slot = self._keys.slot_of(conversation_id)
+        keys = (*self._keys.of(conversation_id), self._keys.history(slot))
+        now_ms, *values, least = await self._servers.run(Call(_TAKE, keys, ("k" if slot in self._known else "",)))
+        self._known.add(slot)
+        lock = _parsed(conversation_id, values)
+        if least and lock.highest < least - 1:  # Redis may have lost higher ones
+            lock = TicketLock(conversation_id, lock.tickets, least - 1, lock.ended, lock.outbox)
+        return values, lock, now_ms
+
+    async def _swap(self, values: list[bytes], before: TicketLock, after: TicketLock, *, direct: bool) -> bool:
+        """Write one line, unless it is no longer as it was read."""
+        conversation_id = after.conversation_id
+        keys = (*self._keys.of(conversation_id), self._keys.agenda(self._keys.slot_of(conversation_id)))
+        written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
+        at_ms = self.lines.look_at_ms(after)
+        agenda = [conversation_id, "" if at_ms is None else at_ms]
+        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *written, *agenda])))
+
+    def shard_of(self, conversation_id: str) -> Shard:
+        """Give the agenda that a conversation is on."""
+        return self._keys.slot_of(conversation_id)
 
     def shards(self) -> Sequence[Shard]:
-        """Give the one shard that there is."""
-        return (_ONE_SHARD,)
+        """Give the agendas to look at."""
+        return self._agenda.slots()
 
-    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:  # noqa: ARG002 - there is one
-        """Look at the lines that the agenda names, and correct it where nothing was due."""
-        ahead_ms = max(0, LEFT_BEHIND_MS - age_ms)  # what is younger than usual is on the agenda for later
-        now_ms, next_ms, due = await self._server.run(_AGENDA, (self._keys.agenda,), (_PATROL_MOST, ahead_ms))
-        times = {member.decode(): score for member, score in zip(due[::2], due[1::2], strict=True)}
-        found = await self.lines.patrol(list(times), age_ms)
+    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
+        """Look at the lines that the agendas name, and correct them where nothing was due."""
+        await self._agenda.discover()
+        ahead_ms = max(0, LEFT_BEHIND_MS - age_ms)  # what is younger than usual is noted for later
+        looks = await self._agenda.look(shards, ahead_ms)
+        due = [conversation_id for look in looks for conversation_id in look.times]
+        found = await self.lines.patrol(due, age_ms)
+        left = {str(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
+        await self._servers.replicated(self._keys.of(conversation_id).lock for conversation_id in left)
         busy = {command.conversation_id for command in found.overdue}
-        corrections = []
-        for conversation_id, at_ms in times.items():
-            if conversation_id in busy:
-                continue
-            left_ms = found.next_in_ms.get(conversation_id)
-            if self.lines.is_attended(conversation_id):
-                left_ms = _AGAIN_MS  # behind the others that are due: many of these must not keep one look busy
-            args = (conversation_id, at_ms, "" if left_ms is None else now_ms + left_ms)
-            corrections.append((_RESCHEDULE, (self._keys.agenda,), args))
-        await self._server.run_all(corrections)
-        times_left = [*found.next_in_ms.values(), *([next_ms - now_ms] if next_ms >= 0 else [])]
-        if len(times) == _PATROL_MOST:
-            times_left.append(0)  # there may be more
-        found.next_in_ms = {_ONE_SHARD: min(times_left)} if times_left else {}
+        corrections: list[tuple[str, int, int | None]] = []
+        next_in_ms: dict[Shard, int] = {}
+        for look in looks:
+            idle = [conversation_id for conversation_id in look.times if conversation_id not in busy]
+            lefts_ms = {conversation_id: self._left_ms(conversation_id, found) for conversation_id in idle}
+            for conversation_id, left_ms in lefts_ms.items():
+                at_ms = None if left_ms is None else look.now_ms + left_ms
+                corrections.append((conversation_id, look.times[conversation_id], at_ms))
+            in_ms = _next_in_ms(look, found)
+            if in_ms is not None:
+                next_in_ms[look.slot] = in_ms
+        await self._agenda.correct(corrections)
+        found.next_in_ms = next_in_ms
         return found
+
+    def _left_ms(self, conversation_id: str, found: Patrol) -> int | None:
+        """Give the time until a line is to be looked at again."""
+        if self.lines.is_attended(conversation_id):
+            return _AGAIN_MS  # behind the others that are due: many of these must not keep one look busy
+        return found.next_in_ms.get(conversation_id)
 
     def _memo_life(self, lock: TicketLock) -> int | str:
         """Let what is remembered of an idle line go by itself; what must be announced, or bears on live tickets, stays."""
@@ -145,12 +180,23 @@ class RedisLockStore(LockStore):
 
     @cached_property
     def _subscription(self) -> Subscription:
-        return Subscription(self._server.client, self._keys.channel, self.wakeups, self.tell_left_behind)
+        return Subscription(self._servers, self._keys.channel, self.wakeups, self.tell_left_behind)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
+
+
+def _next_in_ms(look: Due, found: Patrol) -> int | None:
+    """Give the time until something of one agenda is due."""
+    if look.is_full:
+        return 0  # there may be more
+    known = [
+        left_ms for conversation_id in look.times if (left_ms := found.next_in_ms.get(conversation_id)) is not None
+    ]
+    later = [] if look.next_ms is None else [look.next_ms - look.now_ms]
+    return min([*known, *later], default=None)
 
 
 def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:
@@ -161,6 +207,16 @@ def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:
     if head is None or head.claim is not None or (before.tickets and before.tickets[0].number == head.number):
         return ""
     return f"{head.number}:{after.conversation_id}"
+
+
+def _read(conversation_id: str, reply: Any) -> tuple[TicketLock | None, int] | ConversationError:
+    if isinstance(reply, ConversationError):
+        return reply
+    now_ms, *values = reply
+    try:
+        return (_parsed(conversation_id, values) if any(values) else None), now_ms
+    except ConversationError as error:
+        return error
 
 
 def _parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:

@@ -18,11 +18,14 @@ class Script:
     name: str
     text: str
     sha: str
+    writes: bool
+    """Whether it may write: its first line does not say otherwise."""
 
     @classmethod
     def of(cls, name: str, text: str) -> "Script":
         """Name a text by its SHA1, as Redis does."""
-        return cls(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        return cls(name, text, sha, "no-writes" not in text.partition("\n")[0])
 
 
 def _read(name: str) -> str:

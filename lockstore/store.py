@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from lockstore.commands import Command, Finish, Issue
-from lockstore.errors import LockError, LockstoreError, StoreError, StoreUnavailableError
+from lockstore.errors import ConversationError, LockError, LockstoreError, StoreError, StoreUnavailableError
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
@@ -220,6 +220,18 @@ class LockStore:
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the store's clock in ms."""
         return await called(self.get_lock, conversation_id), time.time_ns() // 1_000_000
+
+    async def read_all(
+        self, conversation_ids: Sequence[str]
+    ) -> list[tuple[TicketLock | None, int] | ConversationError]:
+        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
+        found: list[tuple[TicketLock | None, int] | ConversationError] = []
+        for conversation_id in conversation_ids:
+            try:
+                found.append(await self.read(conversation_id))
+            except ConversationError as error:
+                found.append(error)
+        return found
 
 
 async def called(method: Callable[..., Any], *arguments: Any) -> Any:

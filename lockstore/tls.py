@@ -1,12 +1,12 @@
 """TLS files in the configuration: what goes together, and whether they can be used. For Redis and RabbitMQ alike."""
 
 from pathlib import Path
-from ssl import SSLContext, SSLError, create_default_context
+from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
 from typing import Protocol
 
 from lockstore.errors import ConfigError
 
-__all__ = ["TlsFiles", "check_tls_files", "tls_context"]
+__all__ = ["TlsFiles", "check_tls_files", "distrust", "tls_context"]
 
 
 class TlsFiles(Protocol):
@@ -43,3 +43,12 @@ def tls_context(files: TlsFiles, section: str) -> SSLContext:
     except (SSLError, OSError) as error:
         raise ConfigError(f"{section}.ssl_ca_certs, ssl_certfile, ssl_keyfile: cannot be loaded: {error}") from None
     return context
+
+
+def distrust(error: BaseException | None) -> str | None:
+    """Say why a server's certificate was not trusted, if that is what is behind an error; None: it is something else."""
+    while error is not None:
+        if isinstance(error, SSLCertVerificationError):
+            return str(error.verify_message)
+        error = error.__cause__ or error.__context__
+    return None

@@ -7,16 +7,18 @@
 --       5 ended      list: "<forget at>|<number>|<request id>" of the requests that are over, oldest first
 --       6 deadlines  sorted set of the shard: "<number>:<conversation id>" by deadline
 --       7 outbox     stream of the shard: events committed and not yet announced
+--       8 history    hash of the shard: as _history
 -- ARGV  1 conversation id
 --       2 dedup window, ms
 --       3 pub/sub channel for hints: "<number>:<conversation id>", a direct ticket's turn; "outbox:<conversation id>",
 --         a direct caller's events
---       4 "1" when a direct caller acts, whose events some daemon has to announce; "" otherwise
+--       4 letters: "d" when a direct caller acts, whose events some daemon has to announce; "k" as _history
 -- REPLY a flat list: outbox entry id ("" when none was kept), event record (JSON array of lockstore/events.py), ...
 
-local last, line, tickets, requests, ended, deadlines, outbox =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
-local id, window, channel, direct = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4] == '1'
+local last, line, tickets, requests, ended, deadlines, outbox, history =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local id, window, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local direct, known = ARGV[4]:find('d', 1, true) ~= nil, ARGV[4]:find('k', 1, true) ~= nil
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local said = {}
@@ -101,6 +103,13 @@ local function find_ended(number)
   local _, over = find_request(raw:sub(2))
   if over and over[2] == tonumber(number) then return over, raw:sub(2) end
   return nil, nil
+end
+
+local function issue_number()
+  local number, least = redis.call('INCR', last), least_number(history, known, now)
+  if number >= least then return number end
+  redis.call('SET', last, string.format('%d', least))
+  return least
 end
 
 local function enter(number, ticket)

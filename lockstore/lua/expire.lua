@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  End one ticket whose deadline came, wherever it stands; or just settle the head of the line.
--- INCLUDE  _line
+-- INCLUDE  _history _line
 -- KEYS     as _line
 -- ARGV     5 ticket number, or "" to settle only
 -- REPLY    as _line

@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Direct use: take a direct ticket out of the line. Never touches a ticket of the daemon's.
--- INCLUDE  _line
+-- INCLUDE  _history _line
 -- KEYS     as _line
 -- ARGV     5 ticket number
 -- REPLY    as _line

@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Start a lease anew from now.
--- INCLUDE  _line _named
+-- INCLUDE  _history _line _named
 -- KEYS     as _line
 -- ARGV     as _named · 11 lifetime, ms, or "" for that of the request
 -- REPLY    as _line; `renewed` answers the message itself, and no outbox keeps it

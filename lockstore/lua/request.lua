@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Give a request its ticket: a place in line, or the lease at once when the line is empty.
--- INCLUDE  _line
+-- INCLUDE  _history _line
 -- KEYS     as _line
 -- ARGV     5 request id · 6 lifetime, ms · 7 wait, ms · 8 max_waiting · 9 holder · 10 reply_to · 11 correlation id
 --          12 user id · 13 traceparent
@@ -26,7 +26,7 @@ local function admit()
     reject(refusal, -1)
     return
   end
-  local number = redis.call('INCR', last)
+  local number = issue_number()
   local ticket = ahead == 0 and new_ticket(now + lifetime, now) or new_ticket(now + wait, 0)
   enter(number, ticket)
   tell_state(number, ticket, 0)
@@ -53,7 +53,7 @@ elseif over[1] == 'forgone' then
   if sender[3] ~= '' and sender[3] ~= over[4] then
     admit()
   else
-    local issued = redis.call('INCR', last)
+    local issued = issue_number()
     cancel(issued, new_ticket(now, 0), 'requester')
   end
 elseif over[1] == 'busy' or over[1] == 'line_full' then

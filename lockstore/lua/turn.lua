@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Direct use: settle the line, end this ticket if its deadline came, then tell whether it is its turn.
--- INCLUDE  _line
+-- INCLUDE  _history _line
 -- KEYS     as _line
 -- ARGV     5 ticket number
 -- REPLY    {number at the head (-1: empty line), 1 when the ticket stands in line, ms until its deadline or the head's,

@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Take a ticket out of the line whose reply queue is gone.
--- INCLUDE  _line
+-- INCLUDE  _history _line
 -- KEYS     as _line
 -- ARGV     5 ticket number · 6 the reply queue that was gone
 -- REPLY    as _line

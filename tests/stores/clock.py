@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from harness import RedisServer
-from lockstore import concurrent, memory, redis_store, scripts, store, ticket
+from lockstore import agenda, concurrent, memory, redis_store, scripts, store, ticket
 from lockstore.scripts import Script
 
 AHEAD_MS = 10**9
@@ -62,8 +62,9 @@ def hold_pythons_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 def hold_redis_time(clock: RedisClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the scripts of stores opened from now on read this clock."""
     monkeypatch.setattr(concurrent, "load", lambda name: clock.in_place_of_time(scripts.load(name)))
-    for name, value in list(vars(redis_store).items()):
-        if isinstance(value, Script):
-            monkeypatch.setattr(redis_store, name, clock.in_place_of_time(value))
-        elif isinstance(value, tuple) and value and isinstance(value[0], Script):
-            monkeypatch.setattr(redis_store, name, tuple(map(clock.in_place_of_time, value)))
+    for module in (redis_store, agenda):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Script):
+                monkeypatch.setattr(module, name, clock.in_place_of_time(value))
+            elif isinstance(value, tuple) and value and isinstance(value[0], Script):
+                monkeypatch.setattr(module, name, tuple(map(clock.in_place_of_time, value)))

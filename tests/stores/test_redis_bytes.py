@@ -133,7 +133,7 @@ async def test_without_a_prefix_the_keys_are_rasas_own(redis_server: Any, client
         assert await store.issue_ticket("rasas own") == 1
     finally:
         await store.close()
-        client.delete(*store._keys.of("rasas own"), store._keys.agenda)
+        client.delete(*store._keys.of("rasas own"), store._keys.agenda(0), store._keys.history(0))
 
 
 async def test_a_daemon_knows_from_the_start_what_stands_on_redis(

@@ -66,18 +66,26 @@ def test_the_defaults_are_the_documented_ones() -> None:
     options = RedisOptions()
     documented = {
         "host": "localhost",
+        "url": None,
         "port": 6379,
+        "deployment_mode": "standard",
+        "endpoints": None,
         "db": 1,
         "key_prefix": None,
         "username": None,
         "password": None,
+        "sentinel_service": "mymaster",
+        "sentinel_username": None,
+        "sentinel_password": None,
         "use_ssl": False,
         "ssl_keyfile": None,
         "ssl_certfile": None,
         "ssl_ca_certs": None,
         "socket_timeout": 10,
+        "wait_replicas": 0,
+        "wait_replicas_timeout_ms": 1000,
     }
-    assert {name: getattr(options, name) for name in documented} == documented
+    assert {name: getattr(options, name) for name in RedisOptions.model_fields} == documented
 
 
 @pytest.mark.parametrize("kind", ["redis", "concurrent_redis", OLD_SPELLING])
@@ -103,6 +111,12 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"socket_timeout": 0}, r"lock_store\.socket_timeout: "),
         ({"socket_timeout": "soon"}, r"lock_store\.socket_timeout: "),
         ({"use_ssl": "perhaps"}, r"lock_store\.use_ssl: "),
+        ({"deployment_mode": "ring"}, r"lock_store\.deployment_mode: .*'standard', 'cluster' or 'sentinel'"),
+        ({"endpoints": ["a:1"]}, r"lock_store: endpoints: only with deployment_mode cluster or sentinel"),
+        ({"deployment_mode": "cluster", "endpoints": []}, r"lock_store\.endpoints: must name one server at least"),
+        ({"deployment_mode": "cluster", "endpoints": ["a"]}, r"lock_store\.endpoints: entry 1, 'a': has no port"),
+        ({"wait_replicas": -1}, r"lock_store\.wait_replicas: "),
+        ({"wait_replicas_timeout_ms": 0}, r"lock_store\.wait_replicas_timeout_ms: "),
     ],
 )
 def test_a_redis_option_that_cannot_be_is_refused_by_name(kind: str, section: dict[str, Any], told: str) -> None:

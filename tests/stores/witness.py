@@ -17,8 +17,8 @@ from tests.stores.table import line_of
 
 KNOWN_KEYS = re.compile(
     rb"\w+:("
-    rb"lock:.+|lockstore:agenda|lockstore:(last|memo):\{\w+\}:.+"
-    rb"|concurrent_lock:\{\d+\}:((last|line|tickets|requests|ended):.+|deadlines|outbox)"
+    rb"lock:.+|lockstore:(agenda|history)(:\{\w+\})?|lockstore:slots|lockstore:(last|memo):\{\w+\}:.+"
+    rb"|concurrent_lock:\{\d+\}:((last|line|tickets|requests|ended):.+|deadlines|outbox|history)"
     rb")",
     re.DOTALL,
 )

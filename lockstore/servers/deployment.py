@@ -1,0 +1,61 @@
+"""What a deployment of Redis is to the stores: places that take writes, and which place a key is at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+__all__ = ["Command", "Deployment", "Part", "Place"]
+
+Command = tuple[Any, ...]
+"""One command of Redis, as its words."""
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """One server that takes writes, and the connections to it."""
+
+    name: str
+    client: redis.Redis
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """What is done to one line: its commands take effect in their order, or none of them does."""
+
+    key: str  # any of its keys: they are at one place
+    commands: list[Command] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)  # of their replies, among those of the whole batch
+    writes: bool = True
+    asking: Place | None = None  # where a slot that is being moved is going to: the next try goes there
+
+
+class Deployment(Protocol):
+    """One server, a primary that sentinels know, or a cluster."""
+
+    watches: bool
+    """Whether `is_gone` can know better than a connection that does not answer."""
+
+    async def prepare(self) -> None:
+        """Find out where things are, if that is not known. Raises one of `faults.LOST`."""
+
+    def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
+        """Tell at which place each part is to be done. Raises one of `faults.LOST`."""
+
+    async def redirect(self, part: Part, error: ResponseError) -> None:
+        """Learn from an answer that said that a part belongs elsewhere, or should be tried again."""
+
+    def doubt(self, place: Place | None = None) -> None:
+        """Have `prepare` find out anew where things are: this server was lost, or did not take writes."""
+
+    async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:
+        """Ask others whether the server at the end of a silent connection has been replaced."""
+
+    async def places(self) -> Sequence[Place]:
+        """Give all places that take writes, each of which has a part of the keys."""
+
+    async def close(self) -> None:
+        """Let go of all connections."""

@@ -1,0 +1,176 @@
+"""`Servers`: scripts run here, wherever their keys are; in order, within a time, and again where that is safe."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import redis.asyncio as redis
+from redis import exceptions
+
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.options import RedisOptions
+from lockstore.scripts import Script
+from lockstore.servers.batches import Batches
+from lockstore.servers.cluster import Cluster
+from lockstore.servers.deployment import Command, Deployment, Part
+from lockstore.servers.dialing import ChangingCredentials, Dialing
+from lockstore.servers.faults import LOST, stopping_the_start, translated
+from lockstore.servers.sentinel import Sentinels
+from lockstore.servers.standard import Standard
+
+__all__ = ["Call", "Servers"]
+
+_SCAN_COUNT = 1000
+
+_DEPLOYMENTS: dict[str, Callable[[Dialing], Deployment]] = {
+    "standard": Standard,
+    "sentinel": Sentinels,
+    "cluster": Cluster,
+}
+
+
+class Call(NamedTuple):
+    """One script to run, on the keys of one line."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+    @property
+    def command(self) -> Command:
+        """The command that runs it."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+class Servers:
+    """The Redis servers of one store. Every call has one time limit as a whole: the configured timeout."""
+
+    def __init__(
+        self,
+        options: RedisOptions,
+        scripts: Sequence[Script],
+        mark_of: Callable[[str], str],
+        credentials: ChangingCredentials | None = None,
+    ) -> None:
+        """Take what to connect to. `mark_of` gives for a key another one in the same hash slot, free to be written."""
+        self._dialing = Dialing(options, scripts, credentials)
+        self._deployment = _DEPLOYMENTS[options.deployment_mode](self._dialing)
+        self._batches = Batches(self._dialing, self._deployment, mark_of)
+        self._limit_s = options.socket_timeout
+        self._remarks = options.remarks
+
+    async def open(self) -> None:
+        """Connect to every server. Raises ConfigError where trying again would not help, else StoreUnavailableError."""
+        with stopping_the_start():
+            await self.ask_each("PING")
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._deployment.close()
+
+    # --- scripts ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, call: Call) -> Any:
+        """Run one script. Raises ConversationError or StoreUnavailableError."""
+        [reply] = await self.run_all([call])
+        if isinstance(reply, ConversationError):
+            raise reply
+        return reply
+
+    async def run_all(self, calls: Sequence[Call], before: Iterable[Command] = ()) -> list[Any]:
+        """Run scripts, in one round trip to each server; a fault of one conversation's data stands in its reply's place.
+
+        Those of one line (the same first key) take effect in order: where one could not be done now, none after it is.
+        `before` are plain commands, the key in second place, that go first and whose replies nobody needs.
+        """
+        replies: list[Any] = [None] * len(calls)
+        parts = [Part(str(command[1]), [command]) for command in before]
+        lines: dict[str, Part] = {}
+        for position, call in enumerate(calls):
+            part = lines.get(call.keys[0])
+            if part is None:
+                part = lines[call.keys[0]] = Part(call.keys[0], writes=False)
+                parts.append(part)
+            part.commands.append(call.command)
+            part.positions.append(position)
+            part.writes = part.writes or call.script.writes
+        await self._batches.do(parts, replies)
+        return replies
+
+    async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Run plain commands, the key in second place, in one round trip to each server, and give their replies."""
+        replies: list[Any] = [None] * len(commands)
+        parts = [Part(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
+        await self._batches.do(parts, replies)
+        return replies
+
+    async def replicated(self, keys: Iterable[str]) -> None:
+        """Wait until the configured number of replicas has what was written so far to the servers of these keys."""
+        if self._batches.waits:
+            await self._batches.do([Part(key) for key in keys], [])
+
+    # --- servers ---------------------------------------------------------------------------------------------------------
+
+    async def ask_each(self, *command: Any) -> list[Any]:
+        """Send one command to every server that takes writes, and give their replies. Raises StoreUnavailableError."""
+        with translated():
+            async with asyncio.timeout(self._limit_s):
+                try:
+                    await self._deployment.prepare()
+                    places = await self._deployment.places()
+                    return [await place.client.execute_command(*command) for place in places]  # type: ignore[no-untyped-call]
+                except LOST:
+                    self._deployment.doubt()
+                    raise
+
+    async def version(self) -> tuple[int, ...]:
+        """Ask for the oldest server's version, as (7, 0)."""
+        infos = await self.ask_each("INFO", "server")
+        return min(tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) for info in infos)
+
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the servers' settings, and which options were passed over."""
+        try:
+            infos = await self.ask_each("INFO", "memory")
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, exceptions.NoPermissionError):
+                return self._remarks  # a user with few rights; the server's own administrator knows
+            raise
+        policies = {str(info.get("maxmemory_policy", "noeviction")) for info in infos} - {"noeviction"}
+        follows = "tickets and last numbers may vanish, so that two hold one conversation, or a number is given twice"
+        return [
+            *self._remarks,
+            *(
+                f"Redis evicts keys when it is full (maxmemory-policy {policy}): {follows}; "
+                "set maxmemory-policy noeviction"
+                for policy in sorted(policies)
+            ),
+        ]
+
+    async def scan(self, pattern: str) -> AsyncIterator[str]:
+        """Go through the keys of a pattern, on every server. Never on a hot path."""
+        with translated():
+            async with asyncio.timeout(self._limit_s):
+                await self._deployment.prepare()
+                places = await self._deployment.places()
+        for place in places:
+            found = place.client.scan_iter(match=pattern, count=_SCAN_COUNT)
+            while True:
+                with translated():
+                    async with asyncio.timeout(self._limit_s):
+                        key = await anext(found, None)
+                if key is None:
+                    break
+                yield key.decode()
+
+    async def hints_client(self) -> redis.Redis:
+        """Give a client of any server that takes writes, to subscribe with: what one publishes, all do."""
+        await self._deployment.prepare()
+        places = await self._deployment.places()
+        return places[0].client
+
+    @property
+    def reauthenticate_s(self) -> float | None:
+        """Age from which a connection has to authenticate anew; None: never."""
+        credentials = self._dialing.credentials
+        return None if credentials is None else credentials.reauthenticate_s
