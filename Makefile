@@ -25,9 +25,10 @@ format: setup  ## let ruff format and repair what it can
 	@$(PY) -m ruff format --quiet .
 	@$(PY) -m ruff check --quiet --fix .
 
-bench: setup  ## throughput, hand-off and memory
+bench: setup  ## throughput, hand-off, direct use beside other locks, and memory
 	@$(PY) -m benchmarks.throughput $(ARGS)
 	@$(PY) -m benchmarks.handoff $(ARGS)
+	@$(PY) -m benchmarks.direct $(ARGS)
 	@$(PY) -m benchmarks.memory $(ARGS)
 
 # Pins every package with the hashes of all its files, from the default index alone: without --no-config a developer's own

@@ -16,7 +16,7 @@ __all__ = ["Keeper"]
 
 T = TypeVar("T")
 
-_FIRST_S, _MOST_S = 0.05, 2.0  # pauses between tries while the store is away
+_FIRST_S, _MOST_S = 0.05, 1.0  # pauses between tries while the store is away; a failover must not wait for us
 
 _log = structlog.get_logger()
 

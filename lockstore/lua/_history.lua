@@ -8,7 +8,7 @@
 -- ARGV  known    true when this process has seen a history here: if there is none, then all has been lost
 
 local function least_number(history, known, now)
-  local run = redis.call('INFO', 'replication'):match('master_replid:(%w+)')
+  local run = redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
   local kept = redis.call('HMGET', history, 'run', 'least')
   local least = tonumber(kept[2]) or 0
   if kept[1] ~= run then

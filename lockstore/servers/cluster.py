@@ -40,7 +40,8 @@ class Cluster:
         await self._layout.initialize(last_failed_node_name=self._suspect)
         self._known = True
         for name in self._places.keys() - self._layout.nodes_cache.keys():
-            await self._places.pop(name).client.aclose()
+            if (place := self._places.pop(name, None)) is not None:
+                await place.client.aclose()
 
     def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
         """Sort the parts by the nodes that have their slots."""
@@ -70,14 +71,14 @@ class Cluster:
             return
         if not isinstance(error, AskError):
             raise error
-        if isinstance(error, MovedError):  # redis-py's MovedError is an AskError
+        if not error.host or error.slot_id not in self._layout.slots_cache:
+            self.doubt()  # the node does not say its own name, or the layout has holes
+        elif isinstance(error, MovedError):  # redis-py's MovedError is an AskError
             await self._layout.move_slot(error)
-            return
-        node = self._layout.get_node(error.host, error.port)
-        if node is None:
-            self.doubt()  # it joined after we asked
-        else:
+        elif (node := self._layout.get_node(error.host, error.port)) is not None:
             part.asking = self._place_at(node)
+        else:
+            self.doubt()  # it joined after we asked
 
     def doubt(self, place: Place | None = None) -> None:
         """Have the layout asked for anew, of this node last."""

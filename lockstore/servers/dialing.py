@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from lockstore.tls import tls_context
 
 __all__ = ["ChangingCredentials", "Dialing"]
 
+_REPLACED_S = 1.5  # for connecting, where another server may take this one's place meanwhile
 _AGAIN_S = 600.0  # until the next try, when there were no credentials to authenticate a live connection anew
 
 
@@ -48,8 +50,9 @@ class Dialing:
 
     def to_servers(self) -> dict[str, Any]:
         """Give what connections to servers have in common; host, port and database are left to the caller."""
+        alone = self.options.deployment_mode == "standard"
         common: dict[str, Any] = {
-            "socket_connect_timeout": self.options.socket_timeout,
+            "socket_connect_timeout": min(self.options.socket_timeout, inf if alone else _REPLACED_S),
             # None: a call has one timeout as a whole, in Servers; redis-py's own would cost one for each reply.
             "socket_timeout": None,
             # Whoever calls tries again, and knows what may be tried again. A pool hands out no connection that is closed.

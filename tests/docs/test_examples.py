@@ -25,6 +25,7 @@ from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tabl
 
 README = CHECKOUT / "README.md"
 LOCK_STORES = CHECKOUT / "docs" / "lock-stores.md"
+CUSTOM_STORES = CHECKOUT / "docs" / "custom-stores.md"
 GUARANTEES = CHECKOUT / "docs" / "guarantees.md"
 RAW = CHECKOUT / "examples" / "raw_request.py"
 
@@ -70,10 +71,17 @@ def test_the_methods_of_direct_use_are_there_with_these_arguments() -> None:
             assert parameters == ["self", *called[2].split(", ")]
 
 
+def sqlite_section() -> dict[str, Any]:
+    """Give the `lock_store` section that the page shows for its SQLite store."""
+    shown = [yaml.safe_load(block.text)["lock_store"] for block in blocks("yaml", CUSTOM_STORES)]
+    (options,) = (section for section in shown if section["type"].endswith(".SqliteLockStore"))
+    return dict(options)
+
+
 def example_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LockStore:
-    """Build the store of docs/lock-stores.md from the section that stands below it."""
-    block = next(block for block in blocks("python", LOCK_STORES) if "class SqliteLockStore" in block.text)
-    options = yaml.safe_load(blocks("yaml", LOCK_STORES)[0].text)["lock_store"]
+    """Build the SQLite store of docs/custom-stores.md from the section that stands below it."""
+    block = next(block for block in blocks("python", CUSTOM_STORES) if "class SqliteLockStore" in block.text)
+    options = sqlite_section()
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, options["type"].partition(".")[0], raising=False)
     (tmp_path / f"{options['type'].partition('.')[0]}.py").write_text(block.text)
@@ -97,14 +105,15 @@ async def test_the_custom_store_of_the_page_serves_in_order_and_never_gives_a_nu
     await store.close()
 
 
-async def test_the_custom_store_of_the_page_may_delete_its_own_locks(
+async def test_the_custom_store_of_the_page_keeps_the_number_of_a_lock_that_was_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = example_store(tmp_path, monkeypatch)
     await called(store.save_lock, TicketLock("x", [Ticket(3, 1.5)]))
     assert (await called(store.get_lock, "x")).tickets[0].number == 3
     await called(store.delete_lock, "x")
-    assert await called(store.get_lock, "x") is None
+    assert not await store.is_someone_waiting("x")
+    assert await store.issue_ticket("x") == 4
     await store.close()
 
 
@@ -115,8 +124,9 @@ async def test_a_damaged_row_of_the_custom_store_of_the_page_is_refused_and_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     store = example_store(tmp_path, monkeypatch)
+    await store.open()
     database = sqlite3.connect(tmp_path / "locks.db", isolation_level=None)
-    database.execute("INSERT INTO locks VALUES ('damaged', ?)", (line,))
+    database.execute("INSERT INTO locks VALUES ('damaged', ?, 0)", (line,))
     damaged, served = await store.apply([Request(name, "r", 1000, 0) for name in ("damaged", "user-42")])
     assert isinstance(damaged, ConversationError)
     assert not isinstance(served, ConversationError)
@@ -128,11 +138,12 @@ async def test_what_the_storage_of_the_page_raises_means_that_it_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = example_store(tmp_path, monkeypatch)
-    await store.close()
-    with pytest.raises(StoreUnavailableError, match="closed database"):
+    (tmp_path / "locks.db").write_text("this is no database, however often one looks at it")
+    with pytest.raises(StoreUnavailableError, match=r"locks\.db: file is not a database"):
         await store.apply([Request("user-42", "r", 1000, 0)])
-    with pytest.raises(StoreUnavailableError, match="closed database"):
+    with pytest.raises(StoreUnavailableError, match=r"locks\.db: file is not a database"):
         await store.issue_ticket("user-42")
+    await store.close()
 
 
 async def run_python(*argv: str) -> str:
@@ -202,7 +213,7 @@ async def test_a_daemon_serves_on_the_custom_store_of_the_page_and_its_numbers_o
     namespace: str,
 ) -> None:
     await example_store(tmp_path, monkeypatch).close()
-    options = yaml.safe_load(blocks("yaml", LOCK_STORES)[0].text)["lock_store"]
+    options = sqlite_section()
     section_of_store = options | {"path": str(tmp_path / options["path"])}
     config = {"lock_store": section_of_store, "broker": {"url": rabbitmq.url, "namespace": namespace}}
     daemon = await start_daemon(config, env={"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"})

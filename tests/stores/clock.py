@@ -1,12 +1,13 @@
 """A store's clock in a test's hand, so that no test waits for time to pass."""
 
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
 import redis
 
-from harness import RedisServer
+from examples import sqlite_lock_store
 from lockstore import agenda, concurrent, memory, redis_store, scripts, store, ticket
 from lockstore.scripts import Script
 
@@ -22,40 +23,91 @@ class Clock:
     def __init__(self) -> None:
         self.start_ms = self.now_ms = time.time_ns() // 1_000_000 + AHEAD_MS
 
-    def advance(self, ms: int) -> None:
-        self.now_ms += ms
-
-
-class RedisClock(Clock):
-    """The same for scripts: they read it from two keys of the server, whose answer has the form of TIME's."""
-
-    def __init__(self, server: RedisServer, name: str) -> None:
-        super().__init__()
-        self.keys = f"clock:{name}:s", f"clock:{name}:us"
-        self._client = redis.Redis(host=server.host, port=server.port, db=1)
-        self.set(self.start_ms)
+    def set(self, now_ms: int) -> None:
+        self.now_ms = now_ms
 
     def advance(self, ms: int) -> None:
         self.set(self.now_ms + ms)
 
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+    @property
+    def as_redis_tells_it(self) -> tuple[int, int]:
+        """The answer of TIME: seconds, and microseconds beside them."""
+        return self.now_ms // 1000, self.now_ms % 1000 * 1000
+
+
+class KeptClock(Clock):
+    """For scripts on one server: they read it from two keys there."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        super().__init__()
+        self._client = client
+        self._keys = f"clock:{name}:s", f"clock:{name}:us"
+        self.set(self.start_ms)
+
     def set(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-        self._client.mset(dict(zip(self.keys, (now_ms // 1000, now_ms % 1000 * 1000), strict=True)))
+        super().set(now_ms)
+        self._client.mset(dict(zip(self._keys, self.as_redis_tells_it, strict=True)))
 
     def close(self) -> None:
-        self._client.delete(*self.keys)
-        self._client.close()
+        self._client.delete(*self._keys)
 
     def in_place_of_time(self, script: Script) -> Script:
         """Give the same script, on this clock."""
-        asks_this = f"redis.call('MGET', '{self.keys[0]}', '{self.keys[1]}')"
+        asks_this = f"redis.call('MGET', '{self._keys[0]}', '{self._keys[1]}')"
         return Script.of(script.name, script.text.replace(_ASKS_REDIS, asks_this))
+
+
+class WrittenClock(Clock):
+    """For scripts in a cluster, where none reaches a key of another slot: the time is written into their text.
+
+    So at another time they are other scripts, which a store loads as it does those that a server has forgotten.
+    """
+
+    def __init__(self, servers: Sequence[redis.Redis]) -> None:
+        super().__init__()
+        self._servers = servers
+
+    def set(self, now_ms: int) -> None:
+        if now_ms != self.now_ms:
+            self.close()  # those of a time that has passed are never asked for again
+        super().set(now_ms)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.script_flush()
+
+    def in_place_of_time(self, script: Script) -> "TimedScript":
+        """Give the same script, on this clock."""
+        return TimedScript(script, self)
+
+
+class TimedScript:
+    """Stands in for a `Script`, and is always the one of its clock's present time."""
+
+    def __init__(self, script: Script, clock: WrittenClock) -> None:
+        self.name, self.writes = script.name, script.writes
+        self._script, self._clock = script, clock
+
+    @property
+    def text(self) -> str:
+        seconds, microseconds = self._clock.as_redis_tells_it
+        return self._script.text.replace(_ASKS_REDIS, f"{{'{seconds}', '{microseconds}'}}")
+
+    @property
+    def sha(self) -> str:
+        return Script.of(self.name, self.text).sha
+
+
+RedisClock = KeptClock | WrittenClock
 
 
 def hold_pythons_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the stores in this process read this clock."""
     held = SimpleNamespace(time_ns=lambda: clock.now_ms * 1_000_000, time=lambda: clock.now_ms / 1000)
-    for module in (memory, store, ticket):
+    for module in (memory, store, ticket, sqlite_lock_store):
         monkeypatch.setattr(module, "time", held)
 
 

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-import redis
 
-from harness import RedisServer
+from harness import RedisCluster, RedisSentinels, RedisServer
 from lockstore.factory import create_store
 from lockstore.line import Limits
 from lockstore.store import LockStore
-from tests.stores.clock import AHEAD_MS, Clock, RedisClock, hold_pythons_time, hold_redis_time
+from tests.stores.clock import AHEAD_MS, Clock, hold_pythons_time, hold_redis_time
 from tests.stores.custom_stores import SERVERS
+from tests.stores.deployments import Client, Deployment, behind_sentinels, in_a_cluster, one_server
+from tests.stores.kinds import ALL_KINDS, mode_of, type_of
 from tests.stores.table import StoreTable
 from tests.stores.witness import Witness, check_keys
 
 OpenStore = Callable[..., Awaitable[LockStore]]
 
 
-@pytest.fixture(params=["in_memory", "redis", "concurrent_redis", "custom", "custom_async"])
+@pytest.fixture(params=ALL_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Name the store under test; `tests.stores.kinds` has the narrower choices."""
     return str(request.param)
@@ -32,19 +33,48 @@ def key_prefix() -> str:
     return f"s{uuid.uuid4().hex[:12]}"
 
 
+@pytest.fixture(scope="session")
+def standard(redis_server: RedisServer) -> Iterator[Deployment]:
+    with one_server(redis_server) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def sentinel(redis_sentinels: RedisSentinels) -> Iterator[Deployment]:
+    with behind_sentinels(redis_sentinels) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def cluster(redis_cluster: RedisCluster) -> Iterator[Deployment]:
+    with in_a_cluster(redis_cluster) as deployment:
+        yield deployment
+
+
 @pytest.fixture
-def on_redis(redis_server: RedisServer, key_prefix: str) -> dict[str, Any]:
-    """Give the options of a Redis store."""
-    return {"host": redis_server.host, "port": redis_server.port, "key_prefix": key_prefix}
+def deployment(kind: str, request: pytest.FixtureRequest) -> Deployment:
+    """Give the servers of a Redis store; those that a run's tests don't ask for are not started."""
+    deployment: Deployment = request.getfixturevalue(mode_of(kind))
+    return deployment
+
+
+@pytest.fixture
+def client(deployment: Deployment) -> Client:
+    """Look at the servers as anybody could."""
+    return deployment.client
 
 
 @pytest.fixture
 def section(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """Give the section of this store, with data of its own, that two stores built from it share."""
     if "redis" in kind:
-        yield {"type": kind, **request.getfixturevalue("on_redis")}
+        deployment: Deployment = request.getfixturevalue("deployment")
+        yield {"type": type_of(kind), **deployment.options, "key_prefix": key_prefix}
     elif kind == "in_memory":
         yield {}
+    elif kind == "custom_sqlite":
+        file = request.getfixturevalue("tmp_path") / "locks.db"
+        yield {"type": "examples.sqlite_lock_store.SqliteLockStore", "path": str(file)}
     else:
         name = {"custom": "DictLockStore", "custom_async": "AsyncDictLockStore"}[kind]
         yield {"type": f"tests.stores.custom_stores.{name}", "url": f"dict://{key_prefix}"}
@@ -52,26 +82,18 @@ def section(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> Itera
 
 
 @pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Look at the server as anybody could."""
-    with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as plain:
-        yield plain
-
-
-@pytest.fixture
 def clock(
     kind: str, key_prefix: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Clock]:
     """Stop the clock of the stores that the test opens afterwards."""
-    if "redis" not in kind:
-        clock = Clock()
+    clock = Clock()
+    if "redis" in kind:
+        clock = request.getfixturevalue("deployment").clock(key_prefix)
+        hold_redis_time(clock, monkeypatch)
+    else:
         hold_pythons_time(clock, monkeypatch)
-        yield clock
-        return
-    redis_clock = RedisClock(request.getfixturevalue("redis_server"), key_prefix)
-    hold_redis_time(redis_clock, monkeypatch)
-    yield redis_clock
-    redis_clock.close()
+    yield clock
+    clock.close()
 
 
 @pytest.fixture
@@ -86,7 +108,7 @@ def clean_redis(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> I
         yield
         return
     client = request.getfixturevalue("client")
-    before = set(client.keys())
+    before = set(client.scan_iter())
     yield
     ahead_ms = AHEAD_MS + 10**6 if "clock" in request.fixturenames else 0
     check_keys(client, before, key_prefix, Limits().dedup_window_ms + ahead_ms)

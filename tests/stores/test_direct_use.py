@@ -12,7 +12,7 @@ from lockstore.errors import ConversationError, LockError
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import lasting_kinds
+from tests.stores.kinds import lasting_kinds, whole_kinds
 from tests.stores.table import first_number, line_of
 
 LONG_POLL_S = 60.0
@@ -189,7 +189,7 @@ async def test_get_or_create_gives_what_is_stored(store: LockStore) -> None:
     assert [ticket.number for ticket in (await store.get_or_create_lock("c")).tickets] == [number]
 
 
-@pytest.mark.parametrize("kind", ["in_memory", "redis", "custom", "custom_async"])
+@whole_kinds
 async def test_create_empties_the_line(store: LockStore) -> None:
     await store.issue_ticket("c")
     assert not (await store.create_lock("c")).tickets

@@ -10,7 +10,14 @@ from lockstore.ticket import TicketLock
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.custom_stores import SERVERS
-from tests.stores.kinds import lasting_kinds, own_kinds
+from tests.stores.kinds import (
+    dict_kinds,
+    lasting_kinds,
+    only_concurrent,
+    own_kinds,
+    redis_kinds,
+    whole_kinds,
+)
 from tests.stores.table import done, first_number, line_of
 
 
@@ -72,7 +79,7 @@ async def test_numbers_go_on_in_a_store_opened_again(open_store: OpenStore) -> N
     assert await (await open_store()).issue_ticket("c") == number + 1
 
 
-@pytest.mark.parametrize("kind", ["in_memory", "redis", "custom", "custom_async"])
+@whole_kinds
 class TestALockInTheHandsOfItsUser:
     async def test_is_stored_and_continued_as_with_rasa(self, store: LockStore) -> None:
         lock = await store.get_or_create_lock("c")
@@ -92,7 +99,7 @@ class TestALockInTheHandsOfItsUser:
         assert lock.issue_ticket(60) == number + 1
 
 
-@pytest.mark.parametrize("kind", ["concurrent_redis"])
+@only_concurrent
 class TestTheConcurrentStore:
     async def test_gives_locks_for_reading(self, store: LockStore) -> None:
         lock = await store.get_or_create_lock("c")
@@ -116,7 +123,7 @@ async def test_many_at_once_get_numbers_without_gap_or_double(store: LockStore) 
     assert sorted(numbers) == list(range(first, first + 50))
 
 
-@pytest.mark.parametrize("kind", ["redis", "concurrent_redis"])
+@redis_kinds
 async def test_many_stores_at_once_get_numbers_without_gap_or_double(open_store: OpenStore) -> None:
     stores = [await open_store() for _ in range(4)]
     numbers = await asyncio.gather(*(stores[place % 4].issue_ticket("c") for place in range(40)))
@@ -132,7 +139,7 @@ async def test_finishing_a_ticket_that_is_not_there_changes_nothing(store: LockS
     assert not await store.is_someone_waiting("elsewhere")
 
 
-@pytest.mark.parametrize("kind", ["custom", "custom_async"])
+@dict_kinds
 async def test_a_custom_store_keeps_the_number_in_the_users_own_text(store: LockStore, key_prefix: str) -> None:
     number = await store.issue_ticket("c")
     await store.cleanup("c", number)
