@@ -76,9 +76,7 @@ class ConcurrentRedisLockStore(LockStore):
         last, *rest = await self._servers.run(Call(self._scripts["look"], keys, ()))
         if not rest:
             return None
-        pairs = zip(rest[::2], rest[1::2], strict=True)
-        tickets = [_ticket(int(number), json.loads(raw)) for number, raw in pairs]
-        return TicketLock(conversation_id, tickets, int(last) if last else None)
+        return _line(conversation_id, last, rest)
 
     async def save_lock(self, lock: TicketLock) -> None:
         """Refused: tickets are kept one by one here, and only by the scripts."""
@@ -188,19 +186,28 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def act(self, command: Issue | Finish) -> int:
         """Apply a direct caller's command, and give the number that it issued."""
+        if isinstance(command, Issue):
+            number, _ = await self._issue(command)
+            return number
         shard = self._keys.shard_of(command.conversation_id)
-        reply = await self._servers.run(self._call(command, shard, _DIRECT))
-        if not isinstance(command, Issue):
-            return command.number
+        await self._servers.run(self._call(command, shard, _DIRECT))
+        return command.number
+
+    async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
+        """Issue a direct ticket, and tell how it stands."""
+        return await self._issue(Issue(conversation_id, lifetime_ms))
+
+    async def _issue(self, command: Issue) -> tuple[int, Turn]:
+        shard = self._keys.shard_of(command.conversation_id)
+        number, *turn = await self._servers.run(self._call(command, shard, _DIRECT))
         self._known.add(shard)
-        return int(reply)
+        return int(number), _turn(command.conversation_id, turn)
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
         shard = self._keys.shard_of(conversation_id)
         call = self._call_of(self._scripts["turn"], conversation_id, shard, _DIRECT, (number,))
-        head, stands, left_ms = await self._servers.run(call)
-        return Turn(None if head < 0 else head, bool(stands), left_ms)
+        return _turn(conversation_id, await self._servers.run(call))
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints that the scripts give."""
@@ -214,6 +221,18 @@ class ConcurrentRedisLockStore(LockStore):
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
+
+
+def _line(conversation_id: str, last: bytes, flat: list[bytes]) -> TicketLock:
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    tickets = [_ticket(int(number), json.loads(raw)) for number, raw in pairs]
+    return TicketLock(conversation_id, tickets, int(last) if last else None)
+
+
+def _turn(conversation_id: str, reply: list[Any]) -> Turn:
+    head, stands, left_ms, *line = reply
+    at_head = _line(conversation_id, line[0], line[1:]) if line else None
+    return Turn(None if head < 0 else head, bool(stands), left_ms, at_head)
 
 
 def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:

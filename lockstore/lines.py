@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from lockstore.commands import Command, Expire
+from lockstore.commands import Command, Expire, Issue
 from lockstore.errors import ConversationError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
@@ -52,6 +52,15 @@ def _is_foreign(lock: TicketLock) -> bool:
 def _without(lock: TicketLock, places: set[str]) -> TicketLock:
     outbox = tuple(item for item in lock.outbox if _place(item[1]) not in places)
     return TicketLock(lock.conversation_id, lock.tickets, lock.last_number, lock.ended, outbox)
+
+
+def _turn(lock: TicketLock, number: int, now_ms: int) -> Turn:
+    head = lock.tickets[0] if lock.tickets else None
+    own = next((ticket for ticket in lock.tickets if ticket.number == number), None)
+    if head is None or own is None:
+        return Turn(None if head is None else head.number, stands=False, left_ms=0)
+    left_ms = min(head.expires_ms, own.expires_ms) - now_ms
+    return Turn(head.number, stands=True, left_ms=left_ms, line=lock if own is head else None)
 
 
 class Lines:
@@ -188,14 +197,15 @@ class Lines:
                     found.left_behind.append(Notice(from_record(record), Entry(conversation_id, _place(record))))
         return found
 
+    async def enter(self, conversation_id: str, lifetime_ms: int, limits: Limits) -> tuple[int, Turn]:
+        """Issue a direct ticket, and tell how it stands."""
+        lock, now_ms = await self._act(Issue(conversation_id, lifetime_ms), limits)
+        return lock.highest, _turn(lock, lock.highest, now_ms)
+
     async def turn(self, conversation_id: str, number: int, limits: Limits) -> Turn:
         """Settle a line, end this ticket if its deadline came, and tell how it stands."""
         lock, now_ms = await self._act(Expire(conversation_id, number), limits)
-        own = next((ticket for ticket in lock.tickets if ticket.number == number), None)
-        if own is None:
-            return Turn(lock.tickets[0].number if lock.tickets else None, stands=False, left_ms=0)
-        head = lock.tickets[0]
-        return Turn(head.number, stands=True, left_ms=min(head.expires_ms, own.expires_ms) - now_ms)
+        return _turn(lock, number, now_ms)
 
     async def act(self, command: Command, limits: Limits) -> int:
         """Apply a direct caller's command, and give the last number issued in its line."""

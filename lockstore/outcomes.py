@@ -6,6 +6,7 @@ from typing import NamedTuple
 from lockstore.commands import Expire
 from lockstore.errors import ConversationError
 from lockstore.events import Event
+from lockstore.ticket import TicketLock
 
 __all__ = ["LEFT_BEHIND_MS", "Entry", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
 
@@ -40,6 +41,8 @@ class Turn(NamedTuple):
     head: int | None
     stands: bool
     left_ms: int
+    line: TicketLock | None = None
+    """The whole line, when it is this ticket's turn."""
 
 
 @dataclass(slots=True)

@@ -78,9 +78,9 @@ class LockStore:
         A notification ends the waiting where the store has one; `wait_time_in_seconds` is how often to look regardless.
         Raises LockError when the ticket is gone before its turn, StoreError when the store is away.
         """
-        number = await self.issue_ticket(conversation_id, lock_lifetime)
+        number, turn = await self.enter(conversation_id, _whole_ms(lock_lifetime))
         try:
-            yield await self._await_turn(conversation_id, number, wait_time_in_seconds)
+            yield turn.line or await self._await_turn(conversation_id, number, wait_time_in_seconds)
         except BaseException as error:
             # The caller's own error says more than that the ticket must now end with its lifetime.
             try:
@@ -92,8 +92,8 @@ class LockStore:
 
     async def issue_ticket(self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S) -> int:
         """Put a direct ticket at the end of the line, for `lock_lifetime` seconds from now, and give its number."""
-        lifetime_ms = max(1, round(lock_lifetime * 1000))
-        return await self.act(Issue(conversation_id, lifetime_ms))
+        number, _ = await self.enter(conversation_id, _whole_ms(lock_lifetime))
+        return number
 
     async def is_someone_waiting(self, conversation_id: str) -> bool:
         """Tell whether any ticket is left, the one being served included."""
@@ -129,8 +129,8 @@ class LockStore:
                 if not turn.stands:
                     message = f"ticket {number} of conversation {conversation_id!r} ended before its turn came"
                     raise LockError(message)
-                if turn.head == number:
-                    return await called(self.get_lock, conversation_id) or TicketLock(conversation_id)
+                if turn.line is not None:
+                    return turn.line
                 patience = min(poll_s, turn.left_ms / 1000 + _GRACE_S)
                 try:
                     await asyncio.wait_for(hint.wait(), patience)
@@ -188,6 +188,12 @@ class LockStore:
     async def listen(self, conversation_id: str) -> None:
         """Make sure that hints about this conversation arrive, where the store has any."""
 
+    async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
+        """Issue a direct ticket, and tell how it stands."""
+        entered = await self.lines.enter(conversation_id, lifetime_ms, self.limits)
+        self.tell_left_behind(conversation_id)
+        return entered
+
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
         return await self.lines.turn(conversation_id, number, self.limits)
@@ -232,6 +238,10 @@ class LockStore:
             except ConversationError as error:
                 found.append(error)
         return found
+
+
+def _whole_ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 async def called(method: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,11 +1,11 @@
 #!lua
--- PURPOSE  Direct use: issue a ticket whose lifetime counts from now.
--- INCLUDE  _history _line
+-- PURPOSE  Direct use: issue a ticket whose lifetime counts from now, and tell whether it is its turn already.
+-- INCLUDE  _history _line _turn
 -- KEYS     as _line
 -- ARGV     5 lifetime, ms
--- REPLY    the number
+-- REPLY    the number, then as _turn
 -- RETRY    NOT safe: a second call issues a second ticket; the first ends with its lifetime
 local number = issue_number()
 enter(number, {'', '', '', '', '', '', 0, now, now + tonumber(ARGV[5]), 0})
 close()
-return number
+return tell_turn({number}, number)

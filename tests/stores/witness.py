@@ -10,7 +10,7 @@ import pytest
 from lockstore.commands import Command, Finish, Issue
 from lockstore.errors import ConversationError
 from lockstore.events import Event
-from lockstore.outcomes import Outcome
+from lockstore.outcomes import Outcome, Turn
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 from tests.stores.table import line_of
@@ -36,7 +36,7 @@ class Witness:
 
     def watch(self, store: LockStore) -> None:
         """See what this store issues from now on."""
-        apply, act = store.apply, store.act
+        apply, act, enter = store.apply, store.act, store.enter
 
         async def watched_apply(commands: Sequence[Command]) -> list[Outcome]:
             self.conversations |= {command.conversation_id for command in commands}
@@ -55,7 +55,15 @@ class Witness:
             return number
 
         self._monkeypatch.setattr(store, "apply", watched_apply)
+
+        async def watched_enter(conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
+            self.conversations.add(conversation_id)
+            number, turn = await enter(conversation_id, lifetime_ms)
+            self._issued(conversation_id, number, next(self._direct))
+            return number, turn
+
         self._monkeypatch.setattr(store, "act", watched_act)
+        self._monkeypatch.setattr(store, "enter", watched_enter)
         self.stores.append(store)
 
     def _see(self, event: Event) -> None:
@@ -66,6 +74,10 @@ class Witness:
         known = self.owners.setdefault((conversation_id, number), owner)
         # A request id that was forgotten may come again; a number may not.
         assert known == owner, f"#{number} of {conversation_id!r} was given to {known} and then to {owner}"
+
+    def lets_begin_anew(self, conversation_id: str) -> None:
+        """Take it that this conversation's numbers were let go of, as a user's own store may do with a lock that is deleted."""
+        self.owners = {known: owner for known, owner in self.owners.items() if known[0] != conversation_id}
 
     async def check_lines(self) -> None:
         """At most one ticket of a line is granted, it is the first, and numbers rise along the line."""

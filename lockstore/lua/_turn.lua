@@ -1,0 +1,23 @@
+-- How a direct ticket stands. Put after _line.lua by the loader.
+--
+-- KEYS   as _line
+-- REPLY  number at the head (-1: empty line), 1 when the ticket stands in line, ms until its deadline or the head's,
+--        whichever comes first; then, when it is at the head: the last number, number, ticket (JSON array), number, ...
+
+-- Put it behind what the reply begins with.
+local function tell_turn(reply, number)
+  local head, own = redis.call('ZRANGE', line, 0, 0)[1], load(number)
+  reply[#reply + 1] = tonumber(head or -1)
+  reply[#reply + 1] = own and 1 or 0
+  reply[#reply + 1] = own and math.min(load(head)[DEADLINE], own[DEADLINE]) - now or 0
+  if not own or tonumber(head) ~= tonumber(number) then return reply end
+  reply[#reply + 1] = redis.call('GET', last)
+  for _, place in ipairs(redis.call('ZRANGE', line, 0, -1)) do
+    local raw = redis.call('HGET', tickets, place)
+    if raw then
+      reply[#reply + 1] = place
+      reply[#reply + 1] = raw
+    end
+  end
+  return reply
+end
