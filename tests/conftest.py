@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer
+from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 from tests.support.bot import Bot
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
@@ -34,15 +34,21 @@ async def redis_server() -> AsyncIterator[RedisServer]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis_cluster() -> AsyncIterator[RedisCluster]:
-    """Start the Redis Cluster that tests share, three primaries without replicas; no test may hurt it."""
-    async with RedisCluster() as cluster:
+    """Start the Redis Cluster that tests share, three primaries without replicas; no test may hurt it.
+
+    A machine that hangs for a moment must not look like a failure of a node.
+    """
+    async with RedisCluster(node_timeout_ms=15_000) as cluster:
         yield cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis_sentinels() -> AsyncIterator[RedisSentinels]:
-    """Start the primary, the replica and the three Sentinels that tests share; no test may hurt them."""
-    async with RedisSentinels() as sentinels:
+    """Start the primary, the replica and the three Sentinels that tests share; no test may hurt them.
+
+    As patient as the cluster: a failover here would be one of the machine's making.
+    """
+    async with RedisSentinels(watch=Watch(down_after_ms=30_000)) as sentinels:
         yield sentinels
 
 

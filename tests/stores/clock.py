@@ -1,7 +1,6 @@
 """A store's clock in a test's hand, so that no test waits for time to pass."""
 
 import time
-from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -66,9 +65,9 @@ class WrittenClock(Clock):
     So at another time they are other scripts, which a store loads as it does those that a server has forgotten.
     """
 
-    def __init__(self, servers: Sequence[redis.Redis]) -> None:
+    def __init__(self, client: redis.RedisCluster) -> None:
         super().__init__()
-        self._servers = servers
+        self._client = client
 
     def set(self, now_ms: int) -> None:
         if now_ms != self.now_ms:
@@ -76,8 +75,7 @@ class WrittenClock(Clock):
         super().set(now_ms)
 
     def close(self) -> None:
-        for server in self._servers:
-            server.script_flush()
+        self._client.script_flush()
 
     def in_place_of_time(self, script: Script) -> "TimedScript":
         """Give the same script, on this clock."""

@@ -5,9 +5,9 @@ between the steps, on one clock for both.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,6 +20,7 @@ from lockstore.line import Limits
 from lockstore.options import RedisOptions
 from lockstore.rules import apply
 from lockstore.ticket import NOBODY, Sender, TicketLock
+from tests.stores.clock import Clock
 from tests.stores.witness import check_line
 
 LIMITS = Limits(max_waiting=4, dedup_window_ms=700)
@@ -54,15 +55,18 @@ moments: st.SearchStrategy[Moment] = st.sampled_from(
 )
 """When a command comes: by how much the clock moves before it, or to which deadline."""
 
+PREFIX = "machine"
+"""What the prefix of every game begins with."""
+
 _names = count()
 
 
 class LineMachine(RuleBasedStateMachine):
     """One conversation, twice."""
 
-    def __init__(self, port: int, tick: Callable[[int], None], start_ms: int, seen: set[str]) -> None:
+    def __init__(self, options: Mapping[str, Any], clock: Clock, seen: set[str]) -> None:
         super().__init__()
-        self.port, self.tick, self.now_ms = port, tick, start_ms
+        self.options, self.clock, self.now_ms = options, clock, clock.start_ms
         self.seen = seen  # kinds of events, and reasons of rejections, over all games
         self.runner = asyncio.Runner()
         self.highest = 0
@@ -70,11 +74,11 @@ class LineMachine(RuleBasedStateMachine):
 
     @initialize(conversation_id=conversation_ids)
     def begin(self, conversation_id: str) -> None:
-        self.store = ConcurrentRedisLockStore(RedisOptions(port=self.port, db=1, key_prefix=f"machine{next(_names)}"))
+        self.store = ConcurrentRedisLockStore(RedisOptions(**self.options, key_prefix=f"{PREFIX}{next(_names)}"))
         self.store.limits = LIMITS
         self.runner.run(self.store.open())
         self.lock = TicketLock(conversation_id, None, 0)  # the scripts begin with number 1
-        self.tick(self.now_ms)
+        self.clock.set(self.now_ms)
 
     def teardown(self) -> None:
         self.runner.run(self.store.close())
@@ -152,7 +156,7 @@ class LineMachine(RuleBasedStateMachine):
             "forgotten": min(forgetting, default=self.now_ms),
             "much later": self.now_ms + 2000,
         }[moment]
-        self.tick(self.now_ms)
+        self.clock.set(self.now_ms)
 
     # --- what may happen ---------------------------------------------------------------------------------------------
 

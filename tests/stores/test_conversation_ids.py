@@ -11,7 +11,9 @@ from lockstore.errors import ConversationError
 from lockstore.events import Event
 from lockstore.outcomes import Patrol
 from lockstore.store import LockStore
+from tests.stores.custom_stores import AsyncDictLockStore, DictLockStore
 from tests.stores.table import done, first_number, line_of
+from tests.stores.witness import Witness
 
 NEIGHBOURS = ("c", "a", "*a", "a*", "lock:c", "{c}", "?")
 """Conversations that a pattern or a clumsy separator would reach too."""
@@ -48,19 +50,24 @@ async def told(store: LockStore, *commands: Request | Release) -> list[Event]:
 @example("{")
 @example("}")
 @example("{}")
+@example("a}b")
 @example("a}b{c")
+@example("{a}b")
+@example("{}{a}")
 @example(":")
 @example(" ")
 @example("\n")
+@example("😀")
 @example("😀" * 50)
 @example("x" * 200)
 @example("1:2:3")
 @example("=a")
 @given(conversation_ids())
-async def test_any_text_names_one_conversation_and_no_other(store: LockStore, name: str) -> None:
-    request_id = f"r{next(_requests)}"  # a name may come twice, and a request that is over is remembered
+async def test_any_text_names_one_conversation_and_no_other(store: LockStore, witness: Witness, name: str) -> None:
+    # A name may come twice, or be that of a neighbour, and a request that is over is remembered.
+    request_id = f"r{next(_requests)}"
     others = [other for other in NEIGHBOURS if other != name]
-    await told(store, *(Request(other, "a", 10**6, 0) for other in others))
+    await told(store, *(Request(other, request_id, 10**6, 0) for other in others))
 
     async with store.lock(name):
         queued, *rest = await told(store, Request(name, request_id, 60_000, 60_000))
@@ -78,15 +85,18 @@ async def test_any_text_names_one_conversation_and_no_other(store: LockStore, na
     (released,) = await told(store, Release(name, request_id=request_id))
     assert type(released).__name__ == "Released"
     await done(store.delete_lock(name))
+    if isinstance(store, DictLockStore | AsyncDictLockStore):
+        witness.lets_begin_anew(name)
 
     assert not await store.is_someone_waiting(name)
     for other in others:
         lock = await line_of(store, other)
         assert lock is not None, f"{other!r} lost its line to {name!r}"
-        assert [ticket.claim.request_id for ticket in lock.tickets if ticket.claim] == ["a"]
+        assert [ticket.claim.request_id for ticket in lock.tickets if ticket.claim] == [request_id]
+    await told(store, *(Release(other, request_id=request_id) for other in others))
 
 
-@pytest.mark.parametrize("name", ["*", "a}b{c", " ", "😀" * 50])
+@pytest.mark.parametrize("name", ["*", "{", "}", "{}", "a}b", ":", " ", "😀", "😀" * 50])
 async def test_numbers_of_odd_conversations_begin_like_any_others(store: LockStore, name: str) -> None:
     assert await store.issue_ticket(name) == first_number(store)
     assert await store.issue_ticket("other") == first_number(store)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -12,7 +12,7 @@ from lockstore.errors import ConversationError, LockError
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import lasting_kinds, whole_kinds
+from tests.stores.kinds import lasting_kinds, redis_kinds, whole_kinds
 from tests.stores.table import first_number, line_of
 
 LONG_POLL_S = 60.0
@@ -74,6 +74,28 @@ async def test_tasks_on_several_stores_enter_one_by_one_and_in_order(open_store:
     await asyncio.gather(*(visit(stores[place % len(stores)]) for place in range(30)))
     assert room.visitors == sorted(room.visitors)
     assert len(room.visitors) == 30
+
+
+@redis_kinds
+async def test_whoever_waits_is_woken_by_a_hint_from_another_store(open_store: OpenStore) -> None:
+    holder, waiting = await open_store(), await open_store()
+    names = [
+        f"conversation {place}" for place in range(8)
+    ]  # in a cluster several nodes have them, and one is listened to
+
+    async def visit(name: str) -> None:
+        async with waiting.lock(name, 3600, wait_time_in_seconds=LONG_POLL_S):
+            pass
+
+    async with AsyncExitStack() as held:
+        for name in names:
+            await held.enter_async_context(holder.lock(name, 3600))
+        visitors = [asyncio.create_task(visit(name)) for name in names]
+        for name in names:
+            while len((await holder.get_or_create_lock(name)).tickets) < 2:
+                await asyncio.sleep(0.01)
+    async with asyncio.timeout(LONG_POLL_S / 2):
+        await asyncio.gather(*visitors)
 
 
 async def test_conversations_do_not_wait_for_each_other(store: LockStore) -> None:

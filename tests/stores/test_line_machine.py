@@ -1,19 +1,39 @@
 """Python and Lua say the same: see line_machine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-import redis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from harness import RedisServer
-from tests.stores.clock import RedisClock, hold_redis_time
-from tests.stores.line_machine import EVERYTHING, LineMachine
+from tests.stores.clock import Clock
+from tests.stores.deployments import Deployment
+from tests.stores.line_machine import EVERYTHING, PREFIX, LineMachine
 
-# The same games at every run, as many as fit into half a minute. To search further: derandomize=False and more examples.
+Play = Callable[[int], set[str]]
+
+
+@pytest.fixture
+def play(deployment: Deployment, clock: Clock) -> Iterator[Play]:
+    """Play so many games, and give what was said in any of them."""
+
+    def play_games(count: int) -> set[str]:
+        seen: set[str] = set()
+
+        class Game(LineMachine):
+            def __init__(self) -> None:
+                super().__init__(deployment.options, clock, seen)
+
+        run_state_machine_as_test(Game, settings=settings(GAMES, max_examples=count))
+        return seen
+
+    yield play_games
+    if left := list(deployment.client.scan_iter(f"{PREFIX}*")):
+        deployment.client.delete(*left)
+
+
+# The same games at every run. To search further: derandomize=False and more of them.
 GAMES = settings(
-    max_examples=300,
     stateful_step_count=50,
     derandomize=True,
     database=None,
@@ -23,24 +43,14 @@ GAMES = settings(
 )
 
 
-@pytest.fixture
-def one_clock(redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisClock]:
-    clock = RedisClock(redis_server, key_prefix)
-    hold_redis_time(clock, monkeypatch)
-    yield clock
-    clock.close()
-    with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as client:
-        for key in client.scan_iter("machine*"):
-            client.delete(key)
-
-
 @pytest.mark.slow
-def test_python_and_lua_say_the_same(redis_server: RedisServer, one_clock: RedisClock) -> None:
-    seen: set[str] = set()
+@pytest.mark.parametrize("kind", ["concurrent_redis"])
+def test_python_and_lua_say_the_same(play: Play) -> None:
+    # As many as fit into half a minute.
+    assert play(300) == EVERYTHING
 
-    class Game(LineMachine):
-        def __init__(self) -> None:
-            super().__init__(redis_server.port, one_clock.set, one_clock.start_ms, seen)
 
-    run_state_machine_as_test(Game, settings=GAMES)
-    assert seen == EVERYTHING
+@pytest.mark.parametrize("kind", ["concurrent_redis-cluster"])
+def test_they_do_so_in_a_cluster(play: Play) -> None:
+    # There each new time costs a load of the scripts: few games, and still enough for everything to be said.
+    assert play(40) == EVERYTHING

@@ -91,6 +91,14 @@ async def test_a_new_daemon_finds_it_with_no_touch_at_all(open_store: OpenStore)
     assert ids((await patrol(await open_store())).left_behind) == ids(notices)
 
 
+@redis_kinds
+async def test_a_daemon_that_was_there_before_finds_it_at_its_second_look(open_store: OpenStore) -> None:
+    first, second = await open_store(), await open_store()
+    notices = await told(first, Request("c", "a", 1000, 1000), Request("d*", "a", 1000, 1000))
+    await patrol(second)  # where there are many shards, a look may have to find first which are in use
+    assert ids((await patrol(second)).left_behind) == ids(notices)
+
+
 class TestWhatDirectCallersCause:
     async def test_is_left_behind_from_the_start(self, store: LockStore) -> None:
         number = await store.issue_ticket("c")

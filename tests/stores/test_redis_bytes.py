@@ -5,33 +5,24 @@ import time
 from typing import Any
 
 import pytest
-import redis
 
 from lockstore.commands import Command, Release, Request, Settle
 from lockstore.errors import ConversationError, LockError
 from lockstore.events import Event
+from lockstore.options import RedisOptions
+from lockstore.redis_store import RedisLockStore
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 from tests.stores.conftest import OpenStore
+from tests.stores.deployments import Deployment
+from tests.stores.kinds import in_all_modes
 from tests.stores.table import line_of
+from tests.support.rasa import as_rasa_reads, rasas_value
 
 
-def rasas_value(conversation_id: str, *tickets: tuple[int, float]) -> str:
-    """Write a lock as Rasa 3.6's TicketLock.dumps does, character for character."""
-    written = [json.dumps({"number": number, "expires": expires}) for number, expires in tickets]
-    return json.dumps({"conversation_id": conversation_id, "tickets": written})
-
-
-def as_rasa_reads(value: bytes) -> list[tuple[int, float]]:
-    """Read a lock as Rasa 3.6 does: two fields of each ticket, whatever else there is."""
-    data = json.loads(value)
-    tickets = [json.loads(ticket) for ticket in data["tickets"]]
-    return [(ticket["number"], ticket["expires"]) for ticket in tickets]
-
-
-@pytest.fixture
-def kind() -> str:
-    return "redis"
+@pytest.fixture(params=in_all_modes("redis"))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -122,18 +113,17 @@ async def test_numbers_do_not_fall_back_where_rasa_begins_anew(
     assert await store.issue_ticket("c") == 5
 
 
-async def test_without_a_prefix_the_keys_are_rasas_own(redis_server: Any, client: Any, later: float) -> None:
-    from lockstore.options import RedisOptions
-    from lockstore.redis_store import RedisLockStore
-
-    store = RedisLockStore(RedisOptions(host=redis_server.host, port=redis_server.port))
+async def test_without_a_prefix_the_keys_are_rasas_own(deployment: Deployment, client: Any, later: float) -> None:
+    before = set(client.scan_iter())
+    store = RedisLockStore(RedisOptions(**deployment.options))
     await store.open()
     try:
         client.set("lock:rasas own", rasas_value("rasas own", (0, later)))
         assert await store.issue_ticket("rasas own") == 1
+        assert [number for number, _ in as_rasa_reads(client.get("lock:rasas own"))] == [0, 1]
     finally:
         await store.close()
-        client.delete(*store._keys.of("rasas own"), store._keys.agenda(0), store._keys.history(0))
+        client.delete(*(set(client.scan_iter()) - before))
 
 
 async def test_a_daemon_knows_from_the_start_what_stands_on_redis(
@@ -161,7 +151,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("value", SPOILT.values(), ids=SPOILT.keys())
 async def test_a_value_that_is_no_lock_harms_its_own_conversation_alone(
-    value: bytes, store: LockStore, client: redis.Redis, key_prefix: str
+    value: bytes, store: LockStore, client: Any, key_prefix: str
 ) -> None:
     client.set(key(key_prefix, "c"), value)
     commands = [Request(name, "a", 1000, 0) for name in ("b", "c", "d", "c")]
