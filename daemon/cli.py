@@ -1,4 +1,4 @@
-"""The command line: `lockstore serve`."""
+"""The command line: `lockstore serve`, `lockstore purge`."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ import typer
 import uvloop
 
 from daemon import logs, settings
+from daemon.purging import purge
 from daemon.service import Service
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
@@ -59,6 +60,9 @@ def serve(
     except ConfigError as error:
         structlog.get_logger().error("daemon.refused", error=str(error))
         raise typer.Exit(_BAD_CONFIGURATION) from None
+
+
+app.command()(purge)
 
 
 async def run(service: Service) -> None:

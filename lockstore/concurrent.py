@@ -8,7 +8,7 @@ from typing import Any
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
-from lockstore.events import from_record
+from lockstore.events import Granted, Queued, from_record
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
@@ -109,11 +109,14 @@ class ConcurrentRedisLockStore(LockStore):
             for shard, ids in announced.items():
                 self._announced.setdefault(shard, []).extend(ids)
             raise
-        self._known.update(shard for shard, command in zip(shards, commands, strict=True) if type(command) is Request)
-        return [
+        outcomes: list[Outcome] = [
             reply if isinstance(reply, ConversationError) else _notices(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
+        for shard, command, outcome in zip(shards, commands, outcomes, strict=True):
+            if shard not in self._known and _has_issued(command, outcome):
+                self._known.add(shard)
+        return outcomes
 
     def _call(self, command: Command, shard: int, direct: str = "") -> Call:
         verb, args = self._verb(command)
@@ -221,6 +224,14 @@ class ConcurrentRedisLockStore(LockStore):
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
+
+
+def _has_issued(command: Command, outcome: Outcome) -> bool:
+    """Tell whether a command was given a number just now, so that there is a history."""
+    if type(command) is not Request or isinstance(outcome, ConversationError):
+        return False
+    new = (notice.event for notice in outcome if notice.event.request_id == command.request_id)
+    return any(type(event) in (Queued, Granted) and not event.repeated for event in new)
 
 
 def _line(conversation_id: str, last: bytes, flat: list[bytes]) -> TicketLock:

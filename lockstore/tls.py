@@ -1,12 +1,35 @@
 """TLS files in the configuration: what goes together, and whether they can be used. For Redis and RabbitMQ alike."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lockstore.errors import ConfigError
 
-__all__ = ["TlsFiles", "check_tls_files", "distrust", "tls_context"]
+__all__ = ["CertificateFault", "TlsFiles", "causes", "certificate_fault", "check_tls_files", "distrust", "tls_context"]
+
+# What OpenSSL's X509_verify_cert answers.
+_OTHER_NAME = {62, 64}  # of a host, of an address
+_OTHER_TIME = {9, 10}  # not yet, no longer
+
+_REFUSALS = {
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_REVOKED",
+    "CERTIFICATE_UNKNOWN",
+    "UNKNOWN_CA",
+    "UNSUPPORTED_CERTIFICATE",
+}
+
+
+class CertificateFault(NamedTuple):
+    """What keeps a TLS connection from being made, and stays until somebody mends it."""
+
+    option: str
+    """Where to look first."""
+    what: str
+    remedy: str
 
 
 class TlsFiles(Protocol):
@@ -47,8 +70,68 @@ def tls_context(files: TlsFiles, section: str) -> SSLContext:
 
 def distrust(error: BaseException | None) -> str | None:
     """Say why a server's certificate was not trusted, if that is what is behind an error; None: it is something else."""
-    while error is not None:
-        if isinstance(error, SSLCertVerificationError):
-            return str(error.verify_message)
+    found = next((cause for cause in causes(error) if isinstance(cause, SSLCertVerificationError)), None)
+    return None if found is None else found.verify_message.rstrip(".")
+
+
+def certificate_fault(error: BaseException | None) -> CertificateFault | None:
+    """Find out what is wrong with a certificate, the server's or ours, if that is behind an error."""
+    for cause in causes(error):
+        if isinstance(cause, SSLCertVerificationError):
+            return _of_the_server(cause)
+        if isinstance(cause, SSLError) and "_ALERT_" in (cause.reason or ""):
+            return _of_the_client(cause.reason.rpartition("_ALERT_")[2])
+    return None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, what it was raised from, and so on. aiormq's lead back to where they began."""
+    given: list[BaseException] = []
+    while error is not None and not any(error is before for before in given):
+        yield error
+        given.append(error)
         error = error.__cause__ or error.__context__
+
+
+def _of_the_server(error: SSLCertVerificationError) -> CertificateFault:
+    reason = error.verify_message.rstrip(".")
+    if error.verify_code in _OTHER_NAME:
+        return CertificateFault(
+            "host",
+            f"the server's certificate is made out to another name: {reason}",
+            "connect by a name that stands in the certificate, or have this one put into it",
+        )
+    if error.verify_code in _OTHER_TIME:
+        return CertificateFault(
+            "ssl_ca_certs",
+            f"the server's certificate is not valid at this time: {reason}",
+            "have it renewed, or set this machine's clock",
+        )
+    return CertificateFault(
+        "ssl_ca_certs", f"the server's certificate is not trusted: {reason}", "name the file of the CA that signed it"
+    )
+
+
+def _of_the_client(alert: str) -> CertificateFault | None:
+    """Read what a server says when it ends the connection; TLS 1.2 has no word for a certificate that is missing."""
+    if alert == "CERTIFICATE_REQUIRED":
+        return CertificateFault(
+            "ssl_certfile",
+            "the server demands a client certificate",
+            "name its file, and that of its key in ssl_keyfile",
+        )
+    if alert == "HANDSHAKE_FAILURE":
+        return CertificateFault(
+            "ssl_certfile",
+            "the server broke off the TLS handshake",
+            "it may demand a client certificate: name its file, and that of its key in ssl_keyfile; "
+            "or the two have no version of TLS and no cipher in common",
+        )
+    if alert in _REFUSALS:
+        reason = alert.lower().replace("_", " ").replace(" ca", " CA")
+        return CertificateFault(
+            "ssl_certfile",
+            f"the server does not take the client certificate: {reason}",
+            "name one that is valid, and signed by a CA that the server trusts",
+        )
     return None

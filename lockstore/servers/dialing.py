@@ -1,5 +1,6 @@
 """How every connection to Redis is made: time limits, TLS, credentials, and the scripts loaded before anything else."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from math import inf
@@ -19,10 +20,11 @@ __all__ = ["ChangingCredentials", "Dialing"]
 
 _REPLACED_S = 1.5  # for connecting, where another server may take this one's place meanwhile
 _AGAIN_S = 600.0  # until the next try, when there were no credentials to authenticate a live connection anew
+_PATIENCE_S = 2.0  # for those; then the connection is used as it is, rather than given up with the batch that waits
 
 
 class ChangingCredentials(Protocol):
-    """ChangingCredentials that change with time, as redis-py's CredentialProvider gives them."""
+    """Credentials that change with time, as redis-py's CredentialProvider gives them."""
 
     @property
     def reauthenticate_s(self) -> float:
@@ -121,8 +123,9 @@ class Dialing:
         if now_s - self._authenticated_at[connection] < self.credentials.reauthenticate_s:
             return
         try:
-            who = await self.credentials.get_credentials_async()
-        except StoreUnavailableError:
+            async with asyncio.timeout(min(_PATIENCE_S, self.options.socket_timeout / 2)):
+                who = await self.credentials.get_credentials_async()
+        except (StoreUnavailableError, TimeoutError):
             # The connection is still good, for a while.
             self._authenticated_at[connection] = now_s - self.credentials.reauthenticate_s + _AGAIN_S
             return

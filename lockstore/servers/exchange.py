@@ -1,7 +1,8 @@
 """One batch to one server and back, on one connection: commands out, replies in, each told from the other."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ __all__ = ["Answer", "Exchange"]
 Answer = list[Any] | ResponseError
 """What came of a part: a reply or an error for each of its commands; or why none of them was done."""
 
-_SILENCE_S = 1.0  # after which others are asked whether the server has been replaced
+_SILENCE_S = 1.0  # after which others are asked whether the server has been replaced; and again after each further one
 
 
 class Exchange:
@@ -26,7 +27,6 @@ class Exchange:
     def __init__(self, dialing: Dialing, deployment: Deployment) -> None:
         self._dialing = dialing
         self._deployment = deployment
-        self._asking: set[asyncio.Task[None]] = set()
 
     async def parts(
         self, place: Place, parts: Sequence[Part], last: Sequence[Command]
@@ -40,38 +40,48 @@ class Exchange:
     async def commands(self, place: Place, commands: Sequence[Command]) -> list[Any]:
         """Send commands on one connection, and read a reply or an error for each."""
         pool = place.client.connection_pool
-        connection = cast("AbstractConnection", await pool.get_connection())  # type: ignore[no-untyped-call]
-        watch = self._watch(place, connection) if self._deployment.watches else None
+        connection = cast("AbstractConnection", pool.get_available_connection())  # type: ignore[no-untyped-call]
         try:
-            await self._dialing.refresh(connection)
-            await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
-            replies = [await _reply(connection) for _ in commands]
+            async with self._unless_replaced(place, connection):
+                await pool.ensure_connection(connection)
+                await self._dialing.refresh(connection)
+                await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
+                replies = [await _reply(connection) for _ in commands]
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
                 await connection.disconnect()  # it is a replica by now
         except BaseException:
             await connection.disconnect(nowait=True)  # replies may still be on their way, to nobody
             raise
         finally:
-            if watch is not None:
-                watch.cancel()
             await pool.release(connection)
         return replies
 
-    def _watch(self, place: Place, connection: AbstractConnection) -> asyncio.TimerHandle:
-        """After a while of silence, find out whether the other end has been replaced: it may be hanging."""
+    @asynccontextmanager
+    async def _unless_replaced(self, place: Place, connection: AbstractConnection) -> AsyncIterator[None]:
+        """Break off, with TimeoutError, what gets no answer because the other end hangs and has been replaced."""
+        if not self._deployment.watches:
+            yield
+            return
+        asking: list[asyncio.Task[None]] = []
+        async with asyncio.timeout(None) as limit:
 
-        def ask() -> None:
-            task = asyncio.create_task(self._break_off(place, connection))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            def ask() -> None:
+                asking.append(asyncio.create_task(self._find_out(place, connection, limit)))
 
-        return asyncio.get_running_loop().call_later(_SILENCE_S, ask)
+            timer = asyncio.get_running_loop().call_later(_SILENCE_S, ask)
+            try:
+                yield
+            finally:
+                timer.cancel()
+                for task in asking:
+                    task.cancel()
 
-    async def _break_off(self, place: Place, connection: AbstractConnection) -> None:
-        """Close a connection whose other end was replaced, so that whoever waits for its replies waits no longer."""
-        if await self._deployment.is_gone(place, connection):
-            self._deployment.doubt(place)
-            await connection.disconnect(nowait=True)
+    async def _find_out(self, place: Place, connection: AbstractConnection, limit: asyncio.Timeout) -> None:
+        """Ask until the other end has been replaced, and end the waiting for it."""
+        while not await self._deployment.is_gone(place, connection):  # noqa: ASYNC110 - other servers set no event
+            await asyncio.sleep(_SILENCE_S)
+        self._deployment.doubt(place)
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 async def _reply(connection: AbstractConnection) -> Any:

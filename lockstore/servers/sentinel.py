@@ -1,10 +1,13 @@
-"""A primary that sentinels know the address of: asked anew for every new connection."""
+"""A primary that sentinels know the address of: asked anew for every new connection, and now and then besides."""
 
+import asyncio
+import time
 from typing import Any, cast
 
 import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection, Connection
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.utils import str_if_bytes
 
 from lockstore.servers.deployment import Place
 from lockstore.servers.dialing import Dialing
@@ -14,10 +17,15 @@ from lockstore.servers.standard import OnePlace
 __all__ = ["Sentinels"]
 
 _PATIENCE_S = 1.0  # for one sentinel; then the next is asked
+_LOOK_S = 1.0  # how often, while the primary is in use, sentinels are asked whether it still is the primary
 
 
 class Sentinels(OnePlace):
-    """The primary of one service. Its failover is noticed by a lost connection, a refused write, or a long silence."""
+    """The primary of one service. Its failover is noticed by a lost connection, a refused write, or a long silence.
+
+    And by asking: after a planned one (SENTINEL FAILOVER) the old primary goes on as if nothing was, for ten seconds, and
+    then loses all that was written there.
+    """
 
     watches = True
 
@@ -29,6 +37,25 @@ class Sentinels(OnePlace):
         self._sentinel = _Sentinel(nodes, sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
         client = self._sentinel.master_for(self._service, redis.Redis, db=options.database, **dialing.to_servers())
         super().__init__(Place("primary", client))
+        self._looked_at_s = time.monotonic()
+        self._look: asyncio.Task[None] | None = None
+
+    async def prepare(self) -> None:
+        """Find out, beside the work, whether another server is the primary by now; let go of connections if so."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at_s >= _LOOK_S and (self._look is None or self._look.done()):
+            self._looked_at_s = now_s
+            self._look = asyncio.create_task(self._compare())
+        await super().prepare()
+
+    async def _compare(self) -> None:
+        try:
+            address = await self._sentinel.discover_master(self._service)
+        except LOST:
+            return  # they don't know, for now
+        # Where the newest connection went to.
+        if address != cast("SentinelConnectionPool", self._place.client.connection_pool).master_address:
+            self.doubt()
 
     async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:  # noqa: ARG002 - there is one
         """Ask the sentinels whether another server is the primary by now."""
@@ -40,6 +67,8 @@ class Sentinels(OnePlace):
 
     async def close(self) -> None:
         """Let go of all connections, to the primary and to the sentinels."""
+        if self._look is not None:
+            self._look.cancel()
         await super().close()
         await self._sentinel.aclose()
 
@@ -51,19 +80,30 @@ class _Sentinel(Sentinel):
         """Give the primary's address, from the first sentinel that knows one. Raises MasterNotFoundError."""
         told: list[str] = []
         cause: BaseException | None = None
-        for place, sentinel in enumerate(self.sentinels):
+        for sentinel in list(self.sentinels):
             where = sentinel.connection_pool.connection_kwargs
             try:
-                known = cast("dict[str, dict[str, Any]]", await sentinel.sentinel_masters())
+                answer = await self._ask(sentinel, service_name)
             except LOST as error:
-                cause = error
-                told.append(f"{where['host']}:{where['port']}: {error}")
-                continue
-            state = known.get(service_name)
-            if state and self.check_master_state(state, service_name):
-                # The next time the one that answers is asked first.
-                self.sentinels[0], self.sentinels[place] = sentinel, self.sentinels[0]
-                return str(state["ip"]), int(state["port"])
-            what = "takes it for down" if state else "knows no such service"
-            told.append(f"{where['host']}:{where['port']}: {what}")
+                cause, answer = error, str(error)
+            if isinstance(answer, tuple):
+                # The next time the one that answers is asked first. Others may have moved theirs meanwhile.
+                self.sentinels.remove(sentinel)
+                self.sentinels.insert(0, sentinel)
+                return answer
+            told.append(f"{where['host']}:{where['port']}: {answer}")
         raise MasterNotFoundError(f"no sentinel names a primary of {service_name!r}: {'; '.join(told)}") from cause
+
+    async def _ask(self, sentinel: redis.Redis, service_name: str) -> tuple[str, int] | str:
+        """Give the address that one sentinel names, or what it says instead. Raises one of LOST."""
+        known = cast("dict[str, dict[str, Any]]", await sentinel.sentinel_masters())
+        state = known.get(service_name)
+        if state is None:
+            return "knows no such service"
+        address = str(state["ip"]), int(state["port"])
+        if "failover_in_progress" in state["flags"]:
+            # The one that leads it lists the old primary until all replicas follow the new one; asked by name, it names that.
+            named = cast("tuple[Any, int] | None", await sentinel.sentinel_get_master_addr_by_name(service_name))
+            if named is not None and (str_if_bytes(named[0]), named[1]) != address:
+                return str_if_bytes(named[0]), named[1]
+        return address if self.check_master_state(state, service_name) else "takes it for down"

@@ -36,10 +36,9 @@ class Call(NamedTuple):
     keys: Sequence[str]
     args: Sequence[Any]
 
-    @property
-    def command(self) -> Command:
-        """The command that runs it."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+    def command(self, *beside: str) -> Command:
+        """Give the command that runs it, with further keys behind its own."""
+        return ("EVALSHA", self.script.sha, len(self.keys) + len(beside), *self.keys, *beside, *self.args)
 
 
 class Servers:
@@ -56,6 +55,8 @@ class Servers:
         self._dialing = Dialing(options, scripts, credentials)
         self._deployment = _DEPLOYMENTS[options.deployment_mode](self._dialing)
         self._batches = Batches(self._dialing, self._deployment, mark_of)
+        self._mark_of = mark_of
+        self._clustered = options.deployment_mode == "cluster"
         self._limit_s = options.socket_timeout
         self._remarks = options.remarks
 
@@ -91,11 +92,19 @@ class Servers:
             if part is None:
                 part = lines[call.keys[0]] = Part(call.keys[0], writes=False)
                 parts.append(part)
-            part.commands.append(call.command)
+            part.commands.append(call.command(*self._absent(call)))
             part.positions.append(position)
             part.writes = part.writes or call.script.writes
         await self._batches.do(parts, replies)
         return replies
+
+    def _absent(self, call: Call) -> tuple[str, ...]:
+        """Name a key that never is, for a cluster: with it, nothing that writes is run while its slot is being moved.
+
+        A node that gives a slot away says of every missing key that it is not its own, also in the middle of a script that
+        has just deleted it; the script is broken off then, and what it has written stays.
+        """
+        return (f"{self._mark_of(call.keys[0])}-absent",) if self._clustered and call.script.writes else ()
 
     async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
         """Run plain commands, the key in second place, in one round trip to each server, and give their replies."""

@@ -17,6 +17,7 @@ from lockstore.keys import ConcurrentKeys, RedisKeys
 from lockstore.options import RedisOptions
 from lockstore.rules import Limits
 from tests.docs.pages import CHECKOUT, CONFIGS, bare, codes, section, tables
+from tests.support.redis_tls import RedisTls
 
 CONFIGURATION = CHECKOUT / "docs" / "configuration.md"
 LOCK_STORES = CHECKOUT / "docs" / "lock-stores.md"
@@ -71,8 +72,13 @@ def test_full_yml_loads_as_the_defaults() -> None:
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
-def test_every_file_of_configs_is_one_that_the_daemon_takes(file: Path) -> None:
-    settings = load(file, {})
+def test_every_file_of_configs_is_one_that_the_daemon_takes(file: Path, tmp_path: Path) -> None:
+    RedisTls.made_in(tmp_path)
+    environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", file.read_text()), "any")
+    environ |= {"BROKER_URL": "amqp://localhost", "CERTIFICATES": str(tmp_path)}
+    if "amqps" in file.read_text():
+        environ["BROKER_URL"] = "amqps://localhost"
+    settings = load(file, environ)
     create_store(settings.lock_store, settings.daemon.limits)
 
 
@@ -171,11 +177,13 @@ def test_numbers_of_the_text_are_those_of_the_code() -> None:
 
 def test_the_tables_of_keys_have_every_key() -> None:
     concurrent, redis = tables(section(LOCK_STORES, "What stands in Redis"))
+    ours = ConcurrentKeys().of_line("<conversation id>", 0)
     assert {bare(row["key"]) for row in concurrent} == {
-        key.replace("{0}", "{<s>}") for key in ConcurrentKeys().of_line("<conversation id>", 0)
+        key.replace("{0}", "{<s>}") for key in (*ours, ConcurrentKeys.mark_of(ours[0]))
     }
     keys, tags = RedisKeys(), r"\{\w+\}"
-    expected = {re.sub(tags, "{<t>}", key) for key in keys.of("<conversation id>")} | {keys.agenda}
+    shared = {keys.agenda(0), keys.history(0), keys.mark_of("any"), keys.slots}
+    expected = {re.sub(tags, "{<t>}", key) for key in keys.of("<conversation id>")} | shared
     assert {bare(row["key"]) for row in redis} == expected
 
 

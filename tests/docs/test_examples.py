@@ -5,7 +5,9 @@ import inspect
 import json
 import re
 import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,21 @@ async def test_what_the_storage_of_the_page_raises_means_that_it_is_away(
     await store.close()
 
 
+async def test_the_command_of_the_guarantees_has_numbers_begin_above_all_that_were_given(
+    redis_server: RedisServer, namespace: str
+) -> None:
+    (shown,) = blocks("sh", GUARANTEES)
+    command = replaced(shown.text, "redis-cli", f"redis-cli -p {redis_server.port}")
+    subprocess.run(["sh", "-c", replaced(command, '"conc', f'"{namespace}:conc')], check=True, capture_output=True)
+    place = {"host": redis_server.host, "port": redis_server.port, "key_prefix": namespace}
+    store = create_store({"type": "concurrent_redis", **place}, Limits())
+    await store.open()
+    began_ms = time.time_ns() // 1_000_000
+    for conversation in ("user-42", "user-43"):
+        assert await store.issue_ticket(conversation) >= began_ms
+    await store.close()
+
+
 async def run_python(*argv: str) -> str:
     """Run Python from the checkout as a user does, and give what it prints."""
     process = await asyncio.create_subprocess_exec(
@@ -170,8 +187,8 @@ def replaced(text: str, old: str, new: str) -> str:
 
 @pytest.fixture
 def config(rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str) -> dict[str, Any]:
-    """Give configs/redis.yml, on this run's servers."""
-    loaded: dict[str, Any] = yaml.safe_load((CHECKOUT / "configs" / "redis.yml").read_text())
+    """Give configs/standard.yml, on this run's servers."""
+    loaded: dict[str, Any] = yaml.safe_load((CHECKOUT / "configs" / "standard.yml").read_text())
     loaded["lock_store"] |= {"host": redis_server.host, "port": redis_server.port, "key_prefix": namespace}
     loaded["broker"] |= {"url": rabbitmq.url, "namespace": namespace}
     return loaded
