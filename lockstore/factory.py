@@ -17,9 +17,9 @@ from lockstore.redis_store import RedisLockStore
 from lockstore.rules import Limits
 from lockstore.store import LockStore
 
-__all__ = ["create_store"]
+__all__ = ["REDIS_STORES", "create_store", "redis_credentials", "redis_options"]
 
-_REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] = {
+REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] = {
     "redis": RedisLockStore,
     "concurrent_redis": ConcurrentRedisLockStore,
     # the spelling that older Rasa Plus configurations have
@@ -50,23 +50,25 @@ def _build(section: Mapping[str, Any], environ: Mapping[str, str]) -> LockStore:
             message = f"lock_store.{min(options)}: the in_memory store takes no options"
             raise ConfigError(message)
         return InMemoryLockStore()
-    if kind in _REDIS_STORES:
-        redis_options = _redis_options(options)
-        return _REDIS_STORES[kind](redis_options, _credentials(redis_options, environ))
+    if kind in REDIS_STORES:
+        checked = redis_options(options)
+        return REDIS_STORES[kind](checked, redis_credentials(checked, environ))
     if "." in kind:
         return custom.build(kind, section)
     message = f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class, not {kind!r}"
     raise ConfigError(message)
 
 
-def _redis_options(options: Mapping[str, Any]) -> RedisOptions:
+def redis_options(options: Mapping[str, Any]) -> RedisOptions:
+    """Check the options of a Redis store. Raises ConfigError with the field and the rule that it breaks."""
     try:
         return RedisOptions.model_validate(options)
     except ValidationError as error:
         raise ConfigError(broken_rule(error, "lock_store")) from None
 
 
-def _credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:
+def redis_credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:
+    """Give the credentials that stand in the place of a password, if the environment asks for them. Raises ConfigError."""
     settings = iam_settings(environ)
     if settings is None:
         return None

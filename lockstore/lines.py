@@ -49,6 +49,12 @@ def _is_foreign(lock: TicketLock) -> bool:
     return len(lock.tickets) > 1 and lock.tickets[0].claim is None
 
 
+def _is_ready(lock: TicketLock) -> bool:
+    """Tell whether the head waits behind nobody: a Rasa process took the ticket before it away, and grants nothing."""
+    head = lock.tickets[0] if lock.tickets else None
+    return head is not None and head.claim is not None and head.claim.granted_at_ms is None
+
+
 def _without(lock: TicketLock, places: set[str]) -> TicketLock:
     outbox = tuple(item for item in lock.outbox if _place(item[1]) not in places)
     return TicketLock(lock.conversation_id, lock.tickets, lock.last_number, lock.ended, outbox)
@@ -79,7 +85,7 @@ class Lines:
     @staticmethod
     def look_at_ms(lock: TicketLock) -> int | None:
         """Give the time at which a line is to be looked at next, None: never. 0: at every patrol."""
-        if _is_foreign(lock):
+        if _is_foreign(lock) or _is_ready(lock):
             return 0
         left_behind_at = (kept_at_ms + LEFT_BEHIND_MS if kept_at_ms else 0 for kept_at_ms, _ in lock.outbox)
         return min((*left_behind_at, *(ticket.expires_ms for ticket in lock.tickets)), default=None)
@@ -189,6 +195,8 @@ class Lines:
             self._note(lock)
             deadlines = [(ticket.expires_ms, ticket.number) for ticket in lock.tickets]
             found.overdue += [Expire(conversation_id, number) for at_ms, number in deadlines if at_ms <= now_ms]
+            if _is_ready(lock):
+                found.overdue.append(Expire(conversation_id, lock.tickets[0].number))  # ends nothing, and grants
             later = [at_ms for at_ms, _ in deadlines if at_ms > now_ms]
             if later:
                 found.next_in_ms[conversation_id] = min(later) - now_ms

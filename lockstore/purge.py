@@ -1,18 +1,16 @@
 """What a Redis store that is no longer used has left: found by SCAN, shown, and deleted if it is still as it was."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from lockstore.errors import ConfigError, ConversationError
-from lockstore.factory import _REDIS_STORES, _credentials, _redis_options
+from lockstore.factory import REDIS_STORES, redis_credentials, redis_options
 from lockstore.leftovers import Name, StoreName, is_own_text, names_of, rasas_lock
 from lockstore.scripts import load
 from lockstore.servers import Call, Servers
-from lockstore.servers.faults import translated
 
 __all__ = ["Deleted", "Found", "Purge", "Sample", "StoreName"]
 
@@ -103,11 +101,11 @@ class Purge:
     def __init__(self, section: Mapping[str, Any], store: StoreName, environ: Mapping[str, str]) -> None:
         """Take the section of the store that is in use now. Raises ConfigError where `store` must not be purged."""
         _check_other(section, store)
-        self.options = _redis_options({name: value for name, value in section.items() if name != "type"})
+        self.options = redis_options({name: value for name, value in section.items() if name != "type"})
         self._names = names_of(store, self.options)
         # Where replicas are waited for, a mark would be written beside the keys that go.
         options = self.options.model_copy(update={"wait_replicas": 0})
-        self._servers = _Servers(options, [_PURGE], self._names.mark_of, _credentials(options, environ))
+        self._servers = Servers(options, [_PURGE], self._names.mark_of, redis_credentials(options, environ))
 
     async def __aenter__(self) -> Self:
         """Connect. Raises ConfigError or StoreUnavailableError."""
@@ -214,34 +212,16 @@ class Purge:
                 deleted.left.add(key)
 
 
-class _Servers(Servers):
-    """Servers whose keys are given as they are: one of another program's may be no text."""
-
-    async def pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Go through the keys of a pattern, on every server. Each step has the time limit of a call."""
-        with translated():
-            async with asyncio.timeout(self._limit_s):
-                await self._deployment.prepare()
-                places = await self._deployment.places()
-        for place in places:
-            cursor: int | None = None
-            while cursor != 0:
-                with translated():
-                    async with asyncio.timeout(self._limit_s):
-                        cursor, page = await place.client.scan(cursor or 0, match=pattern, count=_SCAN_COUNT)
-                yield cast("list[bytes]", page)
-
-
 def _check_other(section: Mapping[str, Any], store: StoreName) -> None:
     """Refuse to purge the store that is in use, or where no Redis is named. Raises ConfigError."""
     kind = section.get("type") or "in_memory"
-    if not isinstance(kind, str) or kind not in _REDIS_STORES:
+    if not isinstance(kind, str) or kind not in REDIS_STORES:
         message = (
             f"lock_store.type: is {kind!r}, which says of no Redis where it is; purge needs the section of a store "
             "that is in use, redis or concurrent_redis, and deletes what the other of the two has left there"
         )
         raise ConfigError(message)
-    if _REDIS_STORES[kind] is _REDIS_STORES[store]:
+    if REDIS_STORES[kind] is REDIS_STORES[store]:
         message = (
             f"lock_store.type: the store {store} is in use by this configuration and is not purged; purge deletes what "
             "the other store has left after a change of the type"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from lockstore.scripts import load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
-from lockstore.ticket import TicketLock
+from lockstore.ticket import Claim, Ticket, TicketLock
 
 __all__ = ["RedisLockStore"]
 
@@ -230,16 +231,29 @@ def _parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
         if last:
             data["last_number"] = int(last)
         data["conversation_id"] = conversation_id
-        return TicketLock.from_dict(data)
+        claims = data.pop("claims", {})
+        read = TicketLock.from_dict(data)
+        read.tickets = deque(_reclaimed(ticket, claims.get(str(ticket.number))) for ticket in read.tickets)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"its value in Redis is not a lock: {type(error).__name__}: {error}"
         raise ConversationError(message) from error
+    return read
+
+
+def _reclaimed(ticket: Ticket, kept: Any) -> Ticket:
+    """Give a ticket of the daemon's its claim back, which a Rasa process that worked on the line has dropped."""
+    if ticket.claim is not None or kept is None or kept[0] != ticket.expires:
+        return ticket  # with another deadline it is a ticket of Rasa's own, which has overwritten ours
+    return Ticket(ticket.number, ticket.expires, Claim.from_dict(kept[1]))
 
 
 def _written(lock: TicketLock) -> tuple[str, str, str]:
     data = lock.as_dict()
     rasa = {"conversation_id": lock.conversation_id, "tickets": data["tickets"]}
-    memo = {name: data[name] for name in ("ended", "outbox") if name in data}
+    memo: dict[str, Any] = {name: data[name] for name in ("ended", "outbox") if name in data}
+    claims = {str(item.number): [item.expires, item.claim.as_dict()] for item in lock.tickets if item.claim}
+    if claims and len(claims) < len(lock.tickets):  # behind a direct ticket, which may be a Rasa process's
+        memo["claims"] = claims
     return (
         json.dumps(rasa) if lock.tickets else "",
         "" if lock.last_number is None else str(lock.last_number),

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
 
 import redis.asyncio as redis
 from redis import exceptions
@@ -156,21 +157,29 @@ class Servers:
             ),
         ]
 
-    async def scan(self, pattern: str) -> AsyncIterator[str]:
-        """Go through the keys of a pattern, on every server. Never on a hot path."""
+    async def pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Go through the keys of a pattern, on every server. Each step has the time limit of a call.
+
+        Never on a hot path. A key of another program's may be no text, so they are given as they are.
+        """
         with translated():
             async with asyncio.timeout(self._limit_s):
                 await self._deployment.prepare()
                 places = await self._deployment.places()
         for place in places:
-            found = place.client.scan_iter(match=pattern, count=_SCAN_COUNT)
-            while True:
+            cursor: int | None = None
+            while cursor != 0:
                 with translated():
                     async with asyncio.timeout(self._limit_s):
-                        key = await anext(found, None)
-                if key is None:
-                    break
-                yield key.decode()
+                        cursor, page = await place.client.scan(cursor or 0, match=pattern, count=_SCAN_COUNT)
+                yield cast("list[bytes]", page)
+
+    async def scan(self, pattern: str) -> AsyncIterator[str]:
+        """Go through the keys of a pattern that are text, as ours are. Never on a hot path."""
+        async for page in self.pages(pattern):
+            for key in page:
+                with suppress(UnicodeDecodeError):
+                    yield key.decode()
 
     async def hints_client(self) -> redis.Redis:
         """Give a client of any server that takes writes, to subscribe with: what one publishes, all do."""

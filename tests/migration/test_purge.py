@@ -25,14 +25,11 @@ from tests.migration.leavings import (
 )
 from tests.support.rasa import RasaProcess, rasas_value
 
-TYPES = {"redis": "concurrent_redis", "concurrent_redis": "redis"}
-"""By the store that is purged: the one that is in use."""
-
 
 async def neighbours(on_redis: dict[str, Any]) -> None:
     """Have other bots use the same database, each with both stores, under names that are a part of our keys' names."""
     for prefix in ("another", "lock", "lockstore", "last", "concurrent"):
-        for kind in TYPES:
+        for kind in ("redis", "concurrent_redis"):
             await used_store(on_redis | {"type": kind, "key_prefix": prefix}, "x", "lock:x", "last:{0}:x")
 
 

@@ -115,11 +115,6 @@ async def test_a_rasa_process_that_gives_its_ticket_back_with_nobody_of_ours_beh
     assert (await bot.lock("c"))["ticket_number"] == 0, "Rasa keeps no number, and the daemon had issued none"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Rasa writes the tickets behind its own back without our field, and the store keeps that nowhere else; and no "
-    "patrol grants a head that is ready. So Rasa's replicas are to be stopped first: docs/migration.md",
-)
 async def test_a_rasa_process_that_gives_its_ticket_back_with_requests_behind_it_lets_them_through(
     client: redis.Redis, rasa: RasaProcess, config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:
