@@ -11,9 +11,9 @@ from aiormq.channel import Channel
 
 from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
-from lockstore.tls import distrust, tls_context
+from lockstore.tls import certificate_fault, tls_context
 
-__all__ = ["LOST", "certificate_fault", "connected", "raise_when_closed", "raw", "told"]
+__all__ = ["LOST", "connected", "raise_when_closed", "raw", "refusal", "told"]
 
 LOST = (BrokerLostError, AMQPError, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, is told by."""
@@ -77,7 +77,10 @@ def told(group: BaseExceptionGroup) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def certificate_fault(group: BaseExceptionGroup) -> ConfigError | None:
-    """Find out whether the broker's certificate was at fault: it will be no better the next time."""
-    reason = distrust(_innermost(group))
-    return None if reason is None else ConfigError(f"broker.url: the broker's certificate is not trusted: {reason}")
+def refusal(group: BaseExceptionGroup) -> ConfigError | None:
+    """Find out whether a certificate, the broker's or ours, was at fault: it will be no better the next time."""
+    fault = certificate_fault(_innermost(group))
+    if fault is None:
+        return None
+    option = "url" if fault.option == "host" else fault.option
+    return ConfigError(f"broker.{option}: {fault.what}; {fault.remedy}")

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from daemon.keeper import Keeper
-from daemon.link import LOST, certificate_fault, connected, told
+from daemon.link import LOST, connected, refusal, told
 from daemon.session import Parts, Session
 from daemon.settings import Settings
 from daemon.sweeper import Timers
@@ -46,7 +46,7 @@ class Service:
                 try:
                     await self._live(stop)
                 except* LOST as group:
-                    if (fault := certificate_fault(group)) is not None:
+                    if (fault := refusal(group)) is not None:
                         raise fault from None
                     await self._pause(stop, told(group))
         finally:

@@ -61,6 +61,8 @@ class AdminSocket:
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),
             driver_info=None,
+            # The limit below is enough. redis-py's own is made with asyncio.wait_for, which loses a cancellation now and then.
+            socket_timeout=None,
         )
         client.response_callbacks.clear()  # made for whole names such as "CLUSTER INFO", and for few of them
         async with asyncio.timeout(ADMIN_LIMIT_S), client:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from lockstore.errors import ConfigError
 
-__all__ = ["CertificateFault", "TlsFiles", "causes", "certificate_fault", "check_tls_files", "distrust", "tls_context"]
+__all__ = ["CertificateFault", "TlsFiles", "causes", "certificate_fault", "check_tls_files", "tls_context"]
 
 # What OpenSSL's X509_verify_cert answers.
 _OTHER_NAME = {62, 64}  # of a host, of an address
@@ -66,12 +66,6 @@ def tls_context(files: TlsFiles, section: str) -> SSLContext:
     except (SSLError, OSError) as error:
         raise ConfigError(f"{section}.ssl_ca_certs, ssl_certfile, ssl_keyfile: cannot be loaded: {error}") from None
     return context
-
-
-def distrust(error: BaseException | None) -> str | None:
-    """Say why a server's certificate was not trusted, if that is what is behind an error; None: it is something else."""
-    found = next((cause for cause in causes(error) if isinstance(cause, SSLCertVerificationError)), None)
-    return None if found is None else found.verify_message.rstrip(".")
 
 
 def certificate_fault(error: BaseException | None) -> CertificateFault | None:

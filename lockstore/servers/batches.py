@@ -108,6 +108,8 @@ class Batches:
 
     def _check_replicas(self, told: list[Any]) -> None:
         for reply in told:
+            if isinstance(reply, _ELSEWHERE):
+                raise StoreUnavailableError("a slot is being moved, and nothing is known of the replicas meanwhile")
             if isinstance(reply, exceptions.ResponseError):
                 raise reply
         count = told[-1]

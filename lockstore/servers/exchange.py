@@ -18,7 +18,8 @@ __all__ = ["Answer", "Exchange"]
 Answer = list[Any] | ResponseError
 """What came of a part: a reply or an error for each of its commands; or why none of them was done."""
 
-_SILENCE_S = 1.0  # after which others are asked whether the server has been replaced; and again after each further one
+_SILENCE_S = 1.0  # after which others are asked whether the server has been replaced
+_AGAIN_S = 0.5  # until they are asked again
 
 
 class Exchange:
@@ -79,7 +80,7 @@ class Exchange:
     async def _find_out(self, place: Place, connection: AbstractConnection, limit: asyncio.Timeout) -> None:
         """Ask until the other end has been replaced, and end the waiting for it."""
         while not await self._deployment.is_gone(place, connection):  # noqa: ASYNC110 - other servers set no event
-            await asyncio.sleep(_SILENCE_S)
+            await asyncio.sleep(_AGAIN_S)
         self._deployment.doubt(place)
         limit.reschedule(asyncio.get_running_loop().time())
 

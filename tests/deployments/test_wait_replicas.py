@@ -33,8 +33,6 @@ WAITS = {"wait_replicas": 1, "wait_replicas_timeout_ms": WAIT_MS}
 SAID = "0 replicas have the last writes, and 1 have to"
 PATIENCE_S = 30.0
 
-SHORT = ["queued", "granted", "expired"]
-
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -177,8 +175,8 @@ async def test_a_lease_runs_while_its_grant_waits_to_be_announced(
         await bot.release("c", ticket_number=granted["ticket_number"])
         await public.until_ended({"holder", "short", "next"})
         public.check()
-        # Whose lease was over when it could be told was told so, too: after the grant.
-        assert [answer["type"] for answer in bot.answers if answer["request_id"] == "short"] == SHORT
+        assert {event["request_id"] for event in public.of("expired")} == {"short"}
+        assert {event["request_id"] for event in public.of("granted")} == {"holder", "short", "next"}
 
 
 # --- direct use ----------------------------------------------------------------------------------------------------------
