@@ -4,7 +4,7 @@ One server has one agenda. In a cluster no step reaches beyond one hash slot, an
 that has lines has an agenda of its own, and a bitmap says which slots those are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from lockstore.errors import ConversationError
@@ -50,6 +50,11 @@ class Agenda:
         self._known: set[int] = set() if keys.clustered else {0}  # slots that have an agenda
         self._marked: set[int] = set()  # those of them whose bit is set
         self._turn = 0
+
+    @property
+    def known(self) -> Collection[int]:
+        """The slots that are known to have an agenda."""
+        return self._known
 
     def slots(self) -> Sequence[Shard]:
         """Give the slots to look at in this patrol."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
-from lockstore.events import Granted, Queued, from_record
+from lockstore.events import from_record
+from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
@@ -22,7 +23,7 @@ __all__ = ["ConcurrentRedisLockStore"]
 
 _VERBS = ("request", "release", "renew", "expire", "withdraw", "issue", "finish", "turn", "look", "patrol")
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
-_DIRECT = "d"  # letter of _line.lua: a direct caller acts
+_DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
 _REDIS_MIN = (7, 0)  # scripts that begin with #!lua
 
 
@@ -44,9 +45,10 @@ class ConcurrentRedisLockStore(LockStore):
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
         self._scripts = {name: load(name) for name in _VERBS}
-        self._servers = Servers(options, list(self._scripts.values()), self._keys.mark_of, credentials)
+        scripts = [*self._scripts.values(), HISTORY_SCRIPT]
+        self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
+        self._histories = Histories(self._servers)
         self._announced: dict[Shard, list[str]] = {}
-        self._known: set[int] = set()  # shards in which this process has seen a history
 
     async def open(self) -> None:
         """Connect, and refuse a server that is too old."""
@@ -56,6 +58,7 @@ class ConcurrentRedisLockStore(LockStore):
             told = ".".join(map(str, version))
             message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
             raise ConfigError(message)
+        await self._histories.learn({shard: self._keys.history(shard) for shard in range(SHARDS)})
 
     async def warnings(self) -> list[str]:
         """Say what is doubtful about the server's settings."""
@@ -109,23 +112,21 @@ class ConcurrentRedisLockStore(LockStore):
             for shard, ids in announced.items():
                 self._announced.setdefault(shard, []).extend(ids)
             raise
-        outcomes: list[Outcome] = [
+        return [
             reply if isinstance(reply, ConversationError) else _notices(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
-        for shard, command, outcome in zip(shards, commands, outcomes, strict=True):
-            if shard not in self._known and _has_issued(command, outcome):
-                self._known.add(shard)
-        return outcomes
 
-    def _call(self, command: Command, shard: int, direct: str = "") -> Call:
+    def _call(self, command: Command, shard: int, direct: str = _QUEUED) -> Call:
         verb, args = self._verb(command)
         return self._call_of(verb, command.conversation_id, shard, direct, args)
 
     def _call_of(self, verb: Script, conversation_id: str, shard: int, direct: str, args: tuple[Any, ...]) -> Call:
         keys = self._keys.of_line(conversation_id, shard)
-        letters = direct + ("k" if shard in self._known else "")
-        return Call(verb, keys, (conversation_id, self.limits.dedup_window_ms, self._keys.channel, letters, *args))
+        seen = self._histories.seen(shard)
+        return Call(
+            verb, keys, (conversation_id, self.limits.dedup_window_ms, self._keys.channel, direct + seen, *args)
+        )
 
     def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
         match command:
@@ -203,7 +204,6 @@ class ConcurrentRedisLockStore(LockStore):
     async def _issue(self, command: Issue) -> tuple[int, Turn]:
         shard = self._keys.shard_of(command.conversation_id)
         number, *turn = await self._servers.run(self._call(command, shard, _DIRECT))
-        self._known.add(shard)
         return int(number), _turn(command.conversation_id, turn)
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
@@ -224,14 +224,6 @@ class ConcurrentRedisLockStore(LockStore):
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
-
-
-def _has_issued(command: Command, outcome: Outcome) -> bool:
-    """Tell whether a command was given a number just now, so that there is a history."""
-    if type(command) is not Request or isinstance(outcome, ConversationError):
-        return False
-    new = (notice.event for notice in outcome if notice.event.request_id == command.request_id)
-    return any(type(event) in (Queued, Granted) and not event.repeated for event in new)
 
 
 def _line(conversation_id: str, last: bytes, flat: list[bytes]) -> TicketLock:

@@ -118,8 +118,12 @@ class ConcurrentKeys:
             f"{start}ended:{conversation_id}",
             f"{start}deadlines",
             f"{start}outbox",
-            f"{start}history",
+            self.history(shard),
         )
+
+    def history(self, shard: int) -> str:
+        """Give the hash that tells under which run of Redis numbers were issued."""
+        return f"{self._starts[shard]}history"
 
     def of_shard(self, shard: int) -> tuple[str, str]:
         """Give the keys of a shard: deadlines, outbox."""

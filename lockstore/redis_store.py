@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lockstore.agenda import AGENDA_SCRIPTS, Agenda, Due
 from lockstore.errors import ConversationError
+from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.keys import RedisKeys
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 _BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
 _READ, _TAKE, _SWAP = load("read_lock"), load("take_lock"), load("swap_lock")
-_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS)
+_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS, HISTORY_SCRIPT)
 _NOTED_MOST = 1000  # lines of Rasa's that are noted at once
 _AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
@@ -44,11 +45,13 @@ class RedisLockStore(LockStore):
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
         self._servers = Servers(options, _SCRIPTS, self._keys.mark_of, credentials)
         self._agenda = Agenda(self._keys, self._servers)
-        self._known: set[int] = set()  # slots in which this process has seen a history
+        self._histories = Histories(self._servers)
 
     async def open(self) -> None:
         """Connect, and put lines that Rasa wrote on the agenda."""
         await self._servers.open()
+        await self._agenda.discover()
+        await self._histories.learn({slot: self._keys.history(slot) for slot in self._agenda.known})
         found: list[str] = []
         async for key in self._servers.scan(f"{self._keys.lock_start}*"):
             found.append(key.removeprefix(self._keys.lock_start))
@@ -104,37 +107,39 @@ class RedisLockStore(LockStore):
         async with mutex:
             await self._agenda.mark(self._keys.slot_of(conversation_id))
             for tries in range(1_000_000):
-                values, before, now_ms = await self._take(conversation_id)
+                values, run, before, now_ms = await self._take(conversation_id)
                 after, told = step(before, now_ms)
                 if after == before:
                     # What is told again was written before, by whomever: it may not have reached the replicas.
                     await self._servers.replicated([self._keys.of(conversation_id).lock])
                     return told
-                if await self._swap(values, before, after, direct=direct):
+                if await self._swap(values, run, before, after, direct=direct):
                     return told
                 await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
         message = "others kept changing this line"
         raise ConversationError(message)
 
-    async def _take(self, conversation_id: str) -> tuple[list[bytes], TicketLock, int]:
-        """Read one line to change it: its values, what they say, and the server's clock in ms."""
+    async def _take(self, conversation_id: str) -> tuple[list[bytes], bytes, TicketLock, int]:
+        """Read one line to change it: its values, the run of Redis, what they say, and the server's clock in ms."""
         slot = self._keys.slot_of(conversation_id)
         keys = (*self._keys.of(conversation_id), self._keys.history(slot))
-        now_ms, *values, least = await self._servers.run(Call(_TAKE, keys, ("k" if slot in self._known else "",)))
-        self._known.add(slot)
+        now_ms, *values, least, run = await self._servers.run(Call(_TAKE, keys, (self._histories.seen(slot),)))
+        self._histories.note(slot, run)
         lock = _parsed(conversation_id, values)
         if least and lock.highest < least - 1:  # Redis may have lost higher ones
             lock = TicketLock(conversation_id, lock.tickets, least - 1, lock.ended, lock.outbox)
-        return values, lock, now_ms
+        return values, run, lock, now_ms
 
-    async def _swap(self, values: list[bytes], before: TicketLock, after: TicketLock, *, direct: bool) -> bool:
+    async def _swap(
+        self, values: list[bytes], run: bytes, before: TicketLock, after: TicketLock, *, direct: bool
+    ) -> bool:
         """Write one line, unless it is no longer as it was read."""
         conversation_id = after.conversation_id
         keys = (*self._keys.of(conversation_id), self._keys.agenda(self._keys.slot_of(conversation_id)))
         written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
         at_ms = self.lines.look_at_ms(after)
         agenda = [conversation_id, "" if at_ms is None else at_ms]
-        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *written, *agenda])))
+        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *written, *agenda, run])))
 
     def shard_of(self, conversation_id: str) -> Shard:
         """Give the agenda that a conversation is on."""

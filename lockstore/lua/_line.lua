@@ -12,13 +12,13 @@
 --       2 dedup window, ms
 --       3 pub/sub channel for hints: "<number>:<conversation id>", a direct ticket's turn; "outbox:<conversation id>",
 --         a direct caller's events
---       4 letters: "d" when a direct caller acts, whose events some daemon has to announce; "k" as _history
+--       4 "d" when a direct caller acts, whose events some daemon has to announce, or "-"; then known, as _history
 -- REPLY a flat list: outbox entry id ("" when none was kept), event record (JSON array of lockstore/events.py), ...
 
 local last, line, tickets, requests, ended, deadlines, outbox, history =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local id, window, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local direct, known = ARGV[4]:find('d', 1, true) ~= nil, ARGV[4]:find('k', 1, true) ~= nil
+local direct, known = ARGV[4]:sub(1, 1) == 'd', ARGV[4]:sub(2)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local said = {}

@@ -23,6 +23,9 @@ _DENIED = "The user executing the script can't "  # a right that is missing, as 
 # What a server does that was spoken to in the wrong way; it cannot say so.
 _CLOSED = "the server closed the connection at once: it may want TLS (use_ssl), or a client certificate (ssl_certfile)"
 _ENDED = "Connection closed by server"  # redis-py's words, for which it has no class
+_NO_LOGIN = "HELLO must be called"  # Redis' words to a client that gave no password
+_LOGIN = "look at username and password (of a Sentinel: sentinel_username, sentinel_password)"
+_MOVED_ON = "non local key"  # in a script: its slot went to another node while it ran
 _SILENT = "with use_ssl, this may be a server without TLS"
 
 
@@ -34,7 +37,12 @@ def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavai
     code = text.partition(" ")[0]
     # A code (MISCONF, NOREPLICAS, ...) speaks of the server's state. redis-py has classes of its own for some of them, and
     # leaves out ERR, with which a script's own failure begins.
-    of_a_script = type(error) is exceptions.ResponseError and not code.isupper() and "user_script" in text
+    of_a_script = (
+        type(error) is exceptions.ResponseError
+        and not code.isupper()
+        and "user_script" in text
+        and _MOVED_ON not in text
+    )
     return ConversationError(text) if of_a_script or code == _WRONG_TYPE else StoreUnavailableError(text)
 
 
@@ -81,4 +89,7 @@ def _told(error: BaseException) -> str:
     refused = (cause for cause in causes(error) if isinstance(cause, exceptions.NoPermissionError))
     error = next(refused, error)
     text = " ".join(str(error).split())
+    if isinstance(error, exceptions.AuthenticationError):
+        said = "the server wants a password, and none was given" if text.startswith(_NO_LOGIN) else text
+        return f"{type(error).__name__}: {said}; {_LOGIN}"
     return f"{type(error).__name__}: {text}" if text else "no answer in time"

@@ -23,7 +23,7 @@ OUTSTANDING = 3  # requests of one conversation, so that batches have several ca
 PATIENCE_S = 40.0
 LIFETIME_S, FORGOTTEN_S = 60, 0.3
 HOLD_S = 0.002
-ALL_ENDED_S = 0.02  # pause between two looks
+LOOK_S = 0.02  # pause between two looks
 
 
 @dataclass(eq=False, slots=True)
@@ -75,10 +75,6 @@ class Load(Bot):
         self._places = {name: asyncio.Semaphore(OUTSTANDING) for name in self.conversations}
         self._stopping = False
 
-    @property
-    def entries(self) -> int:
-        return sum(map(len, self.stays.values()))
-
     def stop(self) -> None:
         self._stopping = True
 
@@ -97,7 +93,7 @@ class Load(Bot):
         try:
             async with asyncio.timeout(patience_s):
                 while any(len(self.stays[name]) < least for name, least in wanted.items()):
-                    await asyncio.sleep(ALL_ENDED_S)
+                    await asyncio.sleep(LOOK_S)
         except TimeoutError:
             short = {name: least - len(self.stays[name]) for name, least in wanted.items()}
             raise AssertionError(f"{self.namespace}: entries that are missing: {short}; {self._open()}") from None
@@ -176,7 +172,7 @@ class Load(Bot):
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while self._open():
-                    await asyncio.sleep(ALL_ENDED_S)
+                    await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise AssertionError(f"{self.namespace}: never ended: {self._open()}") from None
 

@@ -167,7 +167,6 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 # --- slots that move ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_slots_move_under_load(kind: str, cluster: RedisCluster, serve: ServedMaker) -> None:
     section = cluster_section(kind, cluster)

@@ -45,6 +45,7 @@ BEFORE, AFTER = CONVERSATIONS[:4], CONVERSATIONS[2:]
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 only_redis = pytest.mark.parametrize("kind", ["redis"])
+only_concurrent = pytest.mark.parametrize("kind", ["concurrent_redis"])
 
 
 async def persisted(call: Callable[[], Awaitable[T]]) -> T:
@@ -60,11 +61,6 @@ async def persisted(call: Callable[[], Awaitable[T]]) -> T:
 def served(outcome: Any) -> list[Event]:
     assert not isinstance(outcome, ConversationError), outcome
     return [notice.event for notice in outcome]
-
-
-def not_yet(reason: str) -> Any:
-    """Mark what does not hold yet."""
-    return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
 
 
 class Numbers:
@@ -199,20 +195,8 @@ async def test_a_failover_that_loses_numbers_makes_them_jump(kind: str, who: str
     assert all(numbers.given[name][-1] > JUMPED for name in CONVERSATIONS)
 
 
-LOST_BEGINNING = not_yet("a store notes the history with the first number, and loses both together")
-
-
-@pytest.mark.parametrize(
-    ("kind", "who"),
-    [
-        ("concurrent_redis", "the same"),
-        ("redis", "the same"),
-        pytest.param("concurrent_redis", "a standby", marks=LOST_BEGINNING),
-        pytest.param("concurrent_redis", "a newcomer", marks=LOST_BEGINNING),
-        pytest.param("redis", "a standby", marks=LOST_BEGINNING),
-        pytest.param("redis", "a newcomer", marks=LOST_BEGINNING),
-    ],
-)
+@kinds
+@pytest.mark.parametrize("who", ["the same", "a standby", "a newcomer"])
 async def test_the_very_first_numbers_are_not_given_twice_either(kind: str, who: str, pair: Pair) -> None:
     """With `concurrent_redis`: the first of a shard."""
     numbers, section = Numbers(), pair.section(kind)
@@ -265,15 +249,7 @@ async def test_a_server_whose_clock_is_behind_that_of_the_one_before(kind: str, 
     numbers.check()
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "concurrent_redis",
-        pytest.param(
-            "redis", marks=not_yet("a line is written back without a look at which run of Redis it was read from")
-        ),
-    ],
-)
+@kinds
 async def test_a_writer_that_slept_through_a_failover(kind: str, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers, section = Numbers(), pair.section(kind)
     async with opened(section) as sleeper, opened(section) as other:
@@ -446,11 +422,11 @@ async def test_a_server_that_comes_back_empty_while_daemons_run(rabbitmq: Rabbit
                 assert all(one.numbers.given[name][-1] > JUMPED for name in CONVERSATIONS)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=not_yet("a process knows of the histories that it wrote itself only")) for kind in KINDS],
-)
-async def test_a_server_that_comes_back_empty_before_a_new_process_has_given_a_number(kind: str) -> None:
+@kinds
+@pytest.mark.parametrize("newcomer", [False, True], ids=["alone", "after a newcomer that begins anew"])
+async def test_a_server_that_comes_back_empty_before_a_new_process_has_given_a_number(
+    kind: str, *, newcomer: bool
+) -> None:
     numbers = Numbers()
     async with RedisServer(persistence="no") as server:
         section = standard_section(kind, server)
@@ -459,6 +435,9 @@ async def test_a_server_that_comes_back_empty_before_a_new_process_has_given_a_n
         async with opened(section) as store:
             await server.kill()
             await server.start()
+            if newcomer:
+                async with opened(section):
+                    pass
             await numbers.ask(store, CONVERSATIONS)
     numbers.check()
 
@@ -570,6 +549,49 @@ async def test_daemons_that_come_and_go_make_no_number_jump(
     assert given == list(range(first(kind), first(kind) + 60))
 
 
+@only_concurrent
+class TestAShardThatHasNoHistoryYet:
+    async def test_begins_with_the_first_number_after_a_request_that_failed(
+        self, kind: str, fresh_server: RedisServer
+    ) -> None:
+        section, numbers = standard_section(kind, fresh_server), Numbers()
+        damaged, other = of_one_shard()
+        async with opened(section) as store:
+            with redis.Redis(host=fresh_server.host, port=fresh_server.port, db=1) as client:
+                client.set(line_keys(section, damaged)[4], "not ours")
+            [outcome] = await store.apply([Request(damaged, "a", 60_000, 0)])
+            assert isinstance(outcome, ConversationError)
+            await numbers.ask(store, [other], 2)
+        assert numbers.given[other] == [1, 2, 3, 4]
+
+    async def test_goes_on_where_a_version_without_histories_ended(self, kind: str, fresh_server: RedisServer) -> None:
+        section, numbers = standard_section(kind, fresh_server), Numbers()
+        live: list[Command] = [Request("c", "live", 60_000, 0)]
+        async with opened(section) as before:
+            await before.apply(live)
+        with redis.Redis(host=fresh_server.host, port=fresh_server.port, db=1) as client:
+            assert client.delete(line_keys(section, "c")[7]) == 1
+        async with opened(section) as store:
+            await store.apply(live)  # it is asked again, and finds its ticket
+            await numbers.ask(store, ["c"])
+        assert numbers.given["c"] == [2, 3]
+
+
+def line_keys(section: dict[str, Any], name: str) -> tuple[str, ...]:
+    keys = ConcurrentKeys(section["key_prefix"])
+    return keys.of_line(name, keys.shard_of(name))
+
+
+def of_one_shard() -> tuple[str, str]:
+    """Find two conversations of one shard."""
+    first_of: dict[int, str] = {}
+    for place in count():
+        name = f"c{place}"
+        if (before := first_of.setdefault(ConcurrentKeys.shard_of(name), name)) != name:
+            return before, name
+    raise AssertionError
+
+
 # --- numbers of thirteen digits ------------------------------------------------------------------------------------------
 
 
@@ -674,7 +696,7 @@ def test_python_and_lua_say_the_same_of_such_numbers(redis_server: RedisServer, 
             self.lock = TicketLock(conversation_id, None, clock.start_ms)
 
     many = settings(
-        max_examples=80,
+        max_examples=60,
         stateful_step_count=50,
         derandomize=True,
         database=None,

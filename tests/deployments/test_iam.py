@@ -40,7 +40,7 @@ def only(mode: str) -> pytest.MarkDecorator:
 
 
 CALLERS, CONVERSATIONS = 8, 24  # spread over all nodes of a cluster
-WORK_S = 6.0
+WORK_S = 5.0
 LONGEST_GAP_S = 2.0  # between two grants, on a machine that is busy with other things
 
 

@@ -153,6 +153,22 @@ async def test_a_primary_that_still_takes_writes_is_left_before_they_are_lost(ki
         assert given == sorted(set(given))
 
 
+async def test_a_planned_failover_under_load_loses_nothing_that_waited_for_the_replica(serve: ServedMaker) -> None:
+    """For about a second there are two primaries. What only the old one has was not announced, and is done again."""
+    async with RedisSentinels() as group, AsyncExitStack() as stack:
+        sections = [sentinel_section(kind, group, wait_replicas=1) for kind in KINDS]
+        sides = [await stack.enter_async_context(serve(section)) for section in sections]
+        for side in sides:
+            await side.load.until(10)
+        old = await group.primary()
+        await group.sentinels[0].admin("SENTINEL", "FAILOVER", group.service)
+        new, _ = await named(group, old)
+        await old.admin("REPLICAOF", new.host, new.port)  # nothing is announced without a replica
+        for side in sides:
+            await side.load.until(5)
+            await side.finish()
+
+
 # --- sentinels that are away -----------------------------------------------------------------------------------------------
 
 

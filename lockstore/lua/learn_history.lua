@@ -1,0 +1,9 @@
+#!lua
+-- PURPOSE  Begin a history where there is none, and tell under which run of Redis numbers are issued now.
+-- INCLUDE  _history
+-- KEYS     1 history, as _history
+-- ARGV     -
+-- REPLY    the run's replication id
+-- RETRY    safe: the second time there is a history
+if not redis.call('HMGET', KEYS[1], 'run')[1] then least_number(KEYS[1], '', 0) end
+return current_run()
