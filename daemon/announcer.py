@@ -1,14 +1,15 @@
 """Announcing: events become messages, and are done with when the broker has confirmed them."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 from aiormq.channel import Channel
-from aiormq.exceptions import DeliveryError, PublishError
+from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
+from daemon.publisher import Outgoing, Publisher, Unpublished
 from lockstore.commands import Withdraw
 from lockstore.errors import BrokerLostError
 from lockstore.events import Event, Granted, is_public
@@ -18,9 +19,6 @@ from lockstore.wire import Names, encode, message_id, type_of
 __all__ = ["Announced", "Announcer", "Unreachable"]
 
 _PERSISTENT = 2  # AMQP's delivery mode
-
-Publishing = Coroutine[Any, Any, Any]
-"""A message on its way: nothing is sent before it is awaited, and then in the order of awaiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,9 @@ class Announced:
     refused: int = 0
 
 
+_Told = tuple[Notice, Outgoing]
+
+
 class Announcer:
     """Publishes replies on one channel and public events on another, each in the order given.
 
@@ -48,48 +49,35 @@ class Announcer:
 
     def __init__(self, replies: Channel, public: Channel | None, names: Names) -> None:
         """Take the channels; without one for the public, nothing is told to it."""
-        self._replies = replies
-        self._public = public
+        self._replies = Publisher(replies)
+        self._public = None if public is None else Publisher(public)
         self._names = names
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:
         """Publish, and wait until the broker has confirmed or returned everything. Raises BrokerLostError."""
-        public: list[tuple[Notice, Publishing]] = []
-        grants: list[tuple[Notice, Publishing]] = []
-        others: list[tuple[Notice, Publishing]] = []
+        public: list[_Told] = []
+        grants: list[_Told] = []
+        others: list[_Told] = []
         told: set[tuple[str, int | None]] = set()
         for notice in notices:
             event = notice.event
             body, properties = encode(event), _properties(event)
             if self._public is not None and is_public(event):
-                public.append((notice, self._to_public(self._public, event, body, properties)))
+                key = f"{type_of(event)}.{event.conversation_id}"
+                public.append((notice, Outgoing(body, properties, key, self._names.events)))
             if event.to.reply_to:
+                granted = isinstance(event, Granted)
                 ticket = (event.conversation_id, event.number)
-                replies = grants if isinstance(event, Granted) and ticket not in told else others
-                replies.append((notice, self._to_requester(event, body, properties)))
+                reply = Outgoing(body, properties, event.to.reply_to, mandatory=granted)
+                (grants if granted and ticket not in told else others).append((notice, reply))
                 told.add(ticket)
         # The grants first, because someone waits for them; but the replies of one ticket stay in order.
-        sent = [*grants, *others, *public]
-        results = await asyncio.gather(*(publishing for _, publishing in sent), return_exceptions=True)
-        return _judged(notices, [notice for notice, _ in sent], results)
-
-    def _to_public(self, channel: Channel, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
-        return channel.basic_publish(
-            body,
-            exchange=self._names.events,
-            routing_key=f"{type_of(event)}.{event.conversation_id}",
-            properties=properties,
-            wait=False,
-        )
-
-    def _to_requester(self, event: Event, body: bytes, properties: Basic.Properties) -> Publishing:
-        return self._replies.basic_publish(
-            body,
-            routing_key=event.to.reply_to or "",
-            properties=properties,
-            mandatory=isinstance(event, Granted),
-            wait=False,
-        )
+        replies = [*grants, *others]
+        publishing = [self._replies.publish([message for _, message in replies])]
+        if self._public is not None:
+            publishing.append(self._public.publish([message for _, message in public]))
+        results = await asyncio.gather(*publishing)
+        return _judged(notices, [notice for notice, _ in (*replies, *public)], list(chain.from_iterable(results)))
 
     async def park(self, body: bytes, properties: Basic.Properties, reason: str, detail: str) -> None:
         """Put a message among the dead letters, as it came, with the reason. Raises BrokerLostError."""
@@ -106,10 +94,9 @@ class Announcer:
             message_type=properties.message_type,
             app_id=properties.app_id,
         )
-        try:
-            await self._replies.basic_publish(body, exchange=self._names.dead_letters, properties=kept, wait=False)
-        except Exception as error:
-            raise BrokerLostError(str(error)) from error
+        [refused] = await self._replies.publish([Outgoing(body, kept, "", self._names.dead_letters)])
+        if refused is not None:
+            raise BrokerLostError(str(refused)) from refused
 
 
 def _properties(event: Event) -> Basic.Properties:
@@ -130,21 +117,18 @@ def _unroutable(returned: PublishError) -> str:
     return str(delivery.routing_key) if isinstance(delivery, Basic.Return) else ""
 
 
-def _judged(notices: Sequence[Notice], sent: list[Notice], results: list[Any]) -> Announced:
+def _judged(notices: Sequence[Notice], sent: list[Notice], results: list[Unpublished | None]) -> Announced:
     """Tell from the broker's answers which events are done with."""
     announced = Announced()
     open_entries = {notice.entry: True for notice in notices if notice.entry is not None}
     for notice, result in zip(sent, results, strict=True):
-        if not isinstance(result, BaseException):
+        if result is None:
             continue
         if isinstance(result, PublishError) and notice.event.number is not None:
             gone = Withdraw(notice.event.conversation_id, notice.event.number, _unroutable(result))
             announced.unreachable.append(Unreachable(gone, notice.entry))
-        elif isinstance(result, DeliveryError):
-            announced.refused += 1
         else:
-            message = f"{type(result).__name__}: {result}"
-            raise BrokerLostError(message) from result
+            announced.refused += 1
         if notice.entry is not None:
             open_entries.pop(notice.entry, None)
     announced.entries = list(open_entries)
