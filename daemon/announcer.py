@@ -1,22 +1,20 @@
 """Announcing: events become messages, and are done with when the broker has confirmed them."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 from aiormq.channel import Channel
 from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
-from daemon.publisher import Outgoing, Publisher, Unpublished
 from lockstore.commands import Withdraw
 from lockstore.errors import BrokerLostError
 from lockstore.events import Event, Granted, is_public
 from lockstore.outcomes import Entry, Notice
+from lockstore.publisher import Outgoing, Publisher, Sent
 from lockstore.wire import Names, encode, message_id, type_of
 
-__all__ = ["Announced", "Announcer", "Unreachable"]
+__all__ = ["Announced", "Announcer", "Announcing", "Unreachable"]
 
 _PERSISTENT = 2  # AMQP's delivery mode
 
@@ -39,6 +37,38 @@ class Announced:
 
 
 _Told = tuple[Notice, Outgoing]
+_Written = tuple[bytes, Basic.Properties]
+
+
+class Announcing:
+    """Events on their way to the broker."""
+
+    def __init__(self, notices: Sequence[Notice]) -> None:
+        self._notices = notices
+        self._sent: list[tuple[list[_Told], Sent]] = []
+
+    async def send(self, publisher: Publisher, told: list[_Told]) -> None:
+        """Send some. Raises BrokerLostError."""
+        if told:
+            self._sent.append((told, await publisher.send([message for _, message in told])))
+
+    async def judged(self) -> Announced:
+        """Wait for the broker's answers, and tell which events are done with. Raises BrokerLostError."""
+        announced = Announced()
+        open_entries = {notice.entry: True for notice in self._notices if notice.entry is not None}
+        for told, sent in self._sent:
+            for (notice, _), fault in zip(told, await sent.answers(), strict=True):
+                if fault is None:
+                    continue
+                if isinstance(fault, PublishError) and notice.event.number is not None:
+                    gone = Withdraw(notice.event.conversation_id, notice.event.number, _unroutable(fault))
+                    announced.unreachable.append(Unreachable(gone, notice.entry))
+                else:
+                    announced.refused += 1
+                if notice.entry is not None:
+                    open_entries.pop(notice.entry, None)
+        announced.entries = list(open_entries)
+        return announced
 
 
 class Announcer:
@@ -55,29 +85,27 @@ class Announcer:
 
     async def announce(self, notices: Sequence[Notice]) -> Announced:
         """Publish, and wait until the broker has confirmed or returned everything. Raises BrokerLostError."""
+        return await (await self.send(notices)).judged()
+
+    async def send(self, notices: Sequence[Notice]) -> "Announcing":
+        """Publish, and do not wait for the broker. Raises BrokerLostError."""
+        announcing = Announcing(notices)
+        written: dict[int, _Written] = {}  # what the requester and the public are told is the same
+        # The replies are on their way before the public is thought of: someone waits for them.
+        await announcing.send(self._replies, _answers(notices, written))
+        if self._public is not None:
+            await announcing.send(self._public, self._public_events(notices, written))
+        return announcing
+
+    def _public_events(self, notices: Sequence[Notice], written: dict[int, _Written]) -> list[_Told]:
         public: list[_Told] = []
-        grants: list[_Told] = []
-        others: list[_Told] = []
-        told: set[tuple[str, int | None]] = set()
-        for notice in notices:
+        for place, notice in enumerate(notices):
             event = notice.event
-            body, properties = encode(event), _properties(event)
-            if self._public is not None and is_public(event):
+            if is_public(event):
+                body, properties = written.get(place) or _written(event)
                 key = f"{type_of(event)}.{event.conversation_id}"
                 public.append((notice, Outgoing(body, properties, key, self._names.events)))
-            if event.to.reply_to:
-                granted = isinstance(event, Granted)
-                ticket = (event.conversation_id, event.number)
-                reply = Outgoing(body, properties, event.to.reply_to, mandatory=granted)
-                (grants if granted and ticket not in told else others).append((notice, reply))
-                told.add(ticket)
-        # The grants first, because someone waits for them; but the replies of one ticket stay in order.
-        replies = [*grants, *others]
-        publishing = [self._replies.publish([message for _, message in replies])]
-        if self._public is not None:
-            publishing.append(self._public.publish([message for _, message in public]))
-        results = await asyncio.gather(*publishing)
-        return _judged(notices, [notice for notice, _ in (*replies, *public)], list(chain.from_iterable(results)))
+        return public
 
     async def park(self, body: bytes, properties: Basic.Properties, reason: str, detail: str) -> None:
         """Put a message among the dead letters, as it came, with the reason. Raises BrokerLostError."""
@@ -99,9 +127,27 @@ class Announcer:
             raise BrokerLostError(str(refused)) from refused
 
 
-def _properties(event: Event) -> Basic.Properties:
+def _answers(notices: Sequence[Notice], written: dict[int, _Written]) -> list[_Told]:
+    """Write the replies, grants first, because someone waits for them; but those of one ticket stay in order."""
+    grants: list[_Told] = []
+    others: list[_Told] = []
+    told: set[tuple[str, int | None]] = set()
+    for place, notice in enumerate(notices):
+        event = notice.event
+        if not event.to.reply_to:
+            continue
+        granted = isinstance(event, Granted)
+        ticket = (event.conversation_id, event.number)
+        written[place] = body, properties = _written(event)
+        reply = Outgoing(body, properties, event.to.reply_to, mandatory=granted)
+        (grants if granted and ticket not in told else others).append((notice, reply))
+        told.add(ticket)
+    return [*grants, *others]
+
+
+def _written(event: Event) -> _Written:
     to = event.to
-    return Basic.Properties(
+    properties = Basic.Properties(
         content_type="application/json",
         headers={"traceparent": to.traceparent} if to.traceparent else None,
         delivery_mode=_PERSISTENT,
@@ -109,27 +155,10 @@ def _properties(event: Event) -> Basic.Properties:
         message_id=message_id(event),
         message_type=type_of(event),
     )
+    return encode(event), properties
 
 
 def _unroutable(returned: PublishError) -> str:
     """Give the queue that was not there: what the broker says, whichever message aiormq takes it for."""
     delivery = returned.message.delivery if returned.message else None
     return str(delivery.routing_key) if isinstance(delivery, Basic.Return) else ""
-
-
-def _judged(notices: Sequence[Notice], sent: list[Notice], results: list[Unpublished | None]) -> Announced:
-    """Tell from the broker's answers which events are done with."""
-    announced = Announced()
-    open_entries = {notice.entry: True for notice in notices if notice.entry is not None}
-    for notice, result in zip(sent, results, strict=True):
-        if result is None:
-            continue
-        if isinstance(result, PublishError) and notice.event.number is not None:
-            gone = Withdraw(notice.event.conversation_id, notice.event.number, _unroutable(result))
-            announced.unreachable.append(Unreachable(gone, notice.entry))
-        else:
-            announced.refused += 1
-        if notice.entry is not None:
-            open_entries.pop(notice.entry, None)
-    announced.entries = list(open_entries)
-    return announced

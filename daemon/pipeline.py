@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
-from daemon.announcer import Announcer
+from daemon.announcer import Announcer, Announcing
 from daemon.keeper import Keeper
 from daemon.letters import Letter, Reader
 from daemon.partition import Partition
@@ -80,7 +80,9 @@ class Pipeline:
                 if len(unfinished) == _UNFINISHED_MOST:
                     await unfinished.popleft()
                 before = unfinished[-1] if unfinished else None
-                unfinished.append(tasks.create_task(self._finish(batch, before)))
+                # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
+                announcing = await self._announcer.send(batch.notices)
+                unfinished.append(tasks.create_task(self._finish(batch, announcing, before)))
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
@@ -129,10 +131,10 @@ class Pipeline:
         else:
             batch.park(letter, rejected)
 
-    async def _finish(self, batch: _Batch, before: asyncio.Task[None] | None) -> None:
-        """Announce a stored batch, and acknowledge it when that is confirmed, and so is the batch before it."""
+    async def _finish(self, batch: _Batch, announcing: Announcing, before: asyncio.Task[None] | None) -> None:
+        """Acknowledge a batch when its announcement is confirmed, and so is the batch before it."""
         started = time.perf_counter()
-        announced = await self._announcer.announce(batch.notices)
+        announced = await announcing.judged()
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
             body = letter.delivery.body

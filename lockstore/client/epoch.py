@@ -12,11 +12,12 @@ from typing import cast
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
 from lockstore.client.letters import Letter, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
+from lockstore.publisher import Outgoing, Publisher
 from lockstore.wire import Names
 
 __all__ = ["Epoch", "NoQueueError", "NotTakenError", "OnReply", "as_ours", "open_epoch"]
@@ -52,10 +53,6 @@ def as_ours() -> Iterator[None]:
         if task is None or task.cancelling() > cancelling:
             raise
         raise BrokerLostError("the connection was closed") from None
-    except PublishError:
-        raise NoQueueError("no queue took it") from None
-    except DeliveryError:
-        raise NotTakenError("the broker refused it") from None
     except Exception as error:  # nothing in here is ours, so nothing of ours is hidden
         raise BrokerLostError(f"{type(error).__name__}: {error}") from error
 
@@ -69,6 +66,7 @@ class Epoch:
         self.names = names
         self._connection = connection
         self._channel = channel
+        self._publisher = Publisher(channel)
         self._condemned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_exchange = False
         self.ended = asyncio.Event()  # set by the link, when this is no longer the current one
@@ -103,14 +101,12 @@ class Epoch:
             with as_ours():
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
-                await self._channel.basic_publish(
-                    letter.body,
-                    exchange=self.names.requests,
-                    routing_key=str(partition),
-                    properties=properties,
-                    mandatory=True,
-                    wait=False,
-                )
+                message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
+                [fault] = await self._publisher.publish([message])
+        if isinstance(fault, PublishError):
+            raise NoQueueError("no queue took it")
+        if fault is not None:
+            raise NotTakenError("the broker refused it")
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
