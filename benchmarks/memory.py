@@ -22,6 +22,7 @@ from harness import DaemonProcess, RedisServer, workplace
 STEPS = 5  # measurements on the way to the full number
 DEDUP_WINDOW_S = 3.0  # how long finished requests are remembered: short, so that idle conversations become idle
 HANDOFFS = 500
+WAVE = 2000  # conversations that are alive at a time on the way to many idle ones
 WARM = 3000  # conversations served before anything is measured
 FEW = 150  # keys of the shards
 NAMES = BrokerSettings().names
@@ -96,6 +97,16 @@ class Bench:
             steps.append(Step(count, self.daemon.resident_bytes / 2**20, cpu_us, each))
         return steps
 
+    async def idle_bytes(self, conversations: int) -> float:
+        """Serve so many conversations, some at a time as in life, and give what each costs when it is forgotten."""
+        keys, empty = await self._store.dbsize(), await self.redis_bytes()
+        for start in range(0, conversations, WAVE):
+            count = min(WAVE, conversations - start)
+            await self.say(requests("idle", start, count, one_line=False))
+            await self.say(releases("idle", start, count, one_line=False))
+        await self.until_keys(keys + conversations + FEW)
+        return (await self.redis_bytes() - empty) / conversations
+
     async def until_keys(self, most: int) -> None:
         """Wait until finished requests are forgotten and only so many keys are left."""
         while await self._store.dbsize() > most:  # noqa: ASYNC110 - Redis tells when it is asked
@@ -122,13 +133,12 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
     await bench.say(requests("warm", 0, WARM, one_line=False))
     await bench.say(releases("warm", 0, WARM, one_line=False))
     await bench.until_keys(WARM + FEW)
+    report.progress(f"{options.conversations:,} conversations that are served and forgotten")
+    idle = await bench.idle_bytes(options.conversations)
     report.progress(f"{options.conversations:,} conversations with one ticket each")
-    empty = await bench.redis_bytes()
     conversations = await bench.grow(requests("conversation", 0, options.conversations, one_line=False))
-    report.progress("releasing them all, and waiting until they are forgotten")
+    report.progress("releasing them all")
     await bench.say(releases("conversation", 0, options.conversations, one_line=False))
-    await bench.until_keys(WARM + options.conversations + FEW)
-    idle = (await bench.redis_bytes() - empty) / options.conversations
     report.progress("hand-offs in a line of 10")
     await bench.say(requests("short", 0, 10, one_line=True))
     short_us = 0.0

@@ -6,7 +6,6 @@ Every message is a request that is granted at once, in a conversation of its own
 
 import argparse
 import asyncio
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -20,10 +19,9 @@ import uvloop
 from benchmarks.report import Report, arguments, median
 from daemon.settings import BrokerSettings
 from daemon.topology import declare
-from harness import RabbitMQ, RedisServer, Workplace, workplace
+from harness import RabbitMQ, RedisServer, Workplace, cpu_s_of, workplace
 
 PREFETCH = 500
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -63,9 +61,13 @@ class Field:
                 body.encode(), delivery_mode=2, reply_to=self.replies.name, correlation_id=name, message_id=name
             )
             async with gate:
-                await exchange.publish(message, "0")
+                await exchange.publish(message, self.key(f"user-{name}"))
 
         await asyncio.gather(*(publish(place) for place in range(messages)))
+
+    def key(self, conversation: str) -> str:  # noqa: ARG002 - there is one partition
+        """Give the routing key for a conversation's messages."""
+        return "0"
 
     async def answered(self) -> int:
         """Count the replies."""
@@ -73,23 +75,17 @@ class Field:
         return queue.declaration_result.message_count or 0
 
 
-def _cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - a file of the kernel's
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
 async def measure(ground: Field, messages: int, pid: int, series: Series) -> None:
     """Time the drain from the first replies to the last, so that a process's start does not count."""
     while (begun := await ground.answered()) < messages // 20:  # noqa: ASYNC110 - the broker tells when it is asked
         await asyncio.sleep(0.01)
-    started, cpu_s = time.perf_counter(), _cpu_s(pid)
+    started, cpu_s = time.perf_counter(), cpu_s_of(pid)
     async with asyncio.timeout(300):
         while await ground.answered() < messages:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.02)
     took_s = time.perf_counter() - started
     series.per_second.append((messages - begun) / took_s)
-    series.cpu_us.append((_cpu_s(pid) - cpu_s) / (messages - begun) * 1e6)
+    series.cpu_us.append((cpu_s_of(pid) - cpu_s) / (messages - begun) * 1e6)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ They are for tests, demonstration and benchmarks.
 
 Every server has its own ports and its own temporary folder, listens on the loopback address only, touches no service of the
 machine, and dies with the Python process that started it. None is bound to an event loop: a server started in one loop may be
-used and stopped in another, so that a whole test session can share it.
+used and stopped in another, so that a whole test session can share it. `harness.history` judges what was published and heard.
 
 Architecture invariant: nothing here imports `lockstore` or `daemon`. The harness sees the daemon as its users do: as a process
 with a configuration file, a log and an exit code.
@@ -16,7 +16,7 @@ from harness.rabbitmq import RabbitMQ
 from harness.redis_cluster import RedisCluster
 from harness.redis_sentinels import RedisSentinel, RedisSentinels, Watch
 from harness.redis_server import RedisServer
-from harness.server import Server
+from harness.server import Server, cpu_s_of
 from harness.workplace import Workplace, workplace
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "Server",
     "Watch",
     "Workplace",
+    "cpu_s_of",
     "workplace",
 ]

@@ -14,6 +14,13 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+def cpu_s_of(pid: int) -> float:
+    """Give the seconds of processor time, user and system, that a running process has used."""
+    # The command name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
 class Server(ABC):
     """A private server: `async with` starts it, and ends it with everything that it left.
 
@@ -96,9 +103,7 @@ class Server(ABC):
     @property
     def cpu_s(self) -> float:
         """Seconds of processor time, user and system, that the running process has used."""
-        # The command name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return cpu_s_of(self.pid)
 
     async def start(self) -> None:
         """Start it, on the data that are there, and wait until it is ready.
