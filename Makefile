@@ -25,11 +25,9 @@ format: setup  ## let ruff format and repair what it can
 	@$(PY) -m ruff format --quiet .
 	@$(PY) -m ruff check --quiet --fix .
 
-bench: setup  ## throughput, hand-off, direct use beside other locks, and memory
-	@$(PY) -m benchmarks.throughput $(ARGS)
-	@$(PY) -m benchmarks.handoff $(ARGS)
-	@$(PY) -m benchmarks.direct $(ARGS)
-	@$(PY) -m benchmarks.memory $(ARGS)
+bench:  ## all benchmarks, those of other locks too: make bench ARGS="peers waiters"
+	@scripts/setup bench
+	@scripts/bench $(ARGS)
 
 # Pins every package with the hashes of all its files, from the default index alone: without --no-config a developer's own
 # index would get into the pins. Newer versions: make lock ARGS=--upgrade
@@ -40,6 +38,7 @@ lock:  ## pin requirements/*.txt anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it with UV=path/to/uv" >&2; exit 1; }
 	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
 	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
+	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean:  ## remove .venv and everything the tools made
 	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -6,26 +6,23 @@ while all wait and nobody moves. `python -m benchmarks.direct [--rounds N] [--se
 
 import argparse
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 
 import redis.asyncio as redis
 import uvloop
 
-from benchmarks.direct_figures import Again, Alone, Idle, Series
-from benchmarks.direct_peers import OURS, PEERS, PING, PROCESSES, THREAD_PING, WAITERS, Part, Stay, now
+from benchmarks.contest import Part, Stay, now
+from benchmarks.contest_field import LEAD_S, Contests, in_line_s
+from benchmarks.contest_figures import Again
+from benchmarks.contest_worker import Worker, workers
+from benchmarks.direct_figures import OURS, PEERS, PING, PROCESSES, THREAD_PING, WAITERS, Alone, Idle, Series
 from benchmarks.direct_tables import publish
-from benchmarks.direct_worker import Worker, workers
 from benchmarks.report import Report, arguments
 from harness import workplace
 
 WORK_S = 0.001  # what a holder does inside
-LEAD_S = 0.03  # from the order until the processes have it
-SPREAD_S = 0.1  # waiters begin to ask at random within so long: the polling interval of redis-py's lock
-SETTLE_S = 0.03  # from the last asking until the line is complete
 IDLE_S = 3.0  # how long nobody moves
 SLICES = 5  # of each second of cycles, so that all locks share a machine's good and bad moments
-TRIES = 10  # of a line, when the machine is busy with something else
 
 
 class Bench:
@@ -34,18 +31,17 @@ class Bench:
     def __init__(self, processes: Sequence[Worker], server: redis.Redis) -> None:
         self._processes = processes
         self._server = server
-        self._random = random.Random(1)
-        self._keys = 0
+        self._contests = Contests(processes, hold_s=WORK_S)
 
     async def warm(self, lock: str) -> None:
         """Let all processes connect, and meet once where they share the lock."""
         await self.alone(lock, LEAD_S, keys=50, tasks=20)
         if lock not in (PING, THREAD_PING, "in_memory"):
-            await self._compete(lock, self._waiters(self._key(lock), now(), 0.0))
+            await self._contests.meet(lock, WAITERS)
 
     async def alone(self, lock: str, seconds: float, *, keys: int, tasks: int) -> Alone:
         """Let one process take and give back, each task on keys of its own."""
-        names = [self._key(lock) for _ in range(keys)]
+        names = [self._contests.key(lock) for _ in range(keys)]
         begin = now() + LEAD_S / 2
         parts = [Part(task, names[task::tasks], begin, 0.0, begin + seconds) for task in range(tasks)]
         before = await self._server.info("stats")
@@ -53,49 +49,25 @@ class Bench:
         after = await self._server.info("stats")
         return Alone.of(stays, after["total_reads_processed"] - before["total_reads_processed"] - 1)
 
-    async def line(self, lock: str, hold_s: float = SPREAD_S + SETTLE_S) -> list[Stay]:
+    async def line(self, lock: str) -> list[Stay]:
         """Let all wait behind a holder, and then have their turns, each once."""
-        for _ in range(TRIES):
-            key = self._key(lock)
-            begin = now() + 2 * LEAD_S
-            first = Part(WAITERS, [key], begin - LEAD_S, LEAD_S + hold_s, 0.0)
-            stays = await self._compete(lock, [*self._waiters(key, begin, 0.0), first])
-            [holder] = (stay for stay in stays if stay.waiter == WAITERS)
-            asked = [stay.asked for stay in stays if stay is not holder]
-            if holder.entered < min(asked) and max(asked) < holder.left:
-                return stays
-        raise RuntimeError(f"{TRIES} lines did not form in time: this machine is too busy for a measurement")
+        return await self._contests.line(lock, WAITERS)
 
     async def again(self, lock: str, seconds: float) -> Again:
         """Let all come again and again."""
-        begin = now() + LEAD_S
-        since = begin + SPREAD_S + SETTLE_S
-        until = since + seconds
-        stays = await self._compete(lock, self._waiters(self._key(lock), begin, until))
-        return Again.of(stays, WAITERS, since, until)
+        stays, window = await self._contests.again(lock, WAITERS, seconds)
+        return Again.of(stays, WAITERS, window)
 
     async def idle(self, lock: str) -> Idle:
         """Ask Redis what it had to do while all waited and nobody moved."""
-        line = asyncio.ensure_future(self.line(lock, hold_s=2 * (SPREAD_S + SETTLE_S) + IDLE_S))
-        await asyncio.sleep(2 * LEAD_S + SPREAD_S + SETTLE_S)
+        ready_s = in_line_s(WAITERS)
+        line = asyncio.ensure_future(self._contests.line(lock, WAITERS, more_s=IDLE_S + ready_s))
+        await asyncio.sleep(2 * LEAD_S + ready_s)
         before = await self._server.info("everything")
         await asyncio.sleep(IDLE_S)
         after = await self._server.info("everything")
         await line
         return Idle.of(before, after, IDLE_S)
-
-    def _key(self, lock: str) -> str:
-        self._keys += 1
-        return f"{lock}-{self._keys}"
-
-    def _waiters(self, key: str, begin: float, until: float) -> list[Part]:
-        moments = [begin + self._random.uniform(0, SPREAD_S) for _ in range(WAITERS)]
-        return [Part(waiter, [key], moments[waiter], WORK_S, until) for waiter in range(WAITERS)]
-
-    async def _compete(self, lock: str, parts: Sequence[Part]) -> list[Stay]:
-        shares = [(process, list(parts[place::PROCESSES])) for place, process in enumerate(self._processes)]
-        played = await asyncio.gather(*(process.play(lock, share) for process, share in shares))
-        return [stay for stays in played for stay in stays]
 
 
 async def measure(bench: Bench, options: argparse.Namespace, report: Report) -> dict[str, Series]:
@@ -145,7 +117,7 @@ async def run(options: argparse.Namespace) -> None:
         store = await place.redis()
         async with (
             redis.Redis(host=store.host, port=store.port) as server,
-            workers(PROCESSES, store.host, store.port) as processes,
+            workers(PROCESSES, {"redis": {"host": store.host, "port": store.port}}) as processes,
         ):
             series = await measure(Bench(processes, server), options, report)
     publish(report, options, series)

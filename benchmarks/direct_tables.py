@@ -1,17 +1,15 @@
 """How `benchmarks.direct` tells what it measured: four tables and what to make of them, or one JSON object."""
 
 import argparse
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.direct_figures import RACE_S, Again, Alone, Idle, Lines, Series
-from benchmarks.direct_peers import PING, PROCESSES, REFERENCE, THREAD_PING, WAITERS
+from benchmarks.contest_figures import RACE_S, Again, Lines
+from benchmarks.direct_figures import PING, PROCESSES, REFERENCE, THREAD_PING, WAITERS, Alone, Idle, Series
 from benchmarks.report import Report, median, percentile
 
 __all__ = ["publish"]
 
-_WIDTH = 100
 _UNIT = "redis-py\n= 1"
 
 Figures = dict[str, Any]
@@ -83,9 +81,8 @@ def publish(report: Report, options: argparse.Namespace, series: Mapping[str, Se
         _compare(figures, locks[REFERENCE])
     if options.json:
         report.print("", [], [], _everything(options, series, locks))
-    else:
-        _print_tables(report, options, locks)
-        print(textwrap.fill(" ".join(_EXPLANATION.split()), _WIDTH))
+    _print_tables(report, options, locks)
+    report.explain(_EXPLANATION)
 
 
 def _everything(

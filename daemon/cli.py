@@ -1,4 +1,4 @@
-"""The command line: `lockstore serve`, `lockstore purge`."""
+"""The command line: `lockstore serve`, `lockstore purge`, `lockstore repartition`."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ import uvloop
 
 from daemon import logs, settings
 from daemon.purging import purge
+from daemon.repartitioning import repartition
 from daemon.service import Service
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
@@ -63,6 +64,7 @@ def serve(
 
 
 app.command()(purge)
+app.command()(repartition)
 
 
 async def run(service: Service) -> None:

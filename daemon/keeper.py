@@ -21,12 +21,18 @@ _FIRST_S, _MOST_S = 0.05, 1.0  # pauses between tries while the store is away; a
 _log = structlog.get_logger()
 
 
+def _nothing() -> None:
+    """Let it pass."""
+
+
 class Keeper:
     """A lock store that never says no for long."""
 
-    def __init__(self, store: LockStore) -> None:
+    def __init__(self, store: LockStore, check: Callable[[], None] = _nothing) -> None:
+        """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
         self.store = store
         self.up = True
+        self._check = check
 
     async def open(self) -> None:
         """Connect the store. Raises ConfigError where trying again would not help."""
@@ -36,7 +42,12 @@ class Keeper:
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
         """Apply a batch; every command is safe to apply again, so an unanswered batch simply is."""
-        return await self.persist(lambda: self.store.apply(commands))
+
+        async def once() -> list[Outcome]:
+            self._check()
+            return await self.store.apply(commands)
+
+        return await self.persist(once)
 
     async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until the store answers."""

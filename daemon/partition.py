@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
@@ -10,11 +11,18 @@ from lockstore.errors import BrokerLostError
 __all__ = ["Partition"]
 
 
+def _nothing() -> None:
+    """Let it pass."""
+
+
 class Partition:
     """The deliveries of one queue. As long as another daemon is active on it, none arrive, and this one stands by."""
 
-    def __init__(self, number: int, queue: str, channel: AbstractChannel) -> None:
+    def __init__(self, number: int, queue: str, channel: AbstractChannel, check: Callable[[], None] = _nothing) -> None:
+        """Take the channel. `check` is called before messages are given out; what it raises keeps them here."""
         self.number = number
+        self.delivered = 0  # messages that came so far: none, as long as this daemon stands by
+        self._check = check
         self._queue = queue
         self._channel = channel
         self._arrived: deque[DeliveredMessage] = deque()
@@ -29,6 +37,7 @@ class Partition:
         await self._channel.basic_consume(self._queue, self._on_message)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
+        self.delivered += 1
         if not self._stopping:  # what comes now goes back to the queue, in order, when the channel closes
             self._arrived.append(message)
             self._stir.set()
@@ -36,6 +45,11 @@ class Partition:
     def _on_cancel(self, _: object) -> None:
         self._lost = f"the queue {self._queue} is gone"
         self._stir.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._stopping
 
     def stop(self) -> None:
         """Take nothing more."""
@@ -55,6 +69,7 @@ class Partition:
                 return []
             self._stir.clear()
             await self._stir.wait()
+        self._check()
         return [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
 
     async def acknowledge(self, delivery_tag: int) -> None:

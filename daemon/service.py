@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
+from aio_pika.abc import AbstractConnection
 
-from daemon.keeper import Keeper
+from daemon import layout, topology
 from daemon.link import LOST, connected, refusal, told
-from daemon.session import Parts, Session
+from daemon.parts import parts_of, pass_by
+from daemon.session import Session
 from daemon.settings import Settings
-from daemon.sweeper import Timers
 from lockstore.backoff import Backoff
 from lockstore.memory import InMemoryLockStore
 from lockstore.store import LockStore
@@ -24,16 +25,12 @@ _OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a lea
 _log = structlog.get_logger()
 
 
-def _nothing(_: str) -> None:
-    """Pass by: nothing is armed at this checkpoint."""
-
-
 class Service:
     """A lock store and a broker, for as long as the process is to run."""
 
-    def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = _nothing) -> None:
+    def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = pass_by) -> None:
         """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there."""
-        self._parts = Parts(settings, Keeper(store), Timers(), checkpoint)
+        self._parts = parts_of(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._is_first = True
 
@@ -60,19 +57,29 @@ class Service:
             session = Session(self._parts)
 
             async def begin() -> None:
-                await session.open(await stack.enter_async_context(connected(broker)))
+                await self._open(session, await stack.enter_async_context(connected(broker)))
 
             async with asyncio.timeout(_OPEN_S):
                 if not await _unless(stop, begin()):
                     return
-            self._warn(session)
             _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
             self._backoff.reset()
             await session.serve(stop)
 
-    def _warn(self, session: Session) -> None:
+    async def _open(self, session: Session, connection: AbstractConnection) -> None:
+        """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""
+        broker = self._parts.settings.broker
+        async with layout.locked(connection, broker.names):
+            layout.check(await layout.standing(connection, broker.names, broker.partitions), broker)
+            channel = await connection.channel()
+            others = await topology.declare(channel, broker)
+            await channel.close()
+            await session.open(connection, range(broker.partitions))
+        self._warn(others)
+
+    def _warn(self, others: int) -> None:
         """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
-        if self._is_first and session.others and isinstance(self._parts.keeper.store, InMemoryLockStore):
+        if self._is_first and others and isinstance(self._parts.keeper.store, InMemoryLockStore):
             _log.warning(
                 "store.warning",
                 warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "

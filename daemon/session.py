@@ -1,90 +1,85 @@
-"""A session: everything that lives on one connection to the broker, from declaring to stepping back."""
+"""A session: everything that lives on one connection to the broker, from its first channel to stepping back."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
 
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
-from daemon import topology
 from daemon.announcer import Announcer
-from daemon.keeper import Keeper
-from daemon.letters import Reader
+from daemon.balancer import Balancer
 from daemon.link import raise_when_closed, raw
-from daemon.partition import Partition
-from daemon.pipeline import Pipeline
-from daemon.settings import Settings
-from daemon.sweeper import Sweeper, Timers
+from daemon.parts import Parts
+from daemon.presence import Presence
+from daemon.seat import Seat
+from daemon.sweeper import Sweeper
 
-__all__ = ["Parts", "Session"]
+__all__ = ["Session"]
 
-_BATCH_SHARE = 5  # of the prefetch: several batches are under way at once, in the store and at the broker
+_GOODBYE_S = 1.0
 
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What outlives a connection: the settings, the store, the deadlines, and the tests' way to stop between steps."""
-
-    settings: Settings
-    keeper: Keeper
-    timers: Timers
-    checkpoint: Callable[[str], None]
-
-
 class Session:
-    """The partitions of one connection, their pipelines, and the sweeper."""
+    """The seats of one connection, the sweeper, and what shares the load with other daemons."""
 
     def __init__(self, parts: Parts) -> None:
-        self.others = 0  # daemons that consumed already when this one came
         self._parts = parts
-        self._partitions: list[Partition] = []
-        self._pipelines: list[Pipeline] = []
+        self._seats: list[Seat] = []
 
-    async def open(self, connection: AbstractConnection) -> None:
-        """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""
-        parts, broker = self._parts, self._parts.settings.broker
+    async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+        """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
+        parts = self._parts
+        parts.vigil.begin()
         self._connection = connection
-        self.others = await topology.declare(await connection.channel(), broker)
         self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.checkpoint)
-        for number in range(broker.partitions):
-            consuming = await raw(await connection.channel(publisher_confirms=False))
-            partition = Partition(number, broker.names.request_queue(number), consuming)
-            reader = Reader(parts.settings.daemon.bounds, number, broker.partitions)
-            announcer = await self._announcer()
-            pipeline = Pipeline(partition, reader, parts.keeper, announcer, self._sweeper, parts.checkpoint)
-            await partition.open(broker.prefetch)
-            self._partitions.append(partition)
-            self._pipelines.append(pipeline)
+        for number in partitions:
+            seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
+            await seat.open()
+            self._seats.append(seat)
+            parts.vigil.check()
+        self._balancer = Balancer(parts, self._seats)
+        channel = await raw(await connection.channel(publisher_confirms=False))
+        self._presence = Presence(channel, parts.settings.broker.names, self._balancer.hear)
+        await self._presence.open()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until the connection is lost, or until `stop` is set and what was under way is finished."""
-        batch_most = max(1, self._parts.settings.broker.prefetch // _BATCH_SHARE)
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(raise_when_closed(self._connection)),
+                tasks.create_task(self._parts.vigil.run()),
                 tasks.create_task(self._sweeper.run()),
+                tasks.create_task(self._balancer.run(self._presence)),
             ]
-            serving = [tasks.create_task(pipeline.run(batch_most)) for pipeline in self._pipelines]
+            serving = [tasks.create_task(seat.run()) for seat in self._seats]
             await stop.wait()
             await self._drain(serving)
             for task in beside:
                 task.cancel()
 
+    @property
+    def delivered(self) -> int:
+        """How many messages have come, those counted that came again."""
+        return sum(seat.delivered for seat in self._seats)
+
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""
-        for partition in self._partitions:
-            partition.stop()
+        with suppress(TimeoutError):  # a broker that takes nothing more just now must not keep us from stopping
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._balancer.leave(self._presence)
+        for seat in self._seats:
+            seat.leave()
         _, unfinished = await asyncio.wait(serving, timeout=self._parts.settings.daemon.stop_timeout)
         for task in unfinished:
             task.cancel()
         if unfinished:
             _log.warning("daemon.unfinished", partitions=len(unfinished))
-        for partition in self._partitions:
-            await partition.close()
+        for seat in self._seats:
+            await seat.close()
 
     async def _announcer(self) -> Announcer:
         settings = self._parts.settings

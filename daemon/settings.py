@@ -73,9 +73,10 @@ class BrokerSettings(BaseModel):
     ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     heartbeat: Annotated[
         int, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
-    ] = 15
+    ] = 5
     namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
     partitions: Annotated[int, Field(ge=1, le=256, description="request queues")] = 1
+    balance: Annotated[bool, Field(description="whether busy partitions are shared with other daemons")] = True
     prefetch: Annotated[int, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = 500
     delivery_limit: Annotated[int, Field(ge=1, description="deliveries of one message before it is a dead letter")] = (
         100

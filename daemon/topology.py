@@ -41,7 +41,7 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
     await channel.declare_exchange(names.events, ExchangeType.TOPIC, durable=True)
     requests = await channel.declare_exchange(names.requests, ExchangeType.DIRECT, durable=True)
     consumers = 0
-    for partition in range(settings.partitions):
+    for partition in reversed(range(settings.partitions)):  # the first one last: `layout` says why
         queue = await channel.declare_queue(
             names.request_queue(partition),
             durable=True,

@@ -1,0 +1,39 @@
+"""What all sessions of a process share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daemon.keeper import Keeper
+from daemon.presence import Me
+from daemon.settings import Settings
+from daemon.sweeper import Timers
+from daemon.vigil import Vigil
+from lockstore.store import LockStore
+
+__all__ = ["Parts", "parts_of", "pass_by"]
+
+_HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What outlives a connection: the settings, the store, the deadlines, who we are, and the tests' way to stop between steps."""
+
+    settings: Settings
+    keeper: Keeper
+    timers: Timers
+    vigil: Vigil
+    checkpoint: Callable[[str], None]
+    me: Me = field(default_factory=Me)
+
+
+def pass_by(_: str) -> None:
+    """Let it pass: nothing is armed at this checkpoint."""
+
+
+def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = pass_by) -> Parts:
+    """Put together what a process needs. `checkpoint` is called by name between the steps."""
+    # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
+    away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
+    vigil = Vigil(away_most_s)
+    return Parts(settings, Keeper(store, vigil.check), Timers(), vigil, checkpoint)
