@@ -46,10 +46,10 @@ def busy_with(daemon: DaemonProcess) -> set[int]:
 
 async def settle(driver: Driver, daemons: Sequence[DaemonProcess]) -> None:
     """Keep all partitions busy until each daemon has its own."""
-    number = 0
+    number, run = 0, time.monotonic_ns()  # no request id comes twice
 
     async def one(place: int) -> None:
-        await driver.cycle(f"warm-{place}", f"warm-{number}-{place}")
+        await driver.cycle(f"warm-{place}", f"{run}-{number}-{place}")
 
     async with asyncio.timeout(SETTLE_LIMIT_S):
         while True:

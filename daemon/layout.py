@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelLockedResource
 
-from daemon.link import LOST
+from daemon.link import LOST, opened
 from daemon.settings import BrokerSettings
 from lockstore.backoff import Backoff
 from lockstore.errors import ConfigError
@@ -58,7 +58,7 @@ async def locked(connection: "AbstractConnection", names: Names) -> AsyncIterato
 
 
 async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQueue | None":
-    channel = await connection.channel(publisher_confirms=False)
+    channel = await opened(connection, publisher_confirms=False)
     try:
         return await channel.declare_queue(f"{names.namespace}.layout", exclusive=True)
     except ChannelLockedResource:
@@ -71,20 +71,20 @@ async def standing(connection: "AbstractConnection", names: Names, at_least: int
     Raises one of `link.LOST`.
     """
     found: dict[int, Queue] = {}
-    channel = await connection.channel(publisher_confirms=False)
+    channel = await opened(connection, publisher_confirms=False)
     for number in count():
         try:
             found[number] = await _look(channel, names, number)
         except ChannelNotFoundEntity:  # which ends the channel
             if number >= at_least:
                 return found
-            channel = await connection.channel(publisher_confirms=False)
+            channel = await opened(connection, publisher_confirms=False)
     raise AssertionError  # pragma: no cover - the numbers do not end
 
 
 async def counted(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
     """Count in request queues that stand. Raises one of `link.LOST`, also where one has gone."""
-    channel = await connection.channel(publisher_confirms=False)
+    channel = await opened(connection, publisher_confirms=False)
     found = {number: await _look(channel, names, number) for number in numbers}
     await channel.close()
     return found

@@ -8,14 +8,15 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import AMQPError
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelInvalidStateError
 
 from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.tls import certificate_fault, tls_context
 
-__all__ = ["LOST", "connected", "raise_when_closed", "raw", "refusal", "told"]
+__all__ = ["LOST", "connected", "opened", "raise_when_closed", "raw", "refusal", "told"]
 
-LOST = (BrokerLostError, AMQPError, ConnectionError, OSError, TimeoutError)
+LOST = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, is told by."""
 
 _CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
@@ -47,6 +48,14 @@ async def _close(connection: AbstractConnection) -> None:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
+
+
+async def opened(connection: AbstractConnection, **options: bool) -> AbstractChannel:
+    """Open a channel. Raises one of LOST: of a connection that is gone aiormq says so by a bare RuntimeError."""
+    try:
+        return await connection.channel(**options)
+    except RuntimeError as error:
+        raise BrokerLostError(str(error)) from error
 
 
 async def raw(channel: AbstractChannel) -> Channel:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from daemon import layout, topology
-from daemon.link import connected, raw
+from daemon.link import connected, opened, raw
 from daemon.parts import Parts, parts_of, pass_by
 from daemon.presence import Presence, Said
 from daemon.session import Session
@@ -86,7 +86,7 @@ class Repartition:
     async def daemons(self) -> list[Said]:
         """Listen for a while, and give the daemons that were heard."""
         heard: dict[str, Said] = {}
-        channel = await raw(await self._connection.channel(publisher_confirms=False))
+        channel = await raw(await opened(self._connection, publisher_confirms=False))
         presence = Presence(channel, self._settings.broker.names, lambda word: heard.update({word.daemon: word}))
         await presence.open()
         await asyncio.sleep(LISTEN_S)
@@ -105,12 +105,12 @@ class Repartition:
             self._checkpoint("drained")
             await self._delete(queues, tell)
         tell("declaring", 0)
-        await topology.declare(await self._connection.channel(), broker)
+        await topology.declare(await opened(self._connection), broker)
         self._checkpoint("declared")
 
     async def _unbind(self, queues: dict[int, layout.Queue]) -> None:
         names = self._settings.broker.names
-        channel = await raw(await self._connection.channel(publisher_confirms=False))
+        channel = await raw(await opened(self._connection, publisher_confirms=False))
         for number in queues:
             await channel.queue_unbind(names.request_queue(number), names.requests, str(number))
         await channel.close()
@@ -166,7 +166,7 @@ class Repartition:
 
     async def _delete(self, queues: dict[int, layout.Queue], tell: Tell) -> None:
         """Delete what is empty, the last one first: so what is left always looks like queues of some number."""
-        channel = await raw(await self._connection.channel(publisher_confirms=False))
+        channel = await raw(await opened(self._connection, publisher_confirms=False))
         for done, number in enumerate(sorted(queues, reverse=True)):
             tell("deleting", done)
             # RabbitMQ deletes a quorum queue only unconditionally. Nothing is bound to it and nobody consumes it, so what

@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractConnection
 from daemon.activity import Activity
 from daemon.announcer import Announcer
 from daemon.letters import Reader
-from daemon.link import raw
+from daemon.link import opened, raw
 from daemon.partition import Partition
 from daemon.parts import Parts
 from daemon.pipeline import Pipeline
@@ -45,7 +45,7 @@ class Seat:
 
     async def open(self) -> None:
         """Stand in line for the partition. Raises one of `link.LOST`."""
-        channel = await raw(await self._connection.channel(publisher_confirms=False))
+        channel = await raw(await opened(self._connection, publisher_confirms=False))
         queue = self._broker.names.request_queue(self.number)
         partition = Partition(self.number, queue, channel, self._parts.vigil.check)
         self.activity = Activity(time.monotonic())

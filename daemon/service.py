@@ -9,7 +9,7 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from daemon import layout, topology
-from daemon.link import LOST, connected, refusal, told
+from daemon.link import LOST, connected, opened, refusal, told
 from daemon.parts import parts_of, pass_by
 from daemon.session import Session
 from daemon.settings import Settings
@@ -71,7 +71,7 @@ class Service:
         broker = self._parts.settings.broker
         async with layout.locked(connection, broker.names):
             layout.check(await layout.standing(connection, broker.names, broker.partitions), broker)
-            channel = await connection.channel()
+            channel = await opened(connection)
             others = await topology.declare(channel, broker)
             await channel.close()
             await session.open(connection, range(broker.partitions))

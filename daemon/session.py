@@ -10,7 +10,7 @@ from aiormq.channel import Channel
 
 from daemon.announcer import Announcer
 from daemon.balancer import Balancer
-from daemon.link import raise_when_closed, raw
+from daemon.link import opened, raise_when_closed, raw
 from daemon.parts import Parts
 from daemon.presence import Presence
 from daemon.seat import Seat
@@ -42,7 +42,7 @@ class Session:
             self._seats.append(seat)
             parts.vigil.check()
         self._balancer = Balancer(parts, self._seats)
-        channel = await raw(await connection.channel(publisher_confirms=False))
+        channel = await raw(await opened(connection, publisher_confirms=False))
         self._presence = Presence(channel, parts.settings.broker.names, self._balancer.hear)
         await self._presence.open()
 
@@ -88,4 +88,4 @@ class Session:
         return Announcer(replies, public, settings.broker.names)
 
     async def _publishing(self) -> Channel:
-        return await raw(await self._connection.channel(publisher_confirms=True, on_return_raises=True))
+        return await raw(await opened(self._connection, publisher_confirms=True, on_return_raises=True))

@@ -169,7 +169,7 @@ def message_id(event: Event) -> str:
         return uuid.uuid4().hex
     line = blake2b(event.conversation_id.encode(), digest_size=12).hexdigest()
     name = f"{line}.{event.number}.{type_of(event)}"
-    return f"{name}.{event.expires_at_ms}" if isinstance(event, Renewed) else name
+    return f"{name}.{event.at_ms}.{event.expires_at_ms}" if isinstance(event, Renewed) else name
 
 
 _TYPES: dict[type, str] = {

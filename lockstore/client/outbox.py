@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from lockstore.backoff import Backoff
-from lockstore.client.epoch import NotTakenError
+from lockstore.client.epoch import NoQueueError, NotTakenError
 from lockstore.client.letters import Letter, Routes
 from lockstore.client.link import Link
 from lockstore.errors import BrokerLostError
@@ -14,7 +15,7 @@ __all__ = ["Outbox"]
 logger = logging.getLogger(__name__)
 
 OUTBOX_MOST = 10_000  # letters; those beyond are dropped, and their tickets end by themselves
-REFUSED_TRIES = 5  # for a letter that the broker does not take: the daemon may be declaring its queue just now
+REFUSED_S = 60.0  # for a letter that the broker does not take: the number of partitions may be changing just now
 
 
 class Outbox:
@@ -47,15 +48,19 @@ class Outbox:
 
     async def _send(self, letter: Letter) -> None:
         backoff = Backoff(0.05, 1.0)
-        tries = 0
-        while tries < REFUSED_TRIES:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + REFUSED_S
+        addressed = letter
+        while loop.time() < give_up_at:
             epoch = await self._link.epoch()
             try:
-                await epoch.publish(letter, self._routes)
+                await epoch.publish(addressed, self._routes)
             except BrokerLostError:
                 await self._link.after(epoch)
-            except NotTakenError:
-                tries += 1
+            except NotTakenError as error:
+                # There may be fewer partitions than we think. The first one always is, and its daemon says how many.
+                elsewhere = isinstance(error, NoQueueError) and addressed is letter
+                addressed = replace(letter, partition=0) if elsewhere else letter
                 await asyncio.sleep(backoff.next_s())
             else:
                 return

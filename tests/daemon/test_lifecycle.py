@@ -45,11 +45,11 @@ async def test_stopped_under_load_the_next_daemon_goes_on_in_order(
     how: str, config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:
     first = await start_daemon(config)
+    second = await start_daemon(config)  # stands by
     publishing = asyncio.create_task(publish_many(bot, 3000))
     async with asyncio.timeout(20):
         while len(bot.answers) < 200:
             await asyncio.sleep(0.005)
-    second = await start_daemon(config)  # stands by until now
     await (first.stop() if how == "stop" else first.kill())
     published = await publishing
     numbers = await numbers_by_request(bot, 3000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from daemon.balance import SETTLE_S, SILENT_S, Balance
 from tests.partitions.fleet_model import Fleet
 
-LONG_S = 60.0
+LONG_S = 180.0  # a partition that nobody has too much of goes round one step each SETTLE_S
 CALM_S = 20.0  # nothing may happen in the end of a long calm
 
 Happening = Callable[[Fleet], None]
@@ -71,7 +71,7 @@ def happen(fleet: Fleet, kind: str, which: int) -> None:
             fleet.unload(which)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     daemons=st.integers(1, 6),
     busy=st.integers(0, 16),
