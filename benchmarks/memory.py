@@ -137,8 +137,9 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
     idle = await bench.idle_bytes(options.conversations)
     report.progress(f"{options.conversations:,} conversations with one ticket each")
     conversations = await bench.grow(requests("conversation", 0, options.conversations, one_line=False))
-    report.progress("releasing them all")
+    report.progress("releasing them all, and waiting until they are forgotten")
     await bench.say(releases("conversation", 0, options.conversations, one_line=False))
+    await bench.until_keys(WARM + 2 * options.conversations + FEW)
     report.progress("hand-offs in a line of 10")
     await bench.say(requests("short", 0, 10, one_line=True))
     short_us = 0.0
