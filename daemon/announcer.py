@@ -1,5 +1,6 @@
 """Announcing: events become messages, and are done with when the broker has confirmed them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -91,8 +92,12 @@ class Announcer:
         """Publish, and do not wait for the broker. Raises BrokerLostError."""
         announcing = Announcing(notices)
         written: dict[int, _Written] = {}  # what the requester and the public are told is the same
-        # The replies are on their way before the public is thought of: someone waits for them.
-        await announcing.send(self._replies, _answers(notices, written))
+        grants, others = _answers(notices)
+        if grants:
+            # Someone waits for each: they are on their way to the broker before anything else is even written.
+            await announcing.send(self._replies, _replies(notices, grants, written))
+            await asyncio.sleep(0)
+        await announcing.send(self._replies, _replies(notices, others, written))
         if self._public is not None:
             await announcing.send(self._public, self._public_events(notices, written))
         return announcing
@@ -127,22 +132,28 @@ class Announcer:
             raise BrokerLostError(str(refused)) from refused
 
 
-def _answers(notices: Sequence[Notice], written: dict[int, _Written]) -> list[_Told]:
-    """Write the replies, grants first, because someone waits for them; but those of one ticket stay in order."""
-    grants: list[_Told] = []
-    others: list[_Told] = []
+def _answers(notices: Sequence[Notice]) -> tuple[list[int], list[int]]:
+    """Find the places of the grants, which go first, and of the other replies; those of one ticket stay in order."""
+    grants: list[int] = []
+    others: list[int] = []
     told: set[tuple[str, int | None]] = set()
     for place, notice in enumerate(notices):
         event = notice.event
-        if not event.to.reply_to:
-            continue
-        granted = isinstance(event, Granted)
-        ticket = (event.conversation_id, event.number)
+        if event.to.reply_to:
+            ticket = (event.conversation_id, event.number)
+            (grants if isinstance(event, Granted) and ticket not in told else others).append(place)
+            told.add(ticket)
+    return grants, others
+
+
+def _replies(notices: Sequence[Notice], places: Sequence[int], written: dict[int, _Written]) -> list[_Told]:
+    replies: list[_Told] = []
+    for place in places:
+        event = notices[place].event
         written[place] = body, properties = _written(event)
-        reply = Outgoing(body, properties, event.to.reply_to, mandatory=granted)
-        (grants if granted and ticket not in told else others).append((notice, reply))
-        told.add(ticket)
-    return [*grants, *others]
+        reply = Outgoing(body, properties, event.to.reply_to or "", mandatory=isinstance(event, Granted))
+        replies.append((notices[place], reply))
+    return replies
 
 
 def _written(event: Event) -> _Written:

@@ -1,10 +1,11 @@
 """`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
+
+from pydantic_core import from_json
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
@@ -228,7 +229,7 @@ class ConcurrentRedisLockStore(LockStore):
 
 def _line(conversation_id: str, last: bytes, flat: list[bytes]) -> TicketLock:
     pairs = zip(flat[::2], flat[1::2], strict=True)
-    tickets = [_ticket(int(number), json.loads(raw)) for number, raw in pairs]
+    tickets = [_ticket(int(number), from_json(raw)) for number, raw in pairs]
     return TicketLock(conversation_id, tickets, int(last) if last else None)
 
 
@@ -240,7 +241,7 @@ def _turn(conversation_id: str, reply: list[Any]) -> Turn:
 
 def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
     return tuple(
-        Notice(from_record(json.loads(record)), Entry(shard, entry.decode()) if entry else None)
+        Notice(from_record(from_json(record)), Entry(shard, entry.decode()) if entry else None)
         for entry, record in zip(reply[::2], reply[1::2], strict=True)
     )
 

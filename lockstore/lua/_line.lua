@@ -29,13 +29,20 @@ local moved = false -- whether a ticket left the line
 local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, DEADLINE, GRANTED_AT =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
+local loaded = {} -- tickets that were read or written here, by number as text: the head is looked at more than once
+
 local function load(number)
+  local ticket = loaded[tostring(number)]
+  if ticket then return ticket end
   local raw = redis.call('HGET', tickets, number)
-  if raw and raw:sub(1, 1) == '[' then return cjson.decode(raw) end
-  return nil
+  if not raw or raw:sub(1, 1) ~= '[' then return nil end
+  ticket = cjson.decode(raw)
+  loaded[tostring(number)] = ticket
+  return ticket
 end
 
 local function save(number, ticket)
+  loaded[tostring(number)] = ticket
   redis.call('HSET', tickets, number, cjson.encode(ticket))
 end
 
@@ -67,9 +74,9 @@ local function tell(kind, number, ticket, ...)
   say(true, kind, number, ticket[REQUEST], ticket[HOLDER], sender_of(ticket), 0, ...)
 end
 
--- Say how a live ticket stands: granted, or queued behind so many.
-local function tell_state(number, ticket, again)
-  local place = redis.call('ZRANK', line, number)
+-- Say how a live ticket stands: granted, or queued behind so many; place: how many are before it, where that is known.
+local function tell_state(number, ticket, again, place)
+  place = place or redis.call('ZRANK', line, number)
   local sender = sender_of(ticket)
   if ticket[GRANTED_AT] == 0 then
     say(again == 0, 'queued', number, ticket[REQUEST], ticket[HOLDER], sender, again, place, ticket[DEADLINE])
@@ -124,11 +131,18 @@ local function enter(number, ticket)
   set_deadline(number, ticket)
 end
 
+-- Out of the line; what is kept under its number is for `remember` to overwrite.
 local function leave(number)
   redis.call('ZREM', line, number)
   redis.call('ZREM', deadlines, number .. ':' .. id)
-  redis.call('HDEL', tickets, number)
+  loaded[tostring(number)] = nil
   moved = true
+end
+
+-- Out of the line, and nothing of it is remembered.
+local function drop(number)
+  leave(number)
+  redis.call('HDEL', tickets, number)
 end
 
 local function overdue(ticket)
@@ -136,8 +150,8 @@ local function overdue(ticket)
 end
 
 local function expire(number, ticket)
+  if ticket[REQUEST] == '' then return drop(number) end
   leave(number)
-  if ticket[REQUEST] == '' then return end
   remember('expired', number, ticket[REQUEST], ticket[USER])
   tell('expired', number, ticket, ticket[GRANTED_AT] == 0 and 'waiting' or 'held')
 end
@@ -148,16 +162,16 @@ local function cancel(number, ticket, reason)
   tell('cancelled', number, ticket, reason)
 end
 
--- End what is overdue at the head of the line, and grant the first that is not.
+-- End what is overdue at the head of the line, and grant the first that is not; tell whether anyone stands in it.
 local function settle()
   while true do
     local number = redis.call('ZRANGE', line, 0, 0)[1]
-    if not number then return end
+    if not number then return false end
     local ticket = load(number)
     if not ticket then
-      leave(number) -- its data is gone (evicted): a place without a ticket must not block the line
+      drop(number) -- its data is gone (evicted): a place without a ticket must not block the line
     elseif overdue(ticket) then
-      if may_settle == 0 then return end
+      if may_settle == 0 then return true end
       may_settle = may_settle - 1
       expire(number, ticket)
     else
@@ -166,11 +180,11 @@ local function settle()
         ticket[DEADLINE] = now + ticket[LIFETIME]
         save(number, ticket)
         set_deadline(number, ticket)
-        tell_state(number, ticket, 0)
+        tell_state(number, ticket, 0, 0)
       elseif ticket[REQUEST] == '' and moved then
         redis.call('PUBLISH', channel, number .. ':' .. id)
       end
-      return
+      return true
     end
   end
 end
@@ -191,8 +205,7 @@ end
 
 -- The last step of every verb: settle again, let what is remembered of an empty line go by itself, reply.
 local function close()
-  settle()
-  if redis.call('ZCARD', line) == 0 then
+  if not settle() then
     redis.call('PEXPIREAT', tickets, now + window)
     redis.call('PEXPIREAT', requests, now + window)
     redis.call('PEXPIREAT', ended, now + window)

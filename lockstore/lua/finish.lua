@@ -6,5 +6,5 @@
 -- REPLY    as _line
 -- RETRY    safe: a ticket that is gone is left alone
 local ticket = load(ARGV[5])
-if ticket and ticket[REQUEST] == '' then leave(ARGV[5]) end
+if ticket and ticket[REQUEST] == '' then drop(ARGV[5]) end
 return close()

@@ -29,7 +29,7 @@ local function admit()
   local number = issue_number()
   local ticket = ahead == 0 and new_ticket(now + lifetime, now) or new_ticket(now + wait, 0)
   enter(number, ticket)
-  tell_state(number, ticket, 0)
+  tell_state(number, ticket, 0, ahead)
 end
 
 local number, over = find_request(request_id)

@@ -40,29 +40,31 @@ class Exchange:
 
     async def commands(self, place: Place, commands: Sequence[Command]) -> list[Any]:
         """Send commands on one connection, and read a reply or an error for each."""
-        pool = place.client.connection_pool
-        connection = cast("AbstractConnection", pool.get_available_connection())  # type: ignore[no-untyped-call]
+        connection = place.take()
         try:
-            async with self._unless_replaced(place, connection):
-                await pool.ensure_connection(connection)
-                await self._dialing.refresh(connection)
-                await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
-                replies = [await _reply(connection) for _ in commands]
+            if self._deployment.watches:
+                async with self._unless_replaced(place, connection):
+                    replies = await self._talk(place, connection, commands)
+            else:
+                replies = await self._talk(place, connection, commands)
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
                 await connection.disconnect()  # it is a replica by now
         except BaseException:
             await connection.disconnect(nowait=True)  # replies may still be on their way, to nobody
             raise
         finally:
-            await pool.release(connection)
+            await place.give_back(connection)
         return replies
+
+    async def _talk(self, place: Place, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+        await place.ensure(connection)
+        await self._dialing.refresh(connection)
+        await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
+        return [await _reply(connection) for _ in commands]
 
     @asynccontextmanager
     async def _unless_replaced(self, place: Place, connection: AbstractConnection) -> AsyncIterator[None]:
         """Break off, with TimeoutError, what gets no answer because the other end hangs and has been replaced."""
-        if not self._deployment.watches:
-            yield
-            return
         asking: list[asyncio.Task[None]] = []
         async with asyncio.timeout(None) as limit:
 

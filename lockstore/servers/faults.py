@@ -46,17 +46,22 @@ def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavai
     return ConversationError(text) if of_a_script or code == _WRONG_TYPE else StoreUnavailableError(text)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - reads as the function that it could be, were it not for the cost of a generator
     """Turn redis-py's errors into StoreUnavailableError or ConversationError."""
-    try:
-        yield
-    except StoreUnavailableError:
-        raise
-    except exceptions.ResponseError as error:
-        raise fault_of(error) from error
-    except LOST as error:
-        raise StoreUnavailableError(_told(error)) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise ours in place of redis-py's."""
+        if error is None or isinstance(error, StoreUnavailableError):
+            return
+        if isinstance(error, exceptions.ResponseError):
+            raise fault_of(error) from error
+        if isinstance(error, LOST):
+            raise StoreUnavailableError(_told(error)) from error
 
 
 @contextmanager

@@ -26,9 +26,7 @@ class OnePlace:
         """Let go of connections if the server may be another by now: its name is looked up anew, then."""
         if self._doubtful:
             self._doubtful = False
-            pool = self._place.client.connection_pool
-            await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]  # when given back
-            await pool.disconnect(inuse_connections=False)
+            await self._place.let_go()
 
     def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
         """Everything is at the one place."""
