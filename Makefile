@@ -15,7 +15,8 @@ setup:  ## Debian's RabbitMQ and Redis, and .venv with pinned packages
 demo: setup  ## the demonstration: make demo ARGS="..."
 	@$(PY) -m examples.demo $(ARGS)
 
-test: setup  ## all tests: make test ARGS="-k words -x"
+test:  ## all tests: make test ARGS="-k words -x"
+	@scripts/setup test
 	@$(PY) -m pytest $(ARGS)
 
 check: setup  ## format, lint, types and import rules
