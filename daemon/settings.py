@@ -1,7 +1,7 @@
 """The configuration file: each option once, with its type, unit, default and rule.
 
-One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. `${NAME}` in
-a value is replaced from the environment.
+One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. What
+`${...}` in a value stands for is said in `daemon/placeholders.py`.
 """
 
 import os
@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from daemon.placeholders import filled
 from lockstore.errors import ConfigError
 from lockstore.fields import ExistingFile, broken_rule
 from lockstore.rules import Limits
@@ -36,7 +37,6 @@ LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
 
 _LIFETIME_S = 60
 _FILE_MAX_BYTES = 1024 * 1024
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEMES = ("amqp://", "amqps://")
 
 
@@ -157,7 +157,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     if isinstance(daemon, dict):
         ours["daemon"] = {"lifetime": _lifetime_of(environ), **daemon}
     try:
-        settings = Settings.model_validate(_filled(ours, environ, ""))
+        settings = Settings.model_validate(filled(ours, environ))
     except ValidationError as error:
         raise ConfigError(broken_rule(error)) from None
     _check_together(settings.daemon)
@@ -194,22 +194,3 @@ def _read(path: Path) -> dict[str, Any]:
         message = f"{path}: must be a mapping of sections"
         raise ConfigError(message)
     return data
-
-
-def _filled(value: Any, environ: Mapping[str, str], place: str) -> Any:
-    """Replace `${NAME}` in every text of a section."""
-    if isinstance(value, dict):
-        return {name: _filled(item, environ, f"{place}.{name}" if place else str(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, environ, f"{place}.{index}") for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def variable(found: re.Match[str]) -> str:
-        try:
-            return environ[found[1]]
-        except KeyError:
-            message = f"{place}: the environment has no variable {found[1]}"
-            raise ConfigError(message) from None
-
-    return _VARIABLE.sub(variable, value)
