@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import structlog
 
+from daemon.health import Health
 from lockstore.backoff import Backoff
 from lockstore.commands import Command
 from lockstore.errors import StoreUnavailableError
@@ -28,15 +29,17 @@ def _nothing() -> None:
 class Keeper:
     """A lock store that never says no for long."""
 
-    def __init__(self, store: LockStore, check: Callable[[], None] = _nothing) -> None:
+    def __init__(self, store: LockStore, health: Health, check: Callable[[], None] = _nothing) -> None:
         """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
         self.store = store
         self.up = True
+        self._health = health
         self._check = check
 
     async def open(self) -> None:
         """Connect the store. Raises ConfigError where trying again would not help."""
         await self.persist(lambda: called(self.store.open))
+        self._health.clear("store_away")
         for warning in await self.persist(self.store.warnings):
             _log.warning("store.warning", warning=warning)
 
@@ -60,9 +63,11 @@ class Keeper:
                 if self.up:
                     _log.warning("store.unavailable", error=str(error))
                 self.up = False
+                self._health.hinder("store_away", str(error))
                 await asyncio.sleep(pause_s)
             else:
                 if not self.up:
                     _log.info("store.available")
+                    self._health.clear("store_away")
                 self.up = True
                 return answer

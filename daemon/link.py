@@ -14,7 +14,7 @@ from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.tls import certificate_fault, tls_context
 
-__all__ = ["LOST", "connected", "opened", "raise_when_closed", "raw", "refusal", "told"]
+__all__ = ["LOST", "connected", "is_blocked", "opened", "raise_when_closed", "raw", "refusal", "told"]
 
 LOST = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, is told by."""
@@ -71,6 +71,18 @@ async def raise_when_closed(connection: AbstractConnection) -> None:
     assert transport is not None  # noqa: S101 - it is connected
     await asyncio.wait([transport.connection.closing])
     raise BrokerLostError("the connection was closed")
+
+
+async def is_blocked(connection: AbstractConnection) -> bool:
+    """Tell whether RabbitMQ takes nothing from this connection for now: it is short of memory or disk."""
+    transport = connection.transport
+    assert transport is not None  # noqa: S101 - it is connected
+    try:
+        async with asyncio.timeout(0):
+            await transport.connection.ready()  # at once, or when RabbitMQ takes messages again
+    except TimeoutError:
+        return True
+    return False
 
 
 def _innermost(group: BaseExceptionGroup) -> BaseException:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from daemon.health import Health
 from daemon.keeper import Keeper
 from daemon.presence import Me
 from daemon.settings import Settings
@@ -17,13 +18,14 @@ _HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What outlives a connection: the settings, the store, the deadlines, who we are, and the tests' way to stop between steps."""
+    """What outlives a connection: the settings, the store, the deadlines, how we are, who we are, and the tests' way to stop between steps."""
 
     settings: Settings
     keeper: Keeper
     timers: Timers
     vigil: Vigil
     checkpoint: Callable[[str], None]
+    health: Health = field(default_factory=Health)
     me: Me = field(default_factory=Me)
 
 
@@ -36,4 +38,5 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     vigil = Vigil(away_most_s)
-    return Parts(settings, Keeper(store, vigil.check), Timers(), vigil, checkpoint)
+    health = Health()
+    return Parts(settings, Keeper(store, health, vigil.check), Timers(), vigil, checkpoint, health)

@@ -9,6 +9,8 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from daemon import layout, topology
+from daemon.http.server import HttpServer
+from daemon.http.site import site_of
 from daemon.link import LOST, connected, opened, refusal, told
 from daemon.parts import parts_of, pass_by
 from daemon.session import Session
@@ -35,7 +37,21 @@ class Service:
         self._is_first = True
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises ConfigError where trying again would not help."""
+        """Serve until `stop` is set. Raises ConfigError, alone or in a group, where trying again would not help."""
+        async with AsyncExitStack() as stack:
+            beside: list[Coroutine[Any, Any, None]] = []
+            if (place := self._parts.settings.daemon.http_place) is not None:
+                # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
+                server = HttpServer(*place, site_of(self._parts, place[0]))
+                beside.append((await stack.enter_async_context(server)).run())
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(part) for part in beside]
+                await self._serve(stop)
+                for task in running:
+                    task.cancel()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        """Open the store, and live through one connection to the broker after the other."""
         try:
             if not await _unless(stop, self._parts.keeper.open()):
                 return
@@ -52,18 +68,21 @@ class Service:
 
     async def _live(self, stop: asyncio.Event) -> None:
         """Connect and serve until the connection is lost, or the stop."""
-        broker = self._parts.settings.broker
+        broker, health = self._parts.settings.broker, self._parts.health
         async with AsyncExitStack() as stack:
             session = Session(self._parts)
 
             async def begin() -> None:
-                await self._open(session, await stack.enter_async_context(connected(broker)))
+                connection = await stack.enter_async_context(connected(broker))
+                health.clear("broker_away")
+                await self._open(session, connection)
 
             async with asyncio.timeout(_OPEN_S):
                 if not await _unless(stop, begin()):
                     return
             _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
             self._backoff.reset()
+            health.clear("not_consuming")
             await session.serve(stop)
 
     async def _open(self, session: Session, connection: AbstractConnection) -> None:
@@ -88,6 +107,10 @@ class Service:
         self._is_first = False
 
     async def _pause(self, stop: asyncio.Event, error: str) -> None:
+        health = self._parts.health
+        health.hinder("broker_away", error)
+        health.hinder("not_consuming", "the connection to RabbitMQ is lost")
+        health.clear("broker_blocked")
         pause_s = self._backoff.next_s()
         _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))

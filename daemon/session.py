@@ -10,7 +10,7 @@ from aiormq.channel import Channel
 
 from daemon.announcer import Announcer
 from daemon.balancer import Balancer
-from daemon.link import opened, raise_when_closed, raw
+from daemon.link import is_blocked, opened, raise_when_closed, raw
 from daemon.parts import Parts
 from daemon.presence import Presence
 from daemon.seat import Seat
@@ -19,6 +19,7 @@ from daemon.sweeper import Sweeper
 __all__ = ["Session"]
 
 _GOODBYE_S = 1.0
+_BLOCKED_LOOK_S = 0.5
 
 _log = structlog.get_logger()
 
@@ -53,10 +54,12 @@ class Session:
                 tasks.create_task(raise_when_closed(self._connection)),
                 tasks.create_task(self._parts.vigil.run()),
                 tasks.create_task(self._sweeper.run()),
+                tasks.create_task(self._watch_blocking()),
                 tasks.create_task(self._balancer.run(self._presence)),
             ]
             serving = [tasks.create_task(seat.run()) for seat in self._seats]
             await stop.wait()
+            self._parts.health.hinder("draining", "told to stop; what is under way is finished")
             await self._drain(serving)
             for task in beside:
                 task.cancel()
@@ -80,6 +83,16 @@ class Session:
             _log.warning("daemon.unfinished", partitions=len(unfinished))
         for seat in self._seats:
             await seat.close()
+
+    async def _watch_blocking(self) -> None:
+        """Take note when RabbitMQ blocks this connection, and when no longer; then even heartbeats say nothing of it."""
+        health = self._parts.health
+        while True:
+            if await is_blocked(self._connection):
+                health.hinder("broker_blocked", "RabbitMQ takes no messages: it is short of memory or disk")
+            else:
+                health.clear("broker_blocked")
+            await asyncio.sleep(_BLOCKED_LOOK_S)
 
     async def _announcer(self) -> Announcer:
         settings = self._parts.settings

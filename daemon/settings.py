@@ -37,12 +37,31 @@ LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
 
 _LIFETIME_S = 60
 _FILE_MAX_BYTES = 1024 * 1024
+_PORT_MAX = 65535
 _SCHEMES = ("amqp://", "amqps://")
 
 
 def _is_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
         raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/@\[\]]+)):(?P<port>[0-9]{1,5})")
+
+
+def _address(value: str) -> tuple[str, int]:
+    """Take `host:port` apart, the host without brackets. Raises ValueError with the rule."""
+    found = _ADDRESS.fullmatch(value)
+    if found is None or int(found["port"]) > _PORT_MAX:
+        raise ValueError(
+            'must be host:port, as 127.0.0.1:8470 or "[::1]:8470", with a port of at most 65535 (0: a free one), or null'
+        )
+    return found["v6"] or found["host"], int(found["port"])
+
+
+def _is_address(value: str) -> str:
+    _address(value)
     return value
 
 
@@ -127,6 +146,15 @@ class DaemonSettings(BaseModel):
     dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
     events: Annotated[bool, Field(description="whether public events are published")] = True
     stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
+    http: Annotated[
+        Annotated[str, AfterValidator(_is_address)] | None,
+        Field(description="host:port where health, metrics and the status page are; null: nowhere"),
+    ] = "127.0.0.1:8470"
+
+    @property
+    def http_place(self) -> tuple[str, int] | None:
+        """Host, without brackets, and port of the HTTP server."""
+        return None if self.http is None else _address(self.http)
 
     @property
     def limits(self) -> Limits:

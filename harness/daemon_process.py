@@ -13,6 +13,7 @@ from harness.process import Command
 from harness.server import Server
 
 READY_EVENT = "daemon.ready"
+LISTENING_EVENT = "http.listening"
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +22,8 @@ class DaemonProcess(Server):
     """`python -m daemon serve --config FILE`, ready when its log says so.
 
     `config` becomes the YAML file; change the attribute before a `restart` to start with another. `argv` goes after it.
+    `daemon.http` is null where the configuration does not name it: daemons side by side must not want one port. With
+    `127.0.0.1:0` it takes a free one, which `http_url` tells.
     `env` is added to this process's environment. `module` is what to run instead of `daemon`: it is given the same arguments and
     must write the same line when it is ready.
     """
@@ -56,8 +59,13 @@ class DaemonProcess(Server):
         """Read the log lines of one event."""
         return [line for line in self.log_lines() if line.get("event") == name]
 
+    @property
+    def http_url(self) -> str:
+        """Where the current run, or the last one, listens for HTTP: `http://host:port/`."""
+        return str(self.events(LISTENING_EVENT)[-1]["url"])
+
     def _command(self) -> Command:
-        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.config_file.write_text(yaml.safe_dump(without_http(self.config), sort_keys=False))
         # Works in a checkout where nothing is installed, and finds custom lock stores that the tests bring.
         path = os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")]))
         return Command(
@@ -70,6 +78,14 @@ class DaemonProcess(Server):
 
     async def _probe(self) -> bool:
         return any(line.get("event") == READY_EVENT for line in _json_objects(self.process.output()))
+
+
+def without_http(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a configuration whose daemon listens nowhere, unless it says where."""
+    section = config.get("daemon")
+    if section is not None and not isinstance(section, Mapping):
+        return dict(config)  # a mistake that is made on purpose
+    return {**config, "daemon": {"http": None, **(section or {})}}
 
 
 def _json_objects(text: str) -> Iterator[dict[str, Any]]:

@@ -183,7 +183,7 @@ async def test_a_stop_does_not_wait_for_a_broker_that_says_nothing(tmp_path: Pat
     server = await asyncio.start_server(silent, "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
     file = tmp_path / "endpoints.yml"
-    file.write_text(yaml.safe_dump({"broker": {"url": f"amqp://127.0.0.1:{port}/"}}))
+    file.write_text(yaml.safe_dump({"broker": {"url": f"amqp://127.0.0.1:{port}/"}, "daemon": {"http": None}}))
     daemon = await asyncio.create_subprocess_exec(sys.executable, "-m", "daemon", "serve", "--config", str(file))
     await asyncio.sleep(2)
     daemon.terminate()

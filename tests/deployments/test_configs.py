@@ -1,7 +1,7 @@
 """Each file of configs/ starts the real daemon on real servers, which serves a request.
 
 A test takes the file as it is. It sets the environment variables that the file names, and replaces nothing but addresses:
-`host`, `port` and `endpoints` of the lock store, and `url` of the broker where that is no variable.
+`host`, `port` and `endpoints` of the lock store, `url` of the broker where that is no variable, and `http` of the daemon.
 """
 
 import re
@@ -64,6 +64,7 @@ def taken(name: str, environ: dict[str, str], **addresses: Any) -> dict[str, Any
     if broker is not None:
         assert "$" not in config["broker"]["url"]
         config["broker"]["url"] = broker
+    config.setdefault("daemon", {})["http"] = f"{LOOPBACK}:0"
     return config
 
 

@@ -190,7 +190,7 @@ def test_the_tables_of_keys_have_every_key() -> None:
 def logged_events() -> dict[str, str]:
     """Find every event that the daemon logs, with its level, in the code."""
     found = {}
-    for file in (CHECKOUT / "daemon").glob("*.py"):
+    for file in (CHECKOUT / "daemon").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue

@@ -1,0 +1,44 @@
+"""What machines read: is the daemon alive, does it serve, and the figures."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_routedef import AbstractRouteDef
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from daemon.metrics.exposition import registry_of
+from daemon.parts import Parts
+
+__all__ = ["routes"]
+
+_OK, _UNAVAILABLE = 200, 503
+
+
+def routes(parts: Parts) -> list[AbstractRouteDef]:
+    """Give the routes of one daemon."""
+    registry = registry_of(parts)
+
+    async def livez(_: web.Request) -> web.Response:
+        return _answer("alive", _reasons(parts, "pipeline_stalled"))
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer("ready", _reasons(parts))
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+
+
+def _reasons(parts: Parts, *only: str) -> list[dict[str, Any]]:
+    return [
+        {"reason": reason.name, "for": round(reason.for_s, 3), "detail": reason.detail}
+        for reason in parts.health.reasons()
+        if not only or reason.name in only
+    ]
+
+
+def _answer(what: str, reasons: list[dict[str, Any]]) -> web.Response:
+    body = json.dumps({what: not reasons, "reasons": reasons}) + "\n"
+    return web.Response(text=body, status=_UNAVAILABLE if reasons else _OK, content_type="application/json")
