@@ -8,10 +8,11 @@ import structlog
 
 from daemon.health import Health
 from lockstore.backoff import Backoff
+from lockstore.calling import called
 from lockstore.commands import Command
 from lockstore.errors import StoreUnavailableError
 from lockstore.outcomes import Outcome
-from lockstore.store import LockStore, called
+from lockstore.store import LockStore
 
 __all__ = ["Keeper"]
 

@@ -145,6 +145,8 @@ class DaemonSettings(BaseModel):
     max_waiting: Annotated[int, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
     dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
     events: Annotated[bool, Field(description="whether public events are published")] = True
+    history: Annotated[int, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")] = 20
+    history_keep: Annotated[Seconds, Field(description="how long they are kept")] = 3600
     stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
     http: Annotated[
         Annotated[str, AfterValidator(_is_address)] | None,
@@ -159,7 +161,8 @@ class DaemonSettings(BaseModel):
     @property
     def limits(self) -> Limits:
         """What bounds a line."""
-        return Limits(self.max_waiting, round(self.dedup_window * 1000))
+        window_ms, keep_ms = round(self.dedup_window * 1000), round(self.history_keep * 1000)
+        return Limits(self.max_waiting, window_ms, self.history, keep_ms)
 
     @property
     def bounds(self) -> Bounds:

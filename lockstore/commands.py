@@ -4,7 +4,22 @@ from dataclasses import dataclass
 
 from lockstore.ticket import NOBODY, Sender
 
-__all__ = ["Command", "Expire", "Finish", "Issue", "Release", "Renew", "Request", "Settle", "Withdraw"]
+__all__ = [
+    "BY_MAX",
+    "Command",
+    "Expire",
+    "Finish",
+    "Issue",
+    "Release",
+    "Renew",
+    "Request",
+    "Seize",
+    "Settle",
+    "Withdraw",
+]
+
+BY_MAX = 128
+"""Characters of the name under which an operator acts; as many as a holder's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,24 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Seize:
+    """An operator takes the lease away from its holder; with a `number`, takes that ticket out, wherever it stands.
+
+    `by` says who does it, 1 to 128 printable characters, and is told to everybody. Without a number it is not safe to
+    repeat: the second one takes the next holder's lease. Raises ValueError when `by` is none such.
+    """
+
+    conversation_id: str
+    by: str
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < len(self.by) <= BY_MAX and self.by.isprintable()):
+            message = f"by: must be 1 to {BY_MAX} printable characters, not {self.by!r}"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
 class Issue:
     """Direct use, as Rasa's: a ticket whose lifetime counts from now, wherever it stands in line."""
 
@@ -80,4 +113,4 @@ class Settle:
     conversation_id: str
 
 
-Command = Request | Release | Renew | Expire | Withdraw | Issue | Finish | Settle
+Command = Request | Release | Renew | Expire | Withdraw | Seize | Issue | Finish | Settle

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
-from lockstore.events import from_record
+from lockstore.events import Event, from_record, taken_by
 from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.options import RedisOptions
@@ -22,7 +22,7 @@ from lockstore.ticket import Claim, Sender, Ticket, TicketLock
 
 __all__ = ["ConcurrentRedisLockStore"]
 
-_VERBS = ("request", "release", "renew", "expire", "withdraw", "issue", "finish", "turn", "look", "patrol")
+_VERBS = ("request", "release", "renew", "expire", "withdraw", "seize", "issue", "finish", "turn", "look", "patrol")
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
 _DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
 _REDIS_MIN = (7, 0)  # scripts that begin with #!lua
@@ -145,6 +145,8 @@ class ConcurrentRedisLockStore(LockStore):
                 return self._scripts["expire"], ("",)
             case Withdraw():
                 return self._scripts["withdraw"], (command.number, command.reply_to)
+            case Seize():
+                return self._scripts["seize"], (command.by, "" if command.number is None else command.number)
             case Issue():
                 return self._scripts["issue"], (command.lifetime_ms,)
             case Finish():
@@ -197,6 +199,12 @@ class ConcurrentRedisLockStore(LockStore):
         shard = self._keys.shard_of(command.conversation_id)
         await self._servers.run(self._call(command, shard, _DIRECT))
         return command.number
+
+    async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
+        """Take the lease away from its holder, or this ticket out of the line."""
+        shard = self._keys.shard_of(conversation_id)
+        reply = await self._servers.run(self._call(Seize(conversation_id, by, number), shard, _DIRECT))
+        return taken_by(notice.event for notice in _notices(shard, reply))
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
         """Issue a direct ticket, and tell how it stands."""

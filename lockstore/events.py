@@ -1,10 +1,11 @@
 """What happened in a conversation's line. Times are whole milliseconds since the epoch on the lock store's clock.
 
 An event also has a *record*: a flat JSON-able list, the same whether Python or a Lua script wrote it. Records are what
-outboxes keep. An absent text is "" in a record, an absent number -1.
+outboxes keep. An absent text is "" in a record, an absent number -1. Histories keep less of it: neither the conversation,
+which they belong to, nor where answers went.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,12 @@ __all__ = [
     "Rejected",
     "Released",
     "Renewed",
+    "from_history",
     "from_record",
+    "happened_at_ms",
     "is_public",
+    "taken_by",
+    "to_history",
     "to_record",
 ]
 
@@ -76,10 +81,11 @@ class Renewed(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(_Event):
-    """The lease was given back after `held_ms` (`reason` holder), or taken by an operator (forced)."""
+    """The lease was given back after `held_ms` (`reason` holder), or taken by an operator (forced), whom `by` names."""
 
     held_ms: int
     reason: str
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +97,13 @@ class Expired(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(_Event):
-    """The ticket left the line before its turn: requester, unreachable (also a grant that nobody took) or forced."""
+    """The ticket left the line before its turn: requester, unreachable (also a grant that nobody took) or forced.
+
+    Forced is what an operator did, whom `by` names. A direct ticket that is taken is cancelled, too, wherever it stood.
+    """
 
     reason: str
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +119,18 @@ class Rejected(_Event):
 Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
 
 
+_OWN = 11  # where in a record the fields begin that only its kind has
 _PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
 
 
 def is_public(event: Event) -> bool:
     """Tell whether the public hears of it: a transition, told for the first time. These are what outboxes keep."""
     return type(event) in _PUBLIC and not event.repeated
+
+
+def taken_by(events: Iterable[Event]) -> Event | None:
+    """Find what an operator took, among all that happened then."""
+    return next((event for event in events if isinstance(event, Released | Cancelled) and event.by), None)
 
 
 def _common(event: Event) -> list[Any]:
@@ -133,6 +149,10 @@ def _common(event: Event) -> list[Any]:
     ]
 
 
+def _by(by: str | None) -> list[str]:
+    return [] if by is None else [by]
+
+
 def to_record(event: Event) -> list[Any]:
     """Write an event as its record. Rejections have none: they change nothing, so no outbox keeps them."""
     match event:
@@ -143,11 +163,11 @@ def to_record(event: Event) -> list[Any]:
         case Renewed():
             return ["renewed", *_common(event), event.expires_at_ms]
         case Released():
-            return ["released", *_common(event), event.held_ms, event.reason]
+            return ["released", *_common(event), event.held_ms, event.reason, *_by(event.by)]
         case Expired():
             return ["expired", *_common(event), event.phase]
         case Cancelled():
-            return ["cancelled", *_common(event), event.reason]
+            return ["cancelled", *_common(event), event.reason, *_by(event.by)]
         case Rejected():
             message = "a rejection has no record"
             raise TypeError(message)
@@ -162,9 +182,9 @@ _BUILD: dict[str, Callable[..., Event]] = {
     "queued": lambda a, b, **common: Queued(position=a, wait_until_ms=b, **common),
     "granted": lambda a, b, c, **common: Granted(expires_at_ms=a, waited_ms=b, behind=c, **common),
     "renewed": lambda a, **common: Renewed(expires_at_ms=a, **common),
-    "released": lambda a, b, **common: Released(held_ms=a, reason=b, **common),
+    "released": lambda a, b, c=None, **common: Released(held_ms=a, reason=b, by=c, **common),
     "expired": lambda a, **common: Expired(phase=a, **common),
-    "cancelled": lambda a, **common: Cancelled(reason=a, **common),
+    "cancelled": lambda a, b=None, **common: Cancelled(reason=a, by=b, **common),
     "rejected": _rejected,
 }
 
@@ -185,3 +205,20 @@ def from_record(record: list[Any]) -> Event:
         to=sender,
         repeated=bool(again),
     )
+
+
+def to_history(event: Event) -> list[Any]:
+    """Write an event for a history: its type, number, request id, holder, time, and the fields of its own."""
+    record = to_record(event)
+    return [record[0], *record[2:6], *record[_OWN:]]
+
+
+def from_history(conversation_id: str, kept: list[Any]) -> Event:
+    """Read what `to_history` or a script wrote."""
+    kind, number, request_id, holder, at_ms, *own = kept
+    return from_record([kind, conversation_id, number, request_id, holder, at_ms, "", "", "", "", 0, *own])
+
+
+def happened_at_ms(kept: list[Any]) -> int:
+    """Tell when the event of a history's entry happened."""
+    return int(kept[4])

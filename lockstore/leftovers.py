@@ -21,7 +21,7 @@ StoreName = Literal["redis", "concurrent_redis"]
 """The stores that can leave something in Redis, as `type` has them."""
 
 _LOCK_FIELDS = {"conversation_id", "tickets"}
-_MEMO_FIELDS = {"ended", "outbox", "claims"}
+_MEMO_FIELDS = {"ended", "outbox", "history", "claims"}
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what reading JSON of others' may raise
 

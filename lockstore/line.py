@@ -5,10 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lockstore.commands import Release, Renew, Request
-from lockstore.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected
+from lockstore.events import (
+    REFUSALS,
+    Cancelled,
+    Event,
+    Expired,
+    Granted,
+    Queued,
+    Rejected,
+    Released,
+    happened_at_ms,
+    is_public,
+    to_history,
+)
 from lockstore.ticket import Claim, Ended, Ending, Sender, Ticket, TicketLock
 
-__all__ = ["SETTLE_MAX", "Limits", "Line"]
+__all__ = ["SETTLE_MAX", "Limits", "Line", "history_at"]
 
 SETTLE_MAX = 100
 """Overdue tickets that one command ends at the head of a line; the sweeper comes for the rest. Bounds a script's time."""
@@ -16,10 +28,21 @@ SETTLE_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a line: tickets in it, and how long (ms) a finished request is remembered."""
+    """What bounds a line: tickets in it, how long (ms) a finished request is remembered, the history of public events."""
 
     max_waiting: int = 1000
     dedup_window_ms: int = 300_000
+    history: int = 20
+    """Events of a conversation that are kept; 0: none."""
+    history_keep_ms: int = 3_600_000
+    """How long they are."""
+
+
+def history_at(now_ms: int, history: tuple[list[Any], ...], limits: Limits) -> tuple[list[Any], ...]:
+    """Give what is left of a history at this time: the last events that are young enough."""
+    since_ms = now_ms - limits.history_keep_ms
+    young = tuple(kept for kept in history if happened_at_ms(kept) > since_ms)
+    return young[max(0, len(young) - limits.history) :]
 
 
 class Line:
@@ -31,14 +54,21 @@ class Line:
         self.tickets = deque(lock.tickets)
         self.last_number = lock.last_number
         self._ended = [ended for ended in lock.ended if ended.forget_at_ms > now_ms]
-        self._outbox = lock.outbox
+        self._lock = lock
         self.now_ms = now_ms
         self.limits = limits
         self._may_settle = SETTLE_MAX
 
     def as_lock(self) -> TicketLock:
         """Give the line as it stands now."""
-        return TicketLock(self.conversation_id, self.tickets, self.last_number, tuple(self._ended), self._outbox)
+        told = [to_history(event) for event in self.events if is_public(event)]
+        return replace(
+            self._lock,
+            tickets=self.tickets,
+            last_number=self.last_number,
+            ended=tuple(self._ended),
+            history=history_at(self.now_ms, (*self._lock.history, *told), self.limits),
+        )
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -156,8 +186,15 @@ class Line:
         self.last_number = 0 if self.last_number is None else self.last_number + 1
         return self.last_number
 
-    def cancel(self, ticket: Ticket, claim: Claim, reason: str) -> None:
+    def cancel(self, ticket: Ticket, claim: Claim, reason: str, by: str | None = None) -> None:
         """Take a ticket out of the line that was not served."""
         self.tickets.remove(ticket)
         self.remember("cancelled", ticket.number, claim.request_id, claim.sender)
-        self.events.append(Cancelled(**self.told(ticket, claim), reason=reason))
+        self.events.append(Cancelled(**self.told(ticket, claim), reason=reason, by=by))
+
+    def release(self, ticket: Ticket, claim: Claim, reason: str, by: str | None = None) -> None:
+        """Take a granted ticket out of the line."""
+        self.tickets.remove(ticket)
+        self.remember("released", ticket.number, claim.request_id, claim.sender)
+        held_ms = self.now_ms - (claim.granted_at_ms or 0)
+        self.events.append(Released(**self.told(ticket, claim), held_ms=held_ms, reason=reason, by=by))

@@ -6,9 +6,10 @@ The in-memory, Redis and custom stores work this way; how one change is made ato
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from lockstore.commands import Command, Expire, Issue
+from lockstore.commands import Command, Expire, Issue, Seize
 from lockstore.errors import ConversationError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
@@ -16,19 +17,38 @@ from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Outcome, Patrol, S
 from lockstore.rules import Limits, apply
 from lockstore.ticket import TicketLock
 
-__all__ = ["Lines", "Step", "ValueStore"]
+__all__ = ["Known", "Lines", "Step", "ValueStore"]
 
 T = TypeVar("T")
 Step = Callable[[TicketLock, int], tuple[TicketLock, T]]
 """A pure change of one line at a time (ms) of the store's clock: the new line, and what the caller wants to know."""
 
+_AT = 5  # where in an event's record the time stands
 _TOGETHER = 64  # conversations of one batch that are worked on at once, where the store allows it
+
+
+class Known(NamedTuple):
+    """What this process knows of a line in which something is left to do. Times in ms of the store's clock."""
+
+    due_ms: int | None
+    """The first deadline; None where nobody stands."""
+    kept: int
+    """Events that are not announced yet."""
+    kept_since_ms: int | None
+    """When the oldest of them happened."""
+
+    @classmethod
+    def of(cls, lock: TicketLock) -> "Known":
+        """Sum up a line."""
+        due_ms = min((ticket.expires_ms for ticket in lock.tickets), default=None)
+        return cls(due_ms, len(lock.outbox), lock.outbox[0][1][_AT] if lock.outbox else None)
 
 
 class ValueStore(Protocol):
     """What `Lines` needs of a store."""
 
     parallel: bool
+    lists_lines: bool
 
     def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> Awaitable[T]:
         """Change one line atomically."""
@@ -56,8 +76,7 @@ def _is_ready(lock: TicketLock) -> bool:
 
 
 def _without(lock: TicketLock, places: set[str]) -> TicketLock:
-    outbox = tuple(item for item in lock.outbox if _place(item[1]) not in places)
-    return TicketLock(lock.conversation_id, lock.tickets, lock.last_number, lock.ended, outbox)
+    return replace(lock, outbox=tuple(item for item in lock.outbox if _place(item[1]) not in places))
 
 
 def _turn(lock: TicketLock, number: int, now_ms: int) -> Turn:
@@ -76,6 +95,8 @@ class Lines:
         self._store = store
         self._wakeups = wakeups
         self._attention: set[str] = set()
+        self.known: dict[str, Known] = {}
+        """Lines in which somebody stands, or events are left, as this process last saw them; unless the store lists them."""
 
     @property
     def attention(self) -> list[str]:
@@ -134,7 +155,7 @@ class Lines:
         kept = [[kept_at_ms, to_record(event)] for event in events if is_public(event)]
         if not kept:
             return lock
-        return TicketLock(lock.conversation_id, lock.tickets, lock.last_number, lock.ended, (*lock.outbox, *kept))
+        return replace(lock, outbox=(*lock.outbox, *kept))
 
     async def _change(self, conversation_id: str, commands: list[Command], limits: Limits) -> list[Outcome]:
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, list[Outcome]]]:
@@ -165,6 +186,12 @@ class Lines:
             self._attention.add(lock.conversation_id)
         else:
             self._attention.discard(lock.conversation_id)
+        if self._store.lists_lines:
+            return
+        if lock.tickets or lock.outbox:
+            self.known[lock.conversation_id] = Known.of(lock)
+        else:
+            self.known.pop(lock.conversation_id, None)
 
     async def confirm(self, entries: Sequence[Entry]) -> None:
         """Let go of events that were announced."""
@@ -191,6 +218,7 @@ class Lines:
             lock, now_ms = (None, 0) if isinstance(read, ConversationError) else read
             if lock is None:
                 self._attention.discard(conversation_id)
+                self.known.pop(conversation_id, None)
                 continue
             self._note(lock)
             deadlines = [(ticket.expires_ms, ticket.number) for ticket in lock.tickets]
@@ -207,26 +235,31 @@ class Lines:
 
     async def enter(self, conversation_id: str, lifetime_ms: int, limits: Limits) -> tuple[int, Turn]:
         """Issue a direct ticket, and tell how it stands."""
-        lock, now_ms = await self._act(Issue(conversation_id, lifetime_ms), limits)
+        lock, now_ms, _ = await self._act(Issue(conversation_id, lifetime_ms), limits)
         return lock.highest, _turn(lock, lock.highest, now_ms)
 
     async def turn(self, conversation_id: str, number: int, limits: Limits) -> Turn:
         """Settle a line, end this ticket if its deadline came, and tell how it stands."""
-        lock, now_ms = await self._act(Expire(conversation_id, number), limits)
+        lock, now_ms, _ = await self._act(Expire(conversation_id, number), limits)
         return _turn(lock, number, now_ms)
 
     async def act(self, command: Command, limits: Limits) -> int:
         """Apply a direct caller's command, and give the last number issued in its line."""
-        lock, _ = await self._act(command, limits)
+        lock, _, _ = await self._act(command, limits)
         return lock.highest
 
-    async def _act(self, command: Command, limits: Limits) -> tuple[TicketLock, int]:
-        def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int]]:
+    async def seize(self, command: Seize, limits: Limits) -> tuple[Event, ...]:
+        """Apply an operator's command, and give all that happened."""
+        _, _, events = await self._act(command, limits)
+        return events
+
+    async def _act(self, command: Command, limits: Limits) -> tuple[TicketLock, int, tuple[Event, ...]]:
+        def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int, tuple[Event, ...]]]:
             lock, events = apply(lock, command, now_ms, limits)
             # What a direct caller caused is nobody's to announce yet: it counts as left behind from the start.
             lock = self._keep(lock, events, 0)
-            return lock, (lock, now_ms)
+            return lock, (lock, now_ms, events)
 
-        lock, now_ms = await self._store.transform(command.conversation_id, step, direct=True)
+        lock, now_ms, events = await self._store.transform(command.conversation_id, step, direct=True)
         self._note(lock)
-        return lock, now_ms
+        return lock, now_ms, events

@@ -1,10 +1,16 @@
 """`InMemoryLockStore`: lines in this process's memory. They end with it; for one process, and for trying things out."""
 
+import asyncio
+import heapq
 import time
-from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from lockstore.events import happened_at_ms
+from lockstore.line import history_at
 from lockstore.lines import Step
+from lockstore.overview import PAGE_LINES
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 
@@ -16,10 +22,14 @@ T = TypeVar("T")
 class InMemoryLockStore(LockStore):
     """Keep lines in memory. Of an idle conversation only its last number stays, so that none is ever given twice."""
 
+    knows_all_lines = True
+    looks_most = 100_000  # there is nothing to wait for
+
     def __init__(self) -> None:
         self._locks: dict[str, TicketLock] = {}
         self._numbers: dict[str, int] = {}
-        self._forgetting: deque[tuple[int, str]] = deque()
+        self._forgetting: list[tuple[int, str]] = []  # a heap: when to look what of a conversation may be forgotten
+        self._to_forget: set[str] = set()  # the conversations in it
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Give the line, or None where nobody stands."""
@@ -39,14 +49,21 @@ class InMemoryLockStore(LockStore):
         now_ms = time.time_ns() // 1_000_000
         after, told = step(self._line(conversation_id), now_ms)
         self._keep(after)
-        if after.ended:
-            self._forgetting.append((after.ended[-1].forget_at_ms, conversation_id))
+        if conversation_id not in self._to_forget:
+            self._remember_to_forget(after)
         self._forget(now_ms)
         return told
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line."""
         return self._line(conversation_id), time.time_ns() // 1_000_000
+
+    async def roster(self) -> AsyncIterator[Sequence[str]]:
+        """Go through all conversations in which somebody stands."""
+        names = [name for name, lock in self._locks.items() if lock.tickets]
+        for place in range(0, len(names), PAGE_LINES):
+            yield names[place : place + PAGE_LINES]
+            await asyncio.sleep(0)
 
     def _line(self, conversation_id: str) -> TicketLock:
         lock = self._locks.get(conversation_id)
@@ -60,13 +77,25 @@ class InMemoryLockStore(LockStore):
         if lock.last_number is not None:
             self._numbers[lock.conversation_id] = lock.last_number
 
+    def _remember_to_forget(self, lock: TicketLock) -> None:
+        """Note when all that is remembered of a conversation, its tickets apart, is old enough."""
+        over = [ended.forget_at_ms for ended in lock.ended]
+        over += [happened_at_ms(kept) + self.limits.history_keep_ms for kept in lock.history]
+        if over:
+            heapq.heappush(self._forgetting, (max(over), lock.conversation_id))
+            self._to_forget.add(lock.conversation_id)
+
     def _forget(self, now_ms: int) -> None:
         """Drop what is remembered of idle conversations once it is old enough, a few at each step."""
         for _ in range(4):
             if not self._forgetting or self._forgetting[0][0] > now_ms:
                 return
-            _, conversation_id = self._forgetting.popleft()
+            _, conversation_id = heapq.heappop(self._forgetting)
+            self._to_forget.discard(conversation_id)
             lock = self._locks.get(conversation_id)
-            if lock is not None:
-                ended = tuple(item for item in lock.ended if item.forget_at_ms > now_ms)
-                self._keep(TicketLock(conversation_id, lock.tickets, lock.last_number, ended, lock.outbox))
+            if lock is None:
+                continue
+            ended = tuple(item for item in lock.ended if item.forget_at_ms > now_ms)
+            left = replace(lock, ended=ended, history=history_at(now_ms, lock.history, self.limits))
+            self._keep(left)
+            self._remember_to_forget(left)

@@ -43,6 +43,7 @@ Holder = Annotated[str, Field(max_length=128, pattern=_PRINTABLE)]
 TicketNumber = Annotated[int, Field(ge=0, le=_NUMBER_MAX)]
 Lifetime = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds of lease, from the grant on")]
 Wait = Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds in line; 0 = now or not at all")]
+By = Annotated[str | None, Field(description="the operator, where reason is forced; absent otherwise")]
 Seconds = Annotated[float, Field(description="seconds since the Unix epoch on the lock store's clock")]
 
 
@@ -146,6 +147,7 @@ class ReleasedMessage(_Told):
     ticket_number: int
     held: Annotated[float, Field(description="seconds")]
     reason: Literal["holder", "forced"]
+    by: By = None
 
 
 class ExpiredMessage(_Told):
@@ -162,6 +164,7 @@ class CancelledMessage(_Told):
     type: Literal["cancelled"]
     ticket_number: int
     reason: Literal["requester", "unreachable", "forced"]
+    by: By = None
 
 
 class RejectedMessage(_Told):

@@ -5,6 +5,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -127,7 +128,7 @@ class RedisLockStore(LockStore):
         self._histories.note(slot, run)
         lock = _parsed(conversation_id, values)
         if least and lock.highest < least - 1:  # Redis may have lost higher ones
-            lock = TicketLock(conversation_id, lock.tickets, least - 1, lock.ended, lock.outbox)
+            lock = replace(lock, last_number=least - 1)
         return values, run, lock, now_ms
 
     async def _swap(
@@ -182,7 +183,9 @@ class RedisLockStore(LockStore):
 
     def _memo_life(self, lock: TicketLock) -> int | str:
         """Let what is remembered of an idle line go by itself; what must be announced, or bears on live tickets, stays."""
-        return "" if lock.tickets or lock.outbox else self.limits.dedup_window_ms
+        if lock.tickets or lock.outbox:
+            return ""
+        return max(self.limits.dedup_window_ms, self.limits.history_keep_ms if lock.history else 0)
 
     @cached_property
     def _subscription(self) -> Subscription:
@@ -255,7 +258,7 @@ def _reclaimed(ticket: Ticket, kept: Any) -> Ticket:
 def _written(lock: TicketLock) -> tuple[str, str, str]:
     data = lock.as_dict()
     rasa = {"conversation_id": lock.conversation_id, "tickets": data["tickets"]}
-    memo: dict[str, Any] = {name: data[name] for name in ("ended", "outbox") if name in data}
+    memo: dict[str, Any] = {name: data[name] for name in ("ended", "outbox", "history") if name in data}
     claims = {str(item.number): [item.expires, item.claim.as_dict()] for item in lock.tickets if item.claim}
     if claims and len(claims) < len(lock.tickets):  # behind a direct ticket, which may be a Rasa process's
         memo["claims"] = claims

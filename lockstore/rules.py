@@ -3,19 +3,21 @@
         Request ──────────► waiting ──(head of the line)──► granted ──Release──► released
            │  │                │                               │
    busy, line_full          Release, Withdraw, Expire       Expire ───────────► expired (held)
-           │                   │                            Withdraw ─────────► cancelled (unreachable)
+           │                Seize                           Withdraw ─────────► cancelled (unreachable)
+           │                   │                            Seize ────────────► released (forced)
            ▼                   ▼
         rejected       cancelled, expired (waiting)
 
-A direct ticket (Issue, Finish) has no claim: one deadline from its issue, and no events. Both kinds stand in one line.
+A direct ticket (Issue, Finish) has no claim: one deadline from its issue, and no events but that an operator took it (Seize:
+cancelled). Both kinds stand in one line.
 Every command ends what is overdue at the head and grants the next head, so that no ready ticket is left without a grant.
 The Lua scripts in `lua/` say the same; a state machine in the tests holds the two together. No clock, no I/O here.
 """
 
 from dataclasses import replace
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
-from lockstore.events import Event, Released, Renewed
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.events import Cancelled, Event, Renewed
 from lockstore.line import SETTLE_MAX, Limits, Line
 from lockstore.ticket import Claim, Ended, Ending, Ticket, TicketLock
 
@@ -40,6 +42,8 @@ def apply(lock: TicketLock, command: Command, now_ms: int, limits: Limits) -> tu
             line.end_if_overdue(line.find(command.number))
         case Withdraw():
             _withdraw(line, command)
+        case Seize():
+            _seize(line, command)
         case Issue():
             _issue(line, command)
         case Finish():
@@ -154,10 +158,7 @@ def _release(line: Line, command: Release) -> None:
         if claim.granted_at_ms is None:
             line.cancel(ticket, claim, "requester")
         else:
-            line.tickets.remove(ticket)
-            line.remember("released", ticket.number, claim.request_id, claim.sender)
-            held_ms = line.now_ms - claim.granted_at_ms
-            line.events.append(Released(**line.told(ticket, claim), held_ms=held_ms, reason="holder"))
+            line.release(ticket, claim, "holder")
 
 
 def _renew(line: Line, command: Renew) -> None:
@@ -178,6 +179,33 @@ def _withdraw(line: Line, command: Withdraw) -> None:
     ticket = line.find(command.number)
     if ticket and ticket.claim and ticket.claim.sender.reply_to == command.reply_to:
         line.cancel(ticket, ticket.claim, "unreachable")
+
+
+def _seize(line: Line, command: Seize) -> None:
+    number = command.number
+    if number is None and line.tickets:
+        number = line.tickets[0].number
+    ticket = line.find(number)
+    if ticket is None or line.end_if_overdue(ticket):
+        return
+    claim = ticket.claim
+    if claim is None:
+        line.tickets.remove(ticket)
+        line.events.append(
+            Cancelled(
+                conversation_id=line.conversation_id,
+                number=ticket.number,
+                request_id=None,
+                holder=None,
+                at_ms=line.now_ms,
+                reason="forced",
+                by=command.by,
+            )
+        )
+    elif claim.granted_at_ms is None:
+        line.cancel(ticket, claim, "forced", command.by)
+    else:
+        line.release(ticket, claim, "forced", command.by)
 
 
 def _issue(line: Line, command: Issue) -> None:

@@ -6,20 +6,23 @@ project replace those steps where they can do better.
 """
 
 import asyncio
-import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from lockstore.commands import Command, Finish, Issue
-from lockstore.errors import ConversationError, LockError, LockstoreError, StoreError, StoreUnavailableError
+from lockstore.calling import called
+from lockstore.commands import Command, Finish, Issue, Seize
+from lockstore.errors import ConversationError, LockError, StoreError
+from lockstore.events import Event, taken_by
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
+from lockstore.overview import PAGE_LINES, Overview
 from lockstore.rules import Limits
+from lockstore.survey import Examination, Survey
 from lockstore.ticket import TicketLock
 
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
@@ -42,6 +45,11 @@ class LockStore:
     limits = Limits()
     parallel = False  # whether several conversations may be worked on at once
     left_behind: Callable[[Shard], None] | None = None
+    lists_lines = (
+        False  # whether the storage itself can list its lines; otherwise this process keeps in mind which it saw
+    )
+    knows_all_lines = False  # whether the roster has them all
+    looks_most = 2000  # lines that one survey reads
 
     # --- to be written by a store ---------------------------------------------------------------------------------
 
@@ -169,6 +177,38 @@ class LockStore:
         """Look through some shards for deadlines that came, and events at least `age_ms` old that nobody announced."""
         return await self.lines.patrol(shards, age_ms)
 
+    # --- what operators ask ------------------------------------------------------------------------------------------
+
+    async def survey(self, most: int, start: int = 0) -> Survey:
+        """Count the lines, and sum up `most` of them from the `start`-th on, the longest first."""
+        return await self.overview.survey(most, start)
+
+    async def find(self, text: str, most: int) -> list[str]:
+        """Give live conversations whose id contains this text, which is no pattern: one that is called just so first."""
+        return await self.overview.find(text, most)
+
+    async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
+        """Give a line, None where nobody stands, and the store's clock in ms."""
+        return await self.overview.view(conversation_id)
+
+    async def history(self, conversation_id: str) -> list[Event]:
+        """Give the last public events of a conversation, oldest first, as far as `limits` has them kept."""
+        return await self.overview.history(conversation_id)
+
+    async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
+        """Take the lease away from its holder, or this ticket out of the line; None: there was nothing to take.
+
+        `by` says who does it, and everybody is told. Raises ValueError when it is no name (see `Seize`).
+        """
+        command = Seize(conversation_id, by, number)
+        taken = taken_by(await self.lines.seize(command, self.limits))
+        self.tell_left_behind(conversation_id)
+        return taken
+
+    async def examine(self) -> Examination:
+        """Tell how much is left to announce and to end; cheap enough to be asked every few seconds."""
+        return await self.overview.examine()
+
     # --- how the inherited steps are made; a store of this project may replace them ----------------------------------
 
     @cached_property
@@ -180,6 +220,21 @@ class LockStore:
     def lines(self) -> Lines:
         """The rules at work on this store's values."""
         return Lines(self, self.wakeups)
+
+    @cached_property
+    def overview(self) -> Overview:
+        """What operators are told, from this store's values."""
+        return Overview(self)
+
+    async def roster(self) -> AsyncIterator[Sequence[str]]:
+        """Go through the conversations in which somebody may stand: those that this process has seen."""
+        names = list(self.lines.known)
+        for place in range(0, len(names), PAGE_LINES):
+            yield names[place : place + PAGE_LINES]
+
+    async def clock_ms(self) -> int:
+        """Ask the store's clock."""
+        return time.time_ns() // 1_000_000
 
     @cached_property
     def _mutexes(self) -> WeakValueDictionary[str, asyncio.Lock]:
@@ -225,7 +280,7 @@ class LockStore:
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the store's clock in ms."""
-        return await called(self.get_lock, conversation_id), time.time_ns() // 1_000_000
+        return await called(self.get_lock, conversation_id), await self.clock_ms()
 
     async def read_all(
         self, conversation_ids: Sequence[str]
@@ -242,15 +297,3 @@ class LockStore:
 
 def _whole_ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-async def called(method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a method that a store's author wrote, sync or async. What it raises, other than our own errors, may pass."""
-    try:
-        answer = method(*arguments)
-        return await answer if inspect.isawaitable(answer) else answer
-    except LockstoreError:
-        raise
-    except Exception as error:
-        message = f"{method.__qualname__}: {type(error).__name__}: {error}"
-        raise StoreUnavailableError(message) from error

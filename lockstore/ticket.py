@@ -9,7 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
 __all__ = ["NOBODY", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
@@ -119,7 +119,8 @@ class TicketLock:
 
     `last_number` is the highest number ever issued (None: none yet): numbers are never given twice, even when the line
     was empty in between. `ended` are the requests that are over; `outbox` the events that nobody has announced yet, each
-    as [kept since (ms), record]. Rasa's reader ignores all three.
+    as [kept since (ms), record]; `history` the last public events, oldest first, as `events.to_history` writes them.
+    Rasa's reader ignores all four.
     """
 
     conversation_id: str
@@ -127,6 +128,7 @@ class TicketLock:
     last_number: int | None
     ended: tuple[Ended, ...]
     outbox: tuple[list[Any], ...]
+    history: tuple[list[Any], ...]
 
     def __init__(
         self,
@@ -135,12 +137,14 @@ class TicketLock:
         last_number: int | None = None,
         ended: tuple[Ended, ...] = (),
         outbox: tuple[list[Any], ...] = (),
+        history: tuple[list[Any], ...] = (),
     ) -> None:
         self.conversation_id = conversation_id
         self.tickets = deque(tickets or ())
         self.last_number = last_number
         self.ended = ended
         self.outbox = outbox
+        self.history = history
         if self.tickets:  # written by Rasa, which keeps no last number
             self.last_number = max(self.tickets[-1].number, self.highest)
 
@@ -152,13 +156,18 @@ class TicketLock:
     @property
     def is_forgettable(self) -> bool:
         """Whether nothing but the last number is left to remember."""
-        return not (self.tickets or self.ended or self.outbox)
+        return not (self.tickets or self.ended or self.outbox or self.history)
 
     def in_place_of(self, before: "TicketLock") -> "TicketLock":
         """Give this line as it may be written over `before`: numbers go no lower, and what must be told is still told."""
         last = max(before.highest, self.highest)
-        ended, outbox = self.ended or before.ended, self.outbox or before.outbox
-        return TicketLock(self.conversation_id, self.tickets, None if last < 0 else last, ended, outbox)
+        return replace(
+            self,
+            last_number=None if last < 0 else last,
+            ended=self.ended or before.ended,
+            outbox=self.outbox or before.outbox,
+            history=self.history or before.history,
+        )
 
     # --- Rasa's public face -------------------------------------------------------------------------------------
 
@@ -213,6 +222,8 @@ class TicketLock:
             data["ended"] = [asdict(ended) for ended in self.ended]
         if self.outbox:
             data["outbox"] = list(self.outbox)
+        if self.history:
+            data["history"] = list(self.history)
         return data
 
     def dumps(self) -> str:
@@ -228,4 +239,5 @@ class TicketLock:
             data.get("last_number"),
             tuple(Ended(**ended) for ended in data.get("ended", ())),
             tuple(data.get("outbox", ())),
+            tuple(data.get("history", ())),
         )

@@ -188,6 +188,10 @@ def type_of(event: Event) -> str:
     return _TYPES[type(event)]
 
 
+def _by(by: str | None) -> dict[str, str]:
+    return {} if by is None else {"by": by}
+
+
 def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of event
     match event:
         case Queued():
@@ -198,11 +202,11 @@ def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for
         case Renewed():
             return {"expires_at": event.expires_at_ms / 1000}
         case Released():
-            return {"held": event.held_ms / 1000, "reason": event.reason}
+            return {"held": event.held_ms / 1000, "reason": event.reason, **_by(event.by)}
         case Expired():
             return {"phase": event.phase}
         case Cancelled():
-            return {"reason": event.reason}
+            return {"reason": event.reason, **_by(event.by)}
         case Rejected():
             own: dict[str, Any] = {"reason": event.reason, "detail": event.detail}
             if event.reason == "finished":

@@ -160,8 +160,8 @@ class Call:
                 return self._refused(message, now)
             case ExpiredMessage(phase="waiting"):
                 return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
-            case CancelledMessage(reason="requester" | "forced" as reason):
-                return self._fail(RefusedError("cancelled", f"the ticket was taken out of the line: {reason}"))
+            case CancelledMessage(reason="requester" | "forced"):
+                return self._fail(RefusedError("cancelled", f"the ticket was taken out of the line: {_why(message)}"))
             case CancelledMessage() | ReleasedMessage() | ExpiredMessage():
                 # Its turn came and went while no answer could reach us.
                 return self._over(AskAnew())
@@ -214,7 +214,7 @@ class Call:
                 return self._lose("it expired")
             case ReleasedMessage() | CancelledMessage():
                 self.is_known_over = True
-                return self._lose(f"it was {message.type} ({message.reason})")
+                return self._lose(f"it was {message.type} ({_why(message)})")
             case _:
                 return None
 
@@ -247,3 +247,7 @@ class Call:
     def _lose(self, why: str) -> Outcome:
         self.lose(why)
         return Lost(why)
+
+
+def _why(message: ReleasedMessage | CancelledMessage) -> str:
+    return message.reason if message.by is None else f"{message.reason} by {message.by}"

@@ -156,10 +156,16 @@ local function expire(number, ticket)
   tell('expired', number, ticket, ticket[GRANTED_AT] == 0 and 'waiting' or 'held')
 end
 
-local function cancel(number, ticket, reason)
+local function cancel(number, ticket, reason, ...)
   leave(number)
   remember('cancelled', number, ticket[REQUEST], ticket[USER])
-  tell('cancelled', number, ticket, reason)
+  tell('cancelled', number, ticket, reason, ...)
+end
+
+local function release(number, ticket, reason, ...)
+  leave(number)
+  remember('released', number, ticket[REQUEST], ticket[USER])
+  tell('released', number, ticket, now - ticket[GRANTED_AT], reason, ...)
 end
 
 -- End what is overdue at the head of the line, and grant the first that is not; tell whether anyone stands in it.

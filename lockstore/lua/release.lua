@@ -15,9 +15,7 @@ elseif permitted(number, ticket) then
   if ticket[GRANTED_AT] == 0 then
     cancel(number, ticket, 'requester')
   else
-    leave(number)
-    remember('released', number, ticket[REQUEST], ticket[USER])
-    tell('released', number, ticket, now - ticket[GRANTED_AT], 'holder')
+    release(number, ticket, 'holder')
   end
 end
 return close()

@@ -34,12 +34,12 @@ class Place:
 
     async def ensure(self, connection: AbstractConnection) -> None:
         """Have it connected, with nothing unread in it."""
-        if not connection.is_connected or await connection.can_read():  # type: ignore[no-untyped-call]
+        if not connection.is_connected or await connection.can_read():
             await self.client.connection_pool.ensure_connection(connection)
 
     async def give_back(self, connection: AbstractConnection) -> None:
         """Keep a connection for the next batch, if it is good."""
-        if connection.is_connected and not connection.should_reconnect():
+        if connection.is_connected and not connection.should_reconnect():  # type: ignore[no-untyped-call]
             self._at_hand.append(connection)
         else:
             await self.client.connection_pool.release(connection)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from lockstore.commands import Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.keys import ConcurrentKeys, RedisKeys
 from lockstore.line import SETTLE_MAX
@@ -83,13 +83,14 @@ def test_every_verb_is_somebodys() -> None:
         Expire("c", 1),
         Settle("c"),
         Withdraw("c", 1, "q"),
+        Seize("c", "anna"),
         Issue("c", 1),
         Finish("c", 1),
     ],
     ids=lambda command: type(command).__name__,
 )
 def test_python_gives_as_many_arguments_as_the_header_explains(
-    command: Request | Release | Renew | Expire | Settle | Withdraw | Issue | Finish,
+    command: Command,
 ) -> None:
     store = ConcurrentRedisLockStore(RedisOptions())
     call = store._call(command, 0)

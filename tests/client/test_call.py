@@ -181,6 +181,14 @@ def test_a_ticket_that_others_cancelled_is_refused(reason: str) -> None:
     assert isinstance(outcome.error, RefusedError)
 
 
+def test_an_operator_who_took_the_ticket_is_named() -> None:
+    lost = a_held_call().hear(said("released", held=1.0, reason="forced", by="anna@ops"), "", 110.0)
+    assert lost == Lost("it was released (forced by anna@ops)")
+    refused = a_call().hear(said("cancelled", reason="forced", by="anna@ops"), "", 101.0)
+    assert isinstance(refused, Failed)
+    assert str(refused.error).endswith("taken out of the line: forced by anna@ops")
+
+
 def test_another_partition_is_no_end() -> None:
     call = a_call()
     assert call.hear(rejected("wrong_partition", partitions=4), "", 101.0) == Misrouted(4)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from daemon.sweeper import PATROL_S
+from lockstore.calling import called
 from lockstore.factory import create_store
 from lockstore.rules import Limits
-from lockstore.store import called
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 

@@ -21,6 +21,7 @@ from harness import RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
 from harness.redis_server import AdminSocket
 from lockstore import concurrent, redis_store
+from lockstore.calling import called
 from lockstore.commands import Command, Expire, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
@@ -28,7 +29,7 @@ from lockstore.keys import RedisKeys
 from lockstore.outcomes import Entry
 from lockstore.rules import Limits
 from lockstore.scripts import load
-from lockstore.store import LockStore, called
+from lockstore.store import LockStore
 from lockstore.ticket import Sender
 from tests.conftest import DaemonMaker
 from tests.docs.pages import CHECKOUT, section

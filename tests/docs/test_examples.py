@@ -17,12 +17,12 @@ import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore import LockStore, Ticket, TicketLock
+from lockstore.calling import called
 from lockstore.client import LockClient
 from lockstore.commands import Request
 from lockstore.errors import ConversationError, RefusedError, StoreUnavailableError
 from lockstore.factory import create_store
 from lockstore.rules import Limits
-from lockstore.store import called
 from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tables
 
 README = CHECKOUT / "README.md"

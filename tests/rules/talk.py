@@ -10,9 +10,9 @@ from tests.rules.words import Words
 class Talk:
     """One conversation's line under the bare rules. Each command leaves the given lock as it was, and that is checked."""
 
-    def __init__(self, *, max_waiting: int = 1000, dedup_window_ms: int = 300_000) -> None:
+    def __init__(self, **limits: int) -> None:
         self.lock = TicketLock("c")
-        self.limits = Limits(max_waiting, dedup_window_ms)
+        self.limits = Limits(**limits)
         self.now_ms = 0
         self.words = Words()
 

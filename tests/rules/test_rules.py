@@ -3,8 +3,19 @@ from dataclasses import replace
 
 import pytest
 
-from lockstore.commands import Expire, Request
-from lockstore.events import REFUSALS, Rejected, from_record, is_public, to_record
+from lockstore.commands import Expire, Request, Seize
+from lockstore.events import (
+    REFUSALS,
+    Cancelled,
+    Rejected,
+    Released,
+    from_history,
+    from_record,
+    happened_at_ms,
+    is_public,
+    to_history,
+    to_record,
+)
 from lockstore.line import SETTLE_MAX, Limits
 from lockstore.rules import apply
 from lockstore.ticket import Sender, TicketLock
@@ -217,6 +228,93 @@ class TestAWithdrawal:
     def test_does_nothing_once_the_replica_has_another_queue(self, held: Talk) -> None:
         held.say("request a user=alice reply_to=new")
         assert held.say("withdraw #0 qa", "withdraw #7 qa") == []
+
+
+class TestAnOperator:
+    def test_takes_the_lease_and_the_next_is_granted(self, held: Talk) -> None:
+        held.after(10)
+        assert held.say("seize anna") == [
+            "released #0 a: forced by anna, held 10 -> qa",
+            "granted #1 b: until 710, waited 10, behind 0 -> qb",
+        ]
+
+    def test_takes_a_waiting_ticket_out_by_its_number(self, held: Talk) -> None:
+        assert held.say("seize anna #1") == ["cancelled #1 b: forced by anna -> qb"]
+        assert held.line == "#0 a holds until 1000"
+
+    def test_is_not_asked_for_a_user_and_is_remembered_as_any_end(self, held: Talk) -> None:
+        held.say("seize anna #1", "seize anna #0")
+        assert held.say("release a user=alice", "request b") == [
+            "rejected #0 a: finished (released)",
+            "rejected #1 b: finished (cancelled)",
+        ]
+
+    def test_finds_nothing_to_take_of_a_ticket_that_is_over_nor_in_an_empty_line(self, held: Talk) -> None:
+        held.say("release a user=alice")
+        assert held.say("seize anna #0", "seize anna #7") == []
+        held.say("release b")
+        assert held.say("seize anna") == []
+
+    def test_ends_no_lease_that_is_over_by_itself(self, held: Talk) -> None:
+        held.after(1000)
+        assert held.say("seize anna #0")[0] == "expired #0 a: held -> qa"
+        assert held.line == "#1 b holds until 1700"
+
+    def test_takes_a_direct_ticket_too_and_that_is_told(self, talk: Talk) -> None:
+        talk.say("issue", "request a wait=9")
+        assert talk.say("seize anna") == [
+            "cancelled #0 -: forced by anna",
+            "granted #1 a: until 1000, waited 0, behind 0",
+        ]
+
+    @pytest.mark.parametrize("by", ["", "x" * 129, "anna\n", "\x1b[31m"])
+    def test_has_a_name_that_can_be_shown(self, by: str) -> None:
+        with pytest.raises(ValueError, match="1 to 128 printable characters"):
+            Seize("c", by)
+
+
+class TestHistory:
+    def told(self, talk: Talk) -> list[str]:
+        return [talk.words.of(from_history("c", kept)) for kept in talk.lock.history]
+
+    def test_has_the_public_events_oldest_first_and_no_address(self, held: Talk) -> None:
+        held.say("request c wait=0", "renew a user=alice", "request b", "release a user=alice")
+        assert self.told(held) == [
+            "granted #0 a: until 1000, waited 0, behind 0",
+            "queued #1 b: 1 ahead, until 5000",
+            "released #0 a: holder, held 0",
+            "granted #1 b: until 700, waited 0, behind 0",
+        ]
+
+    def test_keeps_so_many(self) -> None:
+        talk = Talk(history=3)
+        talk.say("request a", "request b", "request c", "release a")
+        assert [told.split(":")[0] for told in self.told(talk)] == ["queued #2 c", "released #0 a", "granted #1 b"]
+
+    def test_keeps_them_for_so_long(self) -> None:
+        talk = Talk(history_keep_ms=500)
+        talk.say("request a")
+        talk.after(200)
+        talk.say("release a")
+        talk.after(299)
+        talk.say("settle")
+        assert len(talk.lock.history) == 2
+        talk.after(1)
+        talk.say("settle")
+        assert self.told(talk) == ["released #0 a: holder, held 200"]
+
+    def test_is_not_kept_where_it_is_turned_off(self) -> None:
+        talk = Talk(history=0)
+        talk.say("request a", "release a")
+        assert talk.lock.history == ()
+
+    def test_is_read_as_it_was_written(self, held: Talk) -> None:
+        held.say("seize anna", "seize anna", "issue", "seize anna")
+        kept = json.loads(held.lock.dumps())["history"]
+        events = [from_history("c", entry) for entry in kept]
+        assert [to_history(event) for event in events] == kept
+        assert [event.by for event in events if isinstance(event, Released | Cancelled)] == ["anna"] * 3
+        assert [event.at_ms for event in events] == [happened_at_ms(entry) for entry in kept]
 
 
 class TestADirectTicket:

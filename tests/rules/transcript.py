@@ -11,7 +11,7 @@ A file has a first paragraph that says what it shows, then paragraphs of command
 
 Commands: `limits max_waiting=N dedup_window_ms=N` · `after MS` · `line` · `request ID` (lifetime, wait, holder, reply_to,
 user) · `release`, `renew` (#N and/or ID; lifetime, user) · `expire #N` · `withdraw #N QUEUE` · `issue` (lifetime) ·
-`finish #N` · `settle`. Absent: lifetime=1000, wait=1000. A line that begins with `#` and a blank is a remark.
+`finish #N` · `seize BY` (#N) · `settle`. Absent: lifetime=1000, wait=1000. A line that begins with `#` and a blank is a remark.
 
 After a deliberate change of the rules, write all of them anew, and read the difference: python -m tests.rules.transcript
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.events import Event
 from lockstore.rules import Limits, apply
 from lockstore.ticket import Sender, TicketLock
@@ -102,6 +102,8 @@ class Said:
         if self.verb == "renew":
             lease_ms = self.ms("lifetime") if "lifetime" in self.options else None
             return Renew(conversation_id, number, name, lease_ms, sender)
+        if self.verb == "seize":
+            return Seize(conversation_id, name or "", number)
         commands: dict[str, Command] = {
             "release": Release(conversation_id, number, name, sender),
             "expire": Expire(conversation_id, number or 0),

@@ -36,11 +36,11 @@ class Words:
             case Renewed():
                 return f"until {event.expires_at_ms - self.base_ms}"
             case Released():
-                return f"{event.reason}, held {event.held_ms}"
+                return f"{event.reason}{_by(event)}, held {event.held_ms}"
             case Expired():
                 return event.phase
             case Cancelled():
-                return event.reason
+                return f"{event.reason}{_by(event)}"
             case Rejected():
                 return f"{event.reason} ({event.ended})" if event.ended else event.reason
 
@@ -58,3 +58,7 @@ class Words:
         else:
             who = f"{ticket.claim.request_id} {'waits' if ticket.claim.granted_at_ms is None else 'holds'}"
         return f"#{ticket.number - self.first} {who} {until}"
+
+
+def _by(event: Released | Cancelled) -> str:
+    return f" by {event.by}" if event.by else ""

@@ -111,7 +111,8 @@ def clean_redis(kind: str, key_prefix: str, request: pytest.FixtureRequest) -> I
     before = set(client.scan_iter())
     yield
     ahead_ms = AHEAD_MS + 10**6 if "clock" in request.fixturenames else 0
-    check_keys(client, before, key_prefix, Limits().dedup_window_ms + ahead_ms)
+    longest_ms = max(Limits().dedup_window_ms, Limits().history_keep_ms)
+    check_keys(client, before, key_prefix, longest_ms + ahead_ms)
 
 
 @pytest_asyncio.fixture

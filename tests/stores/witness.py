@@ -67,7 +67,8 @@ class Witness:
         self.stores.append(store)
 
     def _see(self, event: Event) -> None:
-        if event.number is not None and type(event).__name__ != "Rejected":
+        of_a_request = event.request_id is not None  # an operator may take a direct ticket, too
+        if of_a_request and event.number is not None and type(event).__name__ != "Rejected":
             self._issued(event.conversation_id, event.number, f"request {event.request_id}")
 
     def _issued(self, conversation_id: str, number: int, owner: str) -> None:

@@ -25,12 +25,13 @@ EVENTS: list[Event] = [
     Granted(**COMMON, expires_at_ms=AT_MS + 30_000, waited_ms=0, behind=0),
     Renewed(**COMMON, expires_at_ms=AT_MS + 30_000),
     Released(**COMMON, held_ms=1881, reason="holder"),
-    Released(**COMMON, held_ms=1881, reason="forced"),
+    Released(**COMMON, held_ms=1881, reason="forced", by="anna@ops"),
     Expired(**COMMON, phase="held"),
     Expired(**COMMON, phase="waiting"),
     Cancelled(**COMMON, reason="requester"),
     Cancelled(**COMMON, reason="unreachable"),
-    Cancelled(**COMMON, reason="forced"),
+    Cancelled(**COMMON, reason="forced", by="anna@ops"),
+    Cancelled(**{**COMMON, "request_id": None, "holder": None}, reason="forced", by="anna@ops"),
     *(Rejected(**COMMON, reason=reason, detail=detail) for reason, detail in REFUSALS.values()),
     Rejected(**COMMON, reason="finished", detail="the ticket is over", ended="expired"),
     Rejected(**COMMON, reason="wrong_partition", detail="conversation_id: ...", partitions=4),
@@ -53,6 +54,12 @@ def test_the_documented_example() -> None:
         '{"type":"granted","conversation_id":"user-42","ticket_number":7,"request_id":"b7c1","holder":"bot-3",'
         '"at":1795459434.123,"expires_at":1795459464.123,"waited":0.0,"behind":0}'
     )
+
+
+def test_an_operator_is_named_and_nobody_where_there_is_none() -> None:
+    forced, own = Released(**COMMON, held_ms=5, reason="forced", by="anna@ops"), Cancelled(**COMMON, reason="requester")
+    assert json.loads(encode(forced))["by"] == "anna@ops"
+    assert "by" not in json.loads(encode(own))
 
 
 def test_a_refusal_says_null_where_nothing_is_known() -> None:

@@ -1,0 +1,266 @@
+"""What operators ask of a store: all lines at a glance, one line with its past, and taking a lease away."""
+
+import pytest
+
+from lockstore.commands import Release, Request, Seize
+from lockstore.events import Cancelled, Event, Granted, Queued, Released
+from lockstore.line import Limits
+from lockstore.store import LockStore
+from lockstore.survey import DEEPEST, Examination, LineSummary, Survey
+from tests.stores.clock import Clock
+from tests.stores.conftest import OpenStore
+from tests.stores.kinds import CUSTOM_KINDS, dict_kinds
+from tests.stores.table import StoreTable, first_number
+from tests.stores.test_outbox import entries, patrol, told
+
+ODD_IDS = ["*", "a{b}c", "}", "{", ":", "a:b", "two words", "😀", "x" * 200, "[ab]?", "\\*", "%", "lock:y", "a.b|c"]
+
+
+@pytest.fixture(params=["in_memory", *CUSTOM_KINDS])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def stand(store: LockStore, *lines: tuple[str, int]) -> None:
+    """Have so many stand in each of these conversations."""
+    for conversation_id, tickets in lines:
+        commands = [Request(conversation_id, f"r{place}", 60_000, 60_000) for place in range(tickets)]
+        await store.confirm(entries(await told(store, *commands)))
+
+
+def lengths(survey: Survey) -> list[tuple[str, int]]:
+    return [(line.conversation_id, line.tickets) for line in survey.longest]
+
+
+class TestASurvey:
+    async def test_counts_lines_and_tickets(self, clock: Clock, store: LockStore) -> None:
+        await stand(store, ("a", 1), ("b", 3), ("c", 2), ("gone", 1))
+        await store.apply([Release("gone", request_id="r0")])
+        survey = await store.survey(10)
+        assert (survey.lines, survey.tickets, survey.waiting) == (3, 6, 3)
+        assert survey.at_ms == clock.now_ms
+
+    async def test_has_the_longest_first_then_by_conversation_in_pages(self, store: LockStore) -> None:
+        await stand(store, ("b", 2), ("a", 1), ("c", 4), ("Z", 1), ("é", 2), ("😀", 1))
+        inorder = [("c", 4), ("b", 2), ("é", 2), ("Z", 1), ("a", 1), ("😀", 1)]
+        assert lengths(await store.survey(10)) == inorder
+        pages = [lengths(await store.survey(2, start)) for start in (0, 2, 4, 6)]
+        assert pages == [inorder[:2], inorder[2:4], inorder[4:], []]
+        assert lengths(await store.survey(0)) == []
+        assert lengths(await store.survey(1, DEEPEST)) == []
+
+    async def test_tells_of_each_line_who_holds_it_and_since_when_the_next_one_waits(self, table: StoreTable) -> None:
+        first, start = table.words.first, table.clock.start_ms
+        await table.say("request a lifetime=5000 holder=bot-1", "after 100", "request b wait=9000", "after 50")
+        await table.say("request c wait=9000", "after 50")
+        (line,) = (await table.store.survey(1)).longest
+        assert line == LineSummary("c", 3, line.head, start + 100)
+        assert line.head is not None
+        assert line.head.claim is not None
+        assert (line.head.number, line.head.claim.holder, line.head.expires_ms) == (first, "bot-1", start + 5000)
+        await table.say("release a")
+        (line,) = (await table.store.survey(1)).longest
+        assert (line.tickets, line.waiting_since_ms) == (2, start + 150)
+        await table.say("release b")
+        (line,) = (await table.store.survey(1)).longest
+        assert (line.tickets, line.waiting_since_ms) == (1, None)
+
+    async def test_tells_how_long_the_one_has_waited_that_waits_longest(self, clock: Clock, store: LockStore) -> None:
+        await stand(store, ("alone", 1))
+        assert (await store.survey(1)).oldest_wait_ms is None
+        await stand(store, ("short", 2))
+        clock.advance(700)
+        await stand(store, ("long", 5))
+        clock.advance(70)
+        assert (await store.survey(1)).oldest_wait_ms == 770
+        await store.apply([Release("short", request_id="r1")])
+        assert (await store.survey(1)).oldest_wait_ms == 70
+
+    async def test_of_an_empty_store_is_all_zero(self, clock: Clock, store: LockStore) -> None:
+        survey = await store.survey(10)
+        assert survey == Survey(clock.now_ms, 0, 0, 0, None, (), survey.complete)
+
+    async def test_has_direct_tickets_too(self, store: LockStore) -> None:
+        await store.issue_ticket("c", 60)
+        await stand(store, ("c", 1))
+        survey = await store.survey(1)
+        assert (survey.lines, survey.tickets, survey.waiting, survey.longest[0].tickets) == (1, 2, 1, 2)
+        assert survey.longest[0].head is not None
+        assert survey.longest[0].head.claim is None
+
+    async def test_says_whether_it_looked_at_all_lines(self, store: LockStore, kind: str) -> None:
+        await stand(store, ("a", 1))
+        assert (await store.survey(1)).complete == (kind not in CUSTOM_KINDS)
+
+    @dict_kinds
+    async def test_says_so_too_where_it_stopped_at_its_limit(
+        self, store: LockStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await stand(store, *((f"c{place}", 2) for place in range(5)))
+        monkeypatch.setattr(store, "looks_most", 3)
+        survey = await store.survey(10)
+        assert (survey.lines, survey.tickets, len(survey.longest), survey.complete) == (3, 6, 3, False)
+
+
+class TestFinding:
+    async def test_goes_by_a_part_of_the_id_and_never_by_a_pattern(self, store: LockStore) -> None:
+        await stand(store, *((name, 1) for name in ODD_IDS), ("plain", 1))
+        for name in ODD_IDS:
+            assert name in await store.find(name, 100), name
+        assert await store.find("*", 100) == ["*", "\\*"]
+        assert await store.find("?", 100) == ["[ab]?"]
+        assert await store.find("%", 100) == ["%"]
+        assert await store.find("lai", 100) == ["plain"]
+        assert await store.find(".", 100) == ["a.b|c"]
+        assert await store.find("nobody", 100) == []
+        assert await store.find("", 100) == sorted([*ODD_IDS, "plain"])
+
+    async def test_gives_the_one_of_just_this_name_first_and_so_many(self, store: LockStore) -> None:
+        await stand(store, *((name, 1) for name in ("1", "21", "12", "011", "3")))
+        assert await store.find("1", 10) == ["1", "011", "12", "21"]
+        assert await store.find("1", 2) == ["1", "011"]
+        assert await store.find("1", 0) == []
+
+    async def test_has_only_those_in_which_somebody_stands(self, store: LockStore) -> None:
+        await stand(store, ("here", 1), ("there", 1))
+        await store.apply([Release("here", request_id="r0")])
+        assert await store.find("here", 10) == ["there"]
+
+
+class TestAView:
+    async def test_is_the_line_and_the_stores_clock(self, table: StoreTable) -> None:
+        await table.say("request a lifetime=5000", "request b wait=9000", "after 100")
+        lock, at_ms = await table.store.view("c")
+        assert table.words.line(lock) == "#0 a holds until 5000 | #1 b waits until 9000"
+        assert at_ms == table.clock.now_ms
+
+    async def test_is_none_where_nobody_stands(self, table: StoreTable) -> None:
+        assert await table.store.view("c") == (None, table.clock.now_ms)
+        await table.say("request a", "release a")
+        assert await table.store.view("c") == (None, table.clock.now_ms)
+
+
+class TestHistory:
+    async def said(self, table: StoreTable) -> list[str]:
+        return [table.words.of(event) for event in await table.store.history("c")]
+
+    async def test_is_what_the_public_was_told_oldest_first(self, table: StoreTable) -> None:
+        asked = ["request a reply_to=qa", "request b wait=500", "request b", "request c wait=0", "renew a", "after 500"]
+        await table.say(*asked, "expire #1", "release a", "settle")
+        assert await self.said(table) == [
+            "granted #0 a: until 1000, waited 0, behind 0",
+            "queued #1 b: 1 ahead, until 500",
+            "expired #1 b: waiting",
+            "released #0 a: holder, held 500",
+        ]
+
+    async def test_outlives_the_line_and_is_empty_where_nothing_ever_was(self, table: StoreTable) -> None:
+        await table.say("request a", "release a")
+        assert len(await table.store.history("c")) == 2
+        assert await table.store.history("d") == []
+
+    async def test_keeps_so_many_events(self, table: StoreTable) -> None:
+        table.limit(Limits(history=3))
+        await table.say(*(f"{verb} r{place}" for place in range(4) for verb in ("request", "release")))
+        assert [told.split(":")[0] for told in await self.said(table)] == [
+            "released #2 r2",
+            "granted #3 r3",
+            "released #3 r3",
+        ]
+
+    async def test_keeps_them_for_so_long(self, table: StoreTable) -> None:
+        table.limit(Limits(history_keep_ms=1000))
+        await table.say("request a lifetime=9000", "after 400", "release a", "after 600")
+        assert await self.said(table) == ["released #0 a: holder, held 400"]
+        await table.say("after 400")
+        assert await self.said(table) == []
+
+    async def test_is_not_kept_where_it_is_turned_off(self, table: StoreTable) -> None:
+        table.limit(Limits(history=0))
+        await table.say("request a", "release a")
+        assert await self.said(table) == []
+
+    async def test_has_what_direct_callers_caused(self, table: StoreTable) -> None:
+        await table.say("issue", "request a wait=9000", "finish #0")
+        assert [type(event) for event in await table.store.history("c")] == [Queued, Granted]
+
+    async def test_keeps_texts_as_they_were_sent(self, store: LockStore) -> None:
+        odd = 'a"b\\c/d\u2028é😀 {}[]|=\x7f'
+        await store.apply([Request(odd, odd, 1000, 1000, holder=odd)])
+        (granted,) = await store.history(odd)
+        assert (granted.conversation_id, granted.request_id, granted.holder) == (odd, odd, odd)
+
+
+@dict_kinds
+async def test_history_is_read_by_any_process(open_store: OpenStore) -> None:
+    await stand(await open_store(), ("c", 2))
+    assert [type(event) for event in await (await open_store()).history("c")] == [Granted, Queued]
+
+
+class TestSeizing:
+    async def test_gives_what_was_taken_and_lets_the_next_one_in(self, table: StoreTable) -> None:
+        await table.say("request a", "request b wait=9000", "after 30")
+        taken = await table.store.seize("c", "anna@ops")
+        assert taken is not None
+        assert table.words.of(taken) == "released #0 a: forced by anna@ops, held 30"
+        assert await table.say("line") == ["#1 b holds until 1030"]
+        kept = [table.words.of(event) for event in await table.store.history("c")]
+        assert kept[-2:] == [table.words.of(taken), "granted #1 b: until 1030, waited 30, behind 0"]
+
+    async def test_by_number_takes_that_ticket_and_no_other(self, table: StoreTable) -> None:
+        first = table.words.first
+        await table.say("request a", "request b wait=9000")
+        assert isinstance(await table.store.seize("c", "anna", first + 1), Cancelled)
+        assert await table.store.seize("c", "anna", first + 1) is None
+        assert await table.store.seize("c", "anna", first + 5) is None
+        assert await table.say("line") == ["#0 a holds until 1000"]
+
+    async def test_finds_nothing_in_an_empty_line(self, store: LockStore) -> None:
+        assert await store.seize("c", "anna") is None
+
+    async def test_ends_a_direct_ticket(self, store: LockStore) -> None:
+        number = await store.issue_ticket("c", 60)
+        taken = await store.seize("c", "anna")
+        assert isinstance(taken, Cancelled)
+        assert (taken.number, taken.request_id, taken.by) == (number, None, "anna")
+        assert (await store.view("c"))[0] is None
+
+    async def test_leaves_its_events_to_a_daemon_at_once(self, store: LockStore) -> None:
+        await stand(store, ("c", 2))
+        taken = await store.seize("c", "anna")
+        left = (await patrol(store, 10**6)).left_behind
+        assert [notice.event for notice in left][:1] == [taken]
+        assert [type(notice.event) for notice in left] == [Released, Granted]
+
+    async def test_may_be_a_daemons_command_as_any(self, store: LockStore) -> None:
+        await stand(store, ("c", 1))
+        (taken,) = await told(store, Seize("c", "anna", first_number(store)))
+        event: Event = taken.event
+        assert isinstance(event, Released)
+        assert (event.reason, event.by) == ("forced", "anna")
+        assert taken.entry is not None
+
+
+class TestAnExamination:
+    async def test_of_an_idle_store_finds_nothing(self, store: LockStore) -> None:
+        assert await store.examine() == Examination(0, None, 0, None)
+        await stand(store, ("c", 2))
+        await patrol(store)  # which lets go of what was announced
+        assert await store.examine() == Examination(0, None, 0, None)
+
+    async def test_counts_what_is_not_announced(self, clock: Clock, store: LockStore) -> None:
+        before_ms = (await store.view("c"))[1]
+        await told(store, Request("c", "a", 60_000, 0), Request("d", "a", 60_000, 0))
+        clock.advance(300)
+        seen = await store.examine()
+        assert (seen.outbox, seen.overdue) == (2, 0)
+        assert seen.outbox_oldest_ms is not None
+        assert 0 <= seen.outbox_oldest_ms <= clock.now_ms - before_ms
+
+    async def test_counts_what_is_overdue(self, clock: Clock, store: LockStore) -> None:
+        await store.confirm(entries(await told(store, Request("c", "a", 500, 0), Request("d", "a", 800, 0))))
+        clock.advance(900)
+        seen = await store.examine()
+        assert (seen.overdue, seen.overdue_most_ms) == (2, 400)
+        await told(store, *(await patrol(store, 10**6, [store.shard_of(name) for name in "cd"])).overdue)
+        assert (await store.examine()).overdue == 0
