@@ -9,17 +9,18 @@ in order.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 from aiormq.abc import DeliveredMessage
 
 from daemon.announcer import Announcer, Announcing
-from daemon.keeper import Keeper
 from daemon.letters import Letter, Reader
+from daemon.observing import Served
 from daemon.partition import Partition
+from daemon.parts import Parts
 from daemon.sweeper import Sweeper
+from lockstore.commands import Request
 from lockstore.errors import ConversationError
 from lockstore.events import Rejected
 from lockstore.outcomes import Notice, Outcome
@@ -39,6 +40,8 @@ class _Batch:
     """What is to be said of the messages of one batch."""
 
     letters: list[Letter]
+    requests: int = 0
+    taken_at: float = 0.0
     notices: list[Notice] = field(default_factory=list)
     parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
     store_ms: float = 0.0
@@ -59,17 +62,17 @@ class Pipeline:
         self,
         partition: Partition,
         reader: Reader,
-        keeper: Keeper,
         announcer: Announcer,
         sweeper: Sweeper,
-        checkpoint: Callable[[str], None],
+        parts: Parts,
     ) -> None:
         self._partition = partition
         self._reader = reader
-        self._keeper = keeper
         self._announcer = announcer
         self._sweeper = sweeper
-        self._checkpoint = checkpoint
+        self._keeper = parts.keeper
+        self._observers = parts.observers
+        self._checkpoint = parts.checkpoint
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
@@ -86,12 +89,14 @@ class Pipeline:
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
+        taken_at = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         started = time.perf_counter()
         outcomes = iter(await self._keeper.apply(commands) if commands else [])
-        batch = _Batch(letters, store_ms=(time.perf_counter() - started) * 1000)
+        requests = sum(isinstance(command, Request) for command in commands)
+        batch = _Batch(letters, requests, taken_at, store_ms=(time.perf_counter() - started) * 1000)
         for letter in letters:
             if letter.rejected is not None:
                 self._reject(batch, letter, letter.rejected)
@@ -135,6 +140,7 @@ class Pipeline:
         """Acknowledge a batch when its announcement is confirmed, and so is the batch before it."""
         started = time.perf_counter()
         announced = await announcing.judged()
+        took_ms = (time.perf_counter() - batch.taken_at) * 1000
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
             body = letter.delivery.body
@@ -145,6 +151,19 @@ class Pipeline:
         await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries))
         await self._partition.acknowledge(batch.last_tag)
         self._checkpoint("acknowledged")
+        self._observers.tell(
+            Served(
+                self._partition.number,
+                len(batch.letters),
+                batch.requests,
+                batch.notices,
+                batch.store_ms,
+                took_ms,
+                len(batch.parked),
+                len(announced.unreachable),
+                announced.refused,
+            )
+        )
         counts = Counter(type_of(notice.event) for notice in batch.notices)
         _log.info(
             "batch.served",

@@ -18,6 +18,7 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from daemon.tally import Counts
 from lockstore.errors import BrokerLostError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Said(BaseModel):
     active: dict[int, float]  # partition: messages per second
     busy: list[int]  # those of them that count when the load is shared
     stepping_back: list[int] = []
+    counts: Counts | None = None  # since its start; None: a version that does not count
     leaving: bool = False
 
 

@@ -59,7 +59,7 @@ class Seat:
             if self._leaving:
                 partition.stop()
             parts = self._parts
-            pipeline = Pipeline(partition, self._reader, parts.keeper, self._announcer, self._sweeper, parts.checkpoint)
+            pipeline = Pipeline(partition, self._reader, self._announcer, self._sweeper, parts)
             await pipeline.run(max(1, self._broker.prefetch // _BATCH_SHARE))
             await partition.close()
             if self._leaving:

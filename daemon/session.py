@@ -1,6 +1,7 @@
 """A session: everything that lives on one connection to the broker, from its first channel to stepping back."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -12,7 +13,7 @@ from daemon.announcer import Announcer
 from daemon.balancer import Balancer
 from daemon.link import is_blocked, opened, raise_when_closed, raw
 from daemon.parts import Parts
-from daemon.presence import Presence
+from daemon.presence import Presence, Said
 from daemon.seat import Seat
 from daemon.sweeper import Sweeper
 
@@ -36,7 +37,7 @@ class Session:
         parts = self._parts
         parts.vigil.begin()
         self._connection = connection
-        self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.checkpoint)
+        self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.observers, parts.checkpoint)
         for number in partitions:
             seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
             await seat.open()
@@ -44,7 +45,7 @@ class Session:
             parts.vigil.check()
         self._balancer = Balancer(parts, self._seats)
         channel = await raw(await opened(connection, publisher_confirms=False))
-        self._presence = Presence(channel, parts.settings.broker.names, self._balancer.hear)
+        self._presence = Presence(channel, parts.settings.broker.names, self._hear)
         await self._presence.open()
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -68,6 +69,10 @@ class Session:
     def delivered(self) -> int:
         """How many messages have come, those counted that came again."""
         return sum(seat.delivered for seat in self._seats)
+
+    def _hear(self, word: Said) -> None:
+        self._balancer.hear(word)
+        self._parts.fleet.hear(word, time.monotonic())
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""

@@ -12,6 +12,7 @@ import structlog
 
 from daemon.announcer import Announced, Announcer, Unreachable
 from daemon.keeper import Keeper
+from daemon.observing import Observers, Served
 from lockstore.commands import Command
 from lockstore.errors import ConversationError
 from lockstore.events import Event, Granted, Queued, Renewed
@@ -73,9 +74,17 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(self, keeper: Keeper, announcer: Announcer, timers: Timers, checkpoint: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        announcer: Announcer,
+        timers: Timers,
+        observers: Observers,
+        checkpoint: Callable[[str], None],
+    ) -> None:
         self._keeper = keeper
         self._announcer = announcer
+        self._observers = observers
         self._checkpoint = checkpoint
         self._timers = timers
         self._gone: list[Unreachable] = []
@@ -156,7 +165,10 @@ class Sweeper:
         """Store, announce, and let go of what is announced, in the pipeline's order; give the commands that were served."""
         served: list[Command] = []
         notices: list[Notice] = []
-        for command, outcome in zip(commands, await self._keeper.apply(commands), strict=True):
+        taken_at = time.perf_counter()
+        outcomes = await self._keeper.apply(commands)
+        stored_at = time.perf_counter()
+        for command, outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, ConversationError):
                 _log.error("sweep.conversation_failed", conversation=command.conversation_id, error=str(outcome))
             else:
@@ -164,7 +176,11 @@ class Sweeper:
                 notices += outcome
         self._checkpoint("swept")
         self.watch(notices)
-        await self._settle(await self._announcer.announce(notices), entries)
+        announced = await self._announcer.announce(notices)
+        store_ms, took_ms = (stored_at - taken_at) * 1000, (time.perf_counter() - taken_at) * 1000
+        await self._settle(announced, entries)
+        gone, refused = len(announced.unreachable), announced.refused
+        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, 0, gone, refused))
         return served
 
     async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:

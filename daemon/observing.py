@@ -1,0 +1,39 @@
+"""What is told of a batch when it is done with, for counts and metrics: one call for each, off the way of its answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lockstore.outcomes import Notice
+
+__all__ = ["Observers", "Served"]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A batch that was stored, announced and let go of."""
+
+    partition: int | None  # None: the sweeper's, which no message asked for
+    messages: int
+    requests: int  # of the messages, those that ask for a ticket
+    notices: Sequence[Notice]
+    store_ms: float
+    took_ms: float  # from when the batch was taken until the broker had confirmed all that was said
+    parked: int = 0
+    unreachable: int = 0
+    refused: int = 0
+
+
+class Observers:
+    """Who wants to know."""
+
+    def __init__(self, *observers: Callable[[Served], None]) -> None:
+        self._observers = list(observers)
+
+    def add(self, observer: Callable[[Served], None]) -> None:
+        """Have one more told. It must not raise, and not take long."""
+        self._observers.append(observer)
+
+    def tell(self, served: Served) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer(served)

@@ -1,0 +1,193 @@
+"""The record of the last minutes, and the fleet that tells it. The time is given, so nothing here waits."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.balance import SILENT_S
+from daemon.fleet import Fleet
+from daemon.observing import Served
+from daemon.presence import Me, Said
+from daemon.record import KEPT_S, LAG_S, Record
+from daemon.tally import BINS, Counts, Tally, bin_of, quantile_ms
+from lockstore.events import Event, Expired, Granted, Queued, Released
+from lockstore.outcomes import Notice
+
+START = 1000.0
+
+
+def word(daemon: str = "other", counts: Counts | None = None, *, leaving: bool = False, **fields: object) -> Said:
+    given = {"host": "h", "pid": 1, "started_at": 5.0, "active": {}, "busy": [], **fields}
+    return Said.model_validate({"daemon": daemon, "counts": counts, "leaving": leaving, **given})
+
+
+def counted(requests: int) -> Counts:
+    return Counts(requests=requests)
+
+
+def requests_of(record: Record, now: float, step_s: int = 1) -> list[float | None]:
+    return [step.requests for step in record.steps(step_s, now)]
+
+
+@given(st.floats(0.25, 100_000))
+def test_a_hand_off_lands_in_the_bin_that_ends_with_it_or_later(took_ms: float) -> None:
+    bins = [0] * BINS
+    bins[bin_of(took_ms)] = 1
+    told = quantile_ms(bins, 1.0)
+    assert told is not None
+    assert took_ms * 0.999 <= told <= took_ms * math.sqrt(2) * 1.001
+
+
+def test_a_hand_off_of_any_length_has_a_bin() -> None:
+    assert bin_of(0) == 0
+    assert bin_of(0.1) == 0
+    assert bin_of(1e12) == BINS - 1
+
+
+def test_of_no_hand_offs_there_is_no_quantile() -> None:
+    assert quantile_ms([0] * BINS, 0.5) is None
+
+
+def test_the_99th_percentile_is_that_of_the_slow_ones() -> None:
+    bins = [0.0] * BINS
+    bins[bin_of(2)] = 90
+    bins[bin_of(500)] = 10
+    middle, slow = quantile_ms(bins, 0.5), quantile_ms(bins, 0.99)
+    assert middle == pytest.approx(2, rel=0.3)
+    assert slow == pytest.approx(500, rel=0.3)
+
+
+def served(*events: Event, requests: int = 0, took_ms: float = 1.0) -> Served:
+    return Served(0, len(events), requests, [Notice(event, None) for event in events], 0.5, took_ms)
+
+
+def test_a_tally_counts_batches_and_takes_a_grant_after_a_wait_for_a_hand_off() -> None:
+    common: dict[str, Any] = {"conversation_id": "c", "number": 1, "request_id": "r", "holder": None, "at_ms": 0}
+    at_once = Granted(**common, expires_at_ms=1, waited_ms=0, behind=0)
+    handed_over = Granted(**common, expires_at_ms=1, waited_ms=5, behind=0)
+    told_again = Granted(**common, expires_at_ms=1, waited_ms=5, behind=0, repeated=True)
+    tally = Tally()
+    tally.served(served(at_once, handed_over, told_again, requests=3, took_ms=4.0))
+    tally.served(served(Released(**common, held_ms=1, reason="holder"), handed_over, took_ms=9.0))
+    tally.served(served(Expired(**common, phase="held"), Queued(**common, position=1, wait_until_ms=1), requests=1))
+    counts = tally.counts()
+    assert (counts.requests, counts.grants, counts.releases, counts.expiries) == (4, 3, 1, 1)
+    assert (counts.hand_offs[bin_of(4.0)], counts.hand_offs[bin_of(9.0)], sum(counts.hand_offs)) == (1, 1, 2)
+
+
+def test_words_at_odd_moments_give_an_even_rate() -> None:
+    record = Record()
+    moments = [START + 1.13 * place for place in range(60)]
+    for before, after in pairwise(moments):
+        record.happened(counted(0), counted(113), before, after)
+    rates = [rate for rate in requests_of(record, moments[-1]) if rate]
+    assert rates[1:-1] == pytest.approx([100.0] * len(rates[1:-1]))
+
+
+def test_nothing_gets_lost_in_spreading() -> None:
+    record = Record()
+    record.happened(counted(7), counted(107), START + 0.4, START + 33.3)
+    assert sum(rate or 0 for rate in requests_of(record, START + 50)) == pytest.approx(100)
+
+
+def test_what_happened_in_the_last_moments_is_told_when_all_have_spoken_of_it() -> None:
+    record = Record()
+    record.happened(counted(0), counted(10), START, START + 1)
+    assert sum(rate or 0 for rate in requests_of(record, START + 1)) == 0
+    assert sum(rate or 0 for rate in requests_of(record, START + 1 + LAG_S)) == pytest.approx(10)
+
+
+def test_before_the_first_word_nothing_is_known_and_after_it_nothing_is_zero() -> None:
+    record = Record()
+    assert set(requests_of(record, START)) == {None}
+    record.happened(counted(0), counted(10), START, START + 1)
+    told = requests_of(record, START + 4 + LAG_S)
+    assert told[-4:] == [10, 0, 0, 0]
+    assert told[-5] is None
+
+
+def test_the_record_goes_back_for_its_time_and_no_further() -> None:
+    record = Record()
+    for second in range(3 * KEPT_S):
+        record.happened(counted(0), counted(1), START + second, START + second + 1)
+    end = START + 3 * KEPT_S
+    assert requests_of(record, end + LAG_S) == [1.0] * KEPT_S
+    assert len(record._seconds) <= KEPT_S + LAG_S + 1
+
+
+def test_a_gap_longer_than_the_record_fills_no_more_than_the_record() -> None:
+    record = Record()
+    record.happened(counted(0), counted(10), START, START + 100 * KEPT_S)
+    assert len(record._seconds) <= KEPT_S + LAG_S + 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "end"), [(5, 2, START + 1), (1, 2, START), (1, 2, START - 1)], ids=["less", "no time", "back"]
+)
+def test_counts_that_cannot_be_those_of_one_run_are_passed_over(before: int, after: int, end: float) -> None:
+    record = Record()
+    record.happened(counted(before), counted(after), START, end)
+    assert not any(requests_of(record, START + 10))
+
+
+def test_steps_take_seconds_together() -> None:
+    record = Record()
+    bins = [0] * BINS
+    bins[bin_of(8)] = 4
+    record.happened(Counts(), Counts(requests=50, hand_offs=tuple(bins)), START, START + 5)
+    record.waiting(3, START + 1.5)
+    record.waiting(7, START + 2.5)
+    last = record.steps(5, START + 5 + LAG_S)[-1]
+    assert last.requests == pytest.approx(10)
+    assert last.waiting == 7
+    assert last.hand_off_p50_ms == pytest.approx(8, rel=0.3)
+    assert len(record.steps(5, START)) == KEPT_S // 5
+
+
+def test_the_fleet_records_what_all_daemons_say() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    for name in ("me", "other"):
+        fleet.hear(word(name, counted(100)), START)  # done before anybody listened: nobody knows when
+        fleet.hear(word(name, counted(110)), START + 1)
+    assert sum(rate or 0 for rate in requests_of(fleet.record, START + 5)) == pytest.approx(20)
+
+
+def test_a_daemon_that_does_not_count_is_known_all_the_same() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    fleet.hear(word("old"), START)
+    fleet.hear(word("old"), START + 1)
+    assert [member.word.daemon for member in fleet.members(START + 1)] == ["old"]
+
+
+def test_a_daemon_that_says_goodbye_is_gone_and_what_it_did_last_is_recorded() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    fleet.hear(word("other", counted(0)), START)
+    fleet.hear(word("other", counted(10), leaving=True), START + 1)
+    assert fleet.members(START + 1) == []
+    assert sum(rate or 0 for rate in requests_of(fleet.record, START + 5)) == pytest.approx(10)
+
+
+def test_a_daemon_that_falls_silent_is_shown_as_silent_and_later_no_more() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    fleet.hear(word("other"), START)
+    assert [member.is_silent for member in fleet.members(START + SILENT_S)] == [False]
+    assert [member.is_silent for member in fleet.members(START + SILENT_S + 1)] == [True]
+    assert fleet.members(START + 61) == []
+
+
+def test_the_longest_serving_daemon_comes_first_and_this_one_is_marked() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    fleet.hear(word("me", started_at=20.0), START)
+    fleet.hear(word("other", started_at=10.0), START)
+    assert [(member.word.daemon, member.is_me) for member in fleet.members(START)] == [("other", False), ("me", True)]
+
+
+def test_any_number_of_made_up_daemons_takes_a_bounded_room() -> None:
+    fleet = Fleet(Me(daemon="me"))
+    for number in range(2000):
+        fleet.hear(word(f"d{number}"), START)
+    assert len(fleet.members(START)) == 1000
