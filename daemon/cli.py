@@ -1,28 +1,18 @@
-"""The command line: `lockstore serve`, `lockstore purge`, `lockstore repartition`."""
+"""The command line: puts the commands together. What each does is in `daemon.commands`."""
 
-import asyncio
-import os
-import signal
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
-import uvloop
 
-from daemon import logs, settings
-from daemon.purging import purge
-from daemon.repartitioning import repartition
-from daemon.service import Service
-from lockstore.errors import ConfigError
-from lockstore.factory import create_store
+from daemon.commands import changing, running
 
-__all__ = ["main", "run"]
+__all__ = ["app", "main"]
 
-_BAD_CONFIGURATION = 2  # exit code; systemd does not restart on it
-
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # an error that should not happen is a plain traceback, without anybody's secrets
+)
 
 
 def _tell_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
@@ -41,42 +31,12 @@ def _root(
     """Locks for conversations: first in, first out, with fencing tokens, over RabbitMQ."""
 
 
-@app.command()
-def serve(
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "--endpoints", help="The YAML file; without one, all defaults apply.", metavar="FILE"),
-    ] = None,
-    log_level: Annotated[logs.LogLevel, typer.Option(help="The least level that is logged.")] = "info",
-) -> None:
-    """Serve lock requests until SIGTERM or SIGINT; then finish what is under way.
-
-    Exit code 2: the configuration names something impossible.
-    """
-    logs.set_up(log_level)
-    try:
-        loaded = settings.load(config)
-        service = Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits, os.environ))
-        uvloop.run(run(service))
-    except ConfigError as error:
-        structlog.get_logger().error("daemon.refused", error=str(error))
-        raise typer.Exit(_BAD_CONFIGURATION) from None
-
-
-app.command()(purge)
-app.command()(repartition)
-
-
-async def run(service: Service) -> None:
-    """Run a service until the process is told to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await service.run(stop)
-    except* ConfigError as group:
-        raise group.exceptions[0] from None
+for _command in (
+    running.serve,
+    changing.purge,
+    changing.repartition,
+):
+    app.command()(_command)
 
 
 def main() -> None:

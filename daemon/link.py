@@ -14,7 +14,7 @@ from daemon.settings import BrokerSettings
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.tls import certificate_fault, tls_context
 
-__all__ = ["LOST", "connected", "is_blocked", "opened", "raise_when_closed", "raw", "refusal", "told"]
+__all__ = ["LOST", "connected", "innermost", "is_blocked", "opened", "raise_when_closed", "raw", "refusal", "told"]
 
 LOST = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, is told by."""
@@ -85,22 +85,22 @@ async def is_blocked(connection: AbstractConnection) -> bool:
     return False
 
 
-def _innermost(group: BaseExceptionGroup) -> BaseException:
-    error: BaseException = group
+def innermost(error: BaseException) -> BaseException:
+    """Take an error out of the groups that it came in; of several, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def told(group: BaseExceptionGroup) -> str:
+def told(error: BaseException) -> str:
     """Say in one line what ended a connection."""
-    error = _innermost(group)
+    error = innermost(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def refusal(group: BaseExceptionGroup) -> ConfigError | None:
+def refusal(error: BaseException) -> ConfigError | None:
     """Find out whether a certificate, the broker's or ours, was at fault: it will be no better the next time."""
-    fault = certificate_fault(_innermost(group))
+    fault = certificate_fault(innermost(error))
     if fault is None:
         return None
     option = "url" if fault.option == "host" else fault.option

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import uvloop
 
-from daemon import cli, logs, settings
+from daemon import logs, settings
+from daemon.commands import serving
 from daemon.service import Service
 from lockstore.commands import Command
 from lockstore.errors import ConversationError
@@ -90,7 +91,7 @@ def main() -> None:
     logs.set_up("info")
     loaded = settings.load(parser.parse_args().config)
     store = ImpatientStore(create_store(loaded.lock_store, loaded.daemon.limits))
-    uvloop.run(cli.run(Service(loaded, store)))
+    uvloop.run(serving.run(Service(loaded, store)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from daemon import logs, settings
-from daemon.cli import run
+from daemon.commands.serving import run
 from daemon.service import Service
 from lockstore.factory import create_store
 

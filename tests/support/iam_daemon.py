@@ -12,7 +12,7 @@ from unittest.mock import patch
 import uvloop
 
 from daemon import logs, settings
-from daemon.cli import run
+from daemon.commands.serving import run
 from daemon.service import Service
 from lockstore import factory
 from lockstore.errors import StoreUnavailableError

@@ -1,0 +1,48 @@
+"""The commands that change what stands in the lock store or on the broker, as the shell sees them."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.commands.ends import end
+from daemon.commands.options import AsJson, NeededConfigFile, StoreName, Yes
+
+__all__ = ["purge", "repartition"]
+
+
+def purge(
+    *,
+    config: NeededConfigFile,
+    store: Annotated[StoreName, typer.Option(help="The store that was used before.")] = "redis",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the lock store that you used before has left in Redis; with --yes, delete it.
+
+    It looks where the section lock_store of the file points: at that server, that database, that key_prefix.
+    What belongs to other programs is left alone, and the store that the file names is never purged.
+
+    Example, after a change of the type from redis to concurrent_redis:
+    lockstore purge --config endpoints.yml --store redis
+
+    Exit code 0: done, or nothing to do. 1: something is left. 2: the configuration names nothing to purge.
+    """
+    from daemon.commands import purging
+
+    end("purge", lambda: purging.run(config, store, delete=yes, as_json=as_json))
+
+
+def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Change the number of partitions of a namespace to broker.partitions of the file.
+
+    Stop all daemons first; publishers may go on. What is in the queues is served in order before they are replaced.
+    It may be broken off at any moment; run it again to finish.
+
+    Example, after a change of broker.partitions in the file:
+    lockstore repartition --config endpoints.yml --yes
+
+    Exit code 0: done, or nothing to do. 1: something is left to do. 2: the configuration is wrong.
+    """
+    from daemon.commands import repartitioning
+
+    end("repartition", lambda: repartitioning.run(config, change=yes, as_json=as_json))

@@ -1,0 +1,29 @@
+"""The arguments and options that several commands have: each is declared once, so it is called and means the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = ["AsJson", "ConfigFile", "LogLevel", "NeededConfigFile", "StoreName", "Yes"]
+
+CONFIG_VARIABLE = "LOCKSTORE_CONFIG"
+"""The environment may name the file, so that it need not be typed each time."""
+
+_CONFIG = ("--config", "--endpoints")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        *_CONFIG, help="The YAML file; without one, all defaults apply.", metavar="FILE", envvar=CONFIG_VARIABLE
+    ),
+]
+NeededConfigFile = Annotated[
+    Path, typer.Option(*_CONFIG, help="The daemon's YAML file, as it is now.", metavar="FILE", envvar=CONFIG_VARIABLE)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only look and show.")]
+
+# Said here again, because importing the modules that they belong to takes longer than all the rest; a test compares them.
+LogLevel = Literal["debug", "info", "warning", "error"]
+StoreName = Literal["redis", "concurrent_redis"]
