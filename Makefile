@@ -4,7 +4,7 @@ PY := .venv/bin/python
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench install rollback uninstall lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -30,6 +30,15 @@ bench:  ## all benchmarks, those of other locks too: make bench ARGS="peers wait
 	@scripts/setup bench
 	@scripts/bench $(ARGS)
 
+install:  ## install or upgrade this host's daemon, as root (docs/systemd.md)
+	@scripts/install
+
+rollback:  ## go back to the release before the last upgrade
+	@scripts/install rollback
+
+uninstall:  ## remove it; the configuration stays
+	@scripts/install uninstall
+
 # Pins every package with the hashes of all its files, from the default index alone: without --no-config a developer's own
 # index would get into the pins. Newer versions: make lock ARGS=--upgrade
 LOCK = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
@@ -40,6 +49,8 @@ lock:  ## pin requirements/*.txt anew (needs uv)
 	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
 	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
 	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
+	@$(LOCK) requirements/build.in --output-file requirements/build.txt
+	@$(LOCK) requirements/otel.in --output-file requirements/otel.txt
 
 clean:  ## remove .venv and everything the tools made
 	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
