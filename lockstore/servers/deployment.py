@@ -47,8 +47,10 @@ class Place:
     async def let_go(self) -> None:
         """Close all connections: those in use when they are given back."""
         pool = self.client.connection_pool
-        while self._at_hand:
-            await pool.release(self._at_hand.pop())
+        at_hand, self._at_hand = self._at_hand, []
+        for connection in at_hand:
+            await connection.disconnect()  # before it is the pool's: whoever takes it from there makes a new one of it
+            await pool.release(connection)
         await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]  # when given back
         await pool.disconnect(inuse_connections=False)
 

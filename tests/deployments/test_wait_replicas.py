@@ -304,24 +304,25 @@ class Occupied:
 
     def __init__(self, store: LockStore, monkeypatch: pytest.MonkeyPatch) -> None:
         servers = store._servers  # type: ignore[attr-defined]
-        self._pool = servers._deployment._place.client.connection_pool
+        self._place = servers._deployment._place
         replicated = servers.replicated
 
         async def on_another(keys: Any) -> None:
-            taken = await self._pool.get_connection()
+            taken = self._place.take()
             try:
                 await replicated(keys)
             finally:
-                await self._pool.release(taken)
+                await self._place.give_back(taken)
 
         monkeypatch.setattr(servers, "replicated", on_another)
 
     async def have_two(self) -> None:
         """Have two idle connections, on which a command was done."""
-        for connection in [await self._pool.get_connection() for _ in range(2)]:
+        for connection in [self._place.take() for _ in range(2)]:
+            await self._place.ensure(connection)
             await connection.send_command("PING")
             await connection.read_response()
-            await self._pool.release(connection)
+            await self._place.give_back(connection)
 
 
 @pytest.mark.parametrize("end", ["a mark", "no mark"])
