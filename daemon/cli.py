@@ -1,6 +1,5 @@
 """The command line: puts the commands together. What each does is in `daemon.commands`."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -17,6 +16,8 @@ app = typer.Typer(
 
 def _tell_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
     if value:
+        from importlib.metadata import version  # noqa: PLC0415 - takes long, for the one who asks
+
         typer.echo(version("lockstore"))
         raise typer.Exit
 
@@ -31,12 +32,10 @@ def _root(
     """Locks for conversations: first in, first out, with fencing tokens, over RabbitMQ."""
 
 
-for _command in (
-    running.serve,
-    changing.purge,
-    changing.repartition,
-):
-    app.command()(_command)
+app.command()(running.serve)
+app.command("exec")(running.execute)
+app.command()(changing.purge)
+app.command()(changing.repartition)
 
 
 def main() -> None:

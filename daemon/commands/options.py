@@ -5,7 +5,19 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["AsJson", "ConfigFile", "LogLevel", "NeededConfigFile", "StoreName", "Yes"]
+__all__ = [
+    "AsJson",
+    "ConfigFile",
+    "Conversation",
+    "Grace",
+    "Holder",
+    "Lifetime",
+    "LogLevel",
+    "NeededConfigFile",
+    "StoreName",
+    "Wait",
+    "Yes",
+]
 
 CONFIG_VARIABLE = "LOCKSTORE_CONFIG"
 """The environment may name the file, so that it need not be typed each time."""
@@ -22,6 +34,32 @@ NeededConfigFile = Annotated[
     Path, typer.Option(*_CONFIG, help="The daemon's YAML file, as it is now.", metavar="FILE", envvar=CONFIG_VARIABLE)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Its id, as it is.")]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="SECONDS", help="In line, at the most; 0: now or not at all.", show_default="the daemon's"
+    ),
+]
+Lifetime = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        metavar="SECONDS",
+        help="Of the lease, which is renewed: how long others wait if this machine dies.",
+        show_default="the daemon's",
+    ),
+]
+Holder = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Who holds it, for operators to see.", show_default="user@host:pid"),
+]
+Grace = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="Between SIGTERM and SIGKILL when the lease is lost; a third of it at the most."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only look and show.")]
 
 # Said here again, because importing the modules that they belong to takes longer than all the rest; a test compares them.

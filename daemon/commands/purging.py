@@ -13,7 +13,8 @@ from rich.text import Text
 from daemon import settings
 from daemon.commands import progress
 from daemon.commands.ends import LEFT
-from daemon.commands.printing import counted, lines, say, show, shown
+from daemon.commands.plain import counted, shown
+from daemon.commands.printing import lines, say, show
 from daemon.commands.reports import Report, carry_out
 from lockstore.options import RedisOptions
 from lockstore.purge import Deleted, Found, Purge, Sample, StoreName

@@ -8,7 +8,8 @@ from typing import Any
 from daemon import layout, logs, settings
 from daemon.commands import progress
 from daemon.commands.ends import DONE
-from daemon.commands.printing import counted, say, show
+from daemon.commands.plain import counted
+from daemon.commands.printing import say, show
 from daemon.commands.reports import Report, carry_out
 from daemon.presence import Said
 from daemon.repartition import Repartition

@@ -7,7 +7,7 @@ from typing import Any
 import uvloop
 
 from daemon.commands.ends import DONE, LEFT
-from daemon.commands.printing import complain, tell
+from daemon.commands.plain import complain, tell
 from daemon.link import LOST, innermost, refusal, told
 from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
 

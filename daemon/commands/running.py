@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from daemon.commands.ends import end
-from daemon.commands.options import ConfigFile, LogLevel
+from daemon.commands.options import ConfigFile, Conversation, Grace, Holder, Lifetime, LogLevel, Wait
 
-__all__ = ["serve"]
+__all__ = ["execute", "serve"]
 
 
 def serve(
@@ -24,3 +24,42 @@ def serve(
     from daemon.commands import serving
 
     end("serve", lambda: serving.serve(config, log_level))
+
+
+def execute(
+    conversation: Conversation,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, after --.")],
+    *,
+    config: ConfigFile = None,
+    wait: Wait = None,
+    lifetime: Lifetime = None,
+    holder: Holder = None,
+    grace: Grace = 5,
+) -> None:
+    """Run a command while its conversation's lock is held.
+
+    The command gets standard input and output, signals, and in its environment LOCKSTORE_TICKET, the fencing token.
+    When the lease cannot be kept, it is ended before somebody else can have the lock.
+
+    Examples:
+    lockstore exec user-42 -- ./migrate-user 42
+    lockstore exec nightly --wait 0 --holder cron -- sh -c 'backup | upload'
+
+    Exit code: the command's own, or 128 and the signal that ended it. 75: the lock was lost, and the command ended.
+    124: the turn did not come in time. 125: refused, or failed otherwise. 126: the command cannot be executed.
+    127: it is not found. 2: the configuration or the command line is wrong.
+    """
+    from daemon.commands.minder import Minder
+
+    with Minder(command) as minder:  # before anything large is loaded: the minder is a copy of this process
+        from daemon.commands import executing
+
+        wish = executing.Wish(
+            conversation=conversation,
+            argv=command,
+            wait_s=wait,
+            lifetime_s=lifetime,
+            holder=holder,
+            grace_s=grace,
+        )
+        end("exec", lambda: executing.run(config, wish, minder))

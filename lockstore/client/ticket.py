@@ -34,6 +34,14 @@ class HeldTicket:
         return self._call.expires_at
 
     @property
+    def safe_until(self) -> float:
+        """The moment by which the body must have stopped, on the event loop's clock. Renewals move it.
+
+        Whoever cancels what the body does, as the client itself will at that moment, needs no margin beyond it.
+        """
+        return self._call.safe_until
+
+    @property
     def waited(self) -> float:
         """Seconds from the request to its turn, by the lock store's clock."""
         granted = self._call.granted

@@ -1,1 +1,0 @@
-"""The status page and the JSON API: who holds and waits now, which daemons there are, what happened. Read-only."""

@@ -1,0 +1,66 @@
+"""One daemon for the tests of a module, and `lockstore` as a process, told where it is."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from harness import DaemonProcess, RabbitMQ, RedisServer
+from lockstore.factory import create_store
+from lockstore.rules import Limits
+from tests.conftest import shared_config
+
+LIMIT_S = 60.0
+
+
+@dataclass
+class Place:
+    """A daemon, its configuration, and the command line beside it."""
+
+    daemon: DaemonProcess
+    config: dict[str, Any]
+    file: Path
+
+    def argv(self, command: str, *argv: str) -> list[str]:
+        return [sys.executable, "-m", "daemon", command, "--config", str(self.file), *argv]
+
+    def start(self, command: str, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        return subprocess.Popen(self.argv(command, *argv), **options)
+
+    def run(self, command: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        options = {"capture_output": True, "text": True, "timeout": LIMIT_S} | options
+        return subprocess.run(self.argv(command, *argv), check=False, **options)
+
+    async def stand_in_line(self, conversation: str, tickets: int) -> None:
+        """Wait until so many stand in this line."""
+        store = create_store(self.config["lock_store"], Limits())
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while True:
+                    lock, _ = await store.read(conversation)
+                    if lock is not None and len(lock.tickets) == tickets:
+                        return
+                    await asyncio.sleep(0.02)
+        finally:
+            await store.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def place(
+    rabbitmq: RabbitMQ, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory, request: Any
+) -> AsyncIterator[Place]:
+    """Start a daemon that the tests of this module share; they keep apart by conversation."""
+    namespace = request.module.__name__.rpartition(".")[2].replace("_", "")
+    config = shared_config(rabbitmq, redis_server, namespace)
+    file = tmp_path_factory.mktemp(namespace) / "endpoints.yml"
+    file.write_text(yaml.safe_dump(config))
+    async with DaemonProcess(config) as daemon:
+        yield Place(daemon, config, file)
