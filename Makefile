@@ -15,9 +15,12 @@ setup:  ## Debian's RabbitMQ and Redis, and .venv with pinned packages
 demo: setup  ## the demonstration: make demo ARGS="..."
 	@$(PY) -m examples.demo $(ARGS)
 
-test:  ## all tests: make test ARGS="-k words -x"
+# Most tests wait for servers most of the time, so a few files of them run at once, each on servers of its own.
+JOBS ?= 3
+
+test:  ## all tests: make test ARGS="-k words -x"; JOBS=0 for one after the other
 	@scripts/setup test
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup  ## format, lint, types and import rules
 	@scripts/check

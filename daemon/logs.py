@@ -10,7 +10,7 @@ __all__ = ["LogLevel", "set_up"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_LIBRARIES = ("aiormq", "aio_pika", "redis", "botocore", "asyncio")
+_LIBRARIES = ("aiormq", "aio_pika", "redis", "botocore", "opentelemetry", "asyncio")
 
 
 class _Joined(logging.Handler):

@@ -18,6 +18,7 @@ class Served:
     notices: Sequence[Notice]
     store_ms: float
     took_ms: float  # from when the batch was taken until the broker had confirmed all that was said
+    taken_ns: int  # since the epoch, by this machine's clock
     parked: int = 0
     unreachable: int = 0
     refused: int = 0

@@ -42,6 +42,7 @@ class _Batch:
     letters: list[Letter]
     requests: int = 0
     taken_at: float = 0.0
+    taken_ns: int = 0
     notices: list[Notice] = field(default_factory=list)
     parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
     store_ms: float = 0.0
@@ -90,13 +91,14 @@ class Pipeline:
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
         taken_at = time.perf_counter()
-        now_ms = time.time_ns() // 1_000_000
+        taken_ns = time.time_ns()
+        now_ms = taken_ns // 1_000_000
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         started = time.perf_counter()
         outcomes = iter(await self._keeper.apply(commands) if commands else [])
         requests = sum(isinstance(command, Request) for command in commands)
-        batch = _Batch(letters, requests, taken_at, store_ms=(time.perf_counter() - started) * 1000)
+        batch = _Batch(letters, requests, taken_at, taken_ns, store_ms=(time.perf_counter() - started) * 1000)
         for letter in letters:
             if letter.rejected is not None:
                 self._reject(batch, letter, letter.rejected)
@@ -159,6 +161,7 @@ class Pipeline:
                 batch.notices,
                 batch.store_ms,
                 took_ms,
+                batch.taken_ns,
                 len(batch.parked),
                 len(announced.unreachable),
                 announced.refused,

@@ -12,6 +12,7 @@ from daemon import layout, topology
 from daemon.http.server import HttpServer
 from daemon.http.site import site_of
 from daemon.link import LOST, connected, opened, refusal, told
+from daemon.observing import Served
 from daemon.parts import parts_of, pass_by
 from daemon.session import Session
 from daemon.settings import Settings
@@ -35,6 +36,10 @@ class Service:
         self._parts = parts_of(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._is_first = True
+
+    def observe(self, observer: Callable[[Served], None]) -> None:
+        """Have one more told of each batch when it is done with. It must not raise, and not take long."""
+        self._parts.observers.add(observer)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises ConfigError, alone or in a group, where trying again would not help."""

@@ -152,6 +152,9 @@ class DaemonSettings(BaseModel):
         Annotated[str, AfterValidator(_is_address)] | None,
         Field(description="host:port where health, metrics and the status page are; null: nowhere"),
     ] = "127.0.0.1:8470"
+    tracing: Annotated[bool, Field(description="whether spans are made for OpenTelemetry; needs the extra otel")] = (
+        False
+    )
 
     @property
     def http_place(self) -> tuple[str, int] | None:

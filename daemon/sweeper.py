@@ -165,7 +165,7 @@ class Sweeper:
         """Store, announce, and let go of what is announced, in the pipeline's order; give the commands that were served."""
         served: list[Command] = []
         notices: list[Notice] = []
-        taken_at = time.perf_counter()
+        taken_at, taken_ns = time.perf_counter(), time.time_ns()
         outcomes = await self._keeper.apply(commands)
         stored_at = time.perf_counter()
         for command, outcome in zip(commands, outcomes, strict=True):
@@ -180,7 +180,7 @@ class Sweeper:
         store_ms, took_ms = (stored_at - taken_at) * 1000, (time.perf_counter() - taken_at) * 1000
         await self._settle(announced, entries)
         gone, refused = len(announced.unreachable), announced.refused
-        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, 0, gone, refused))
+        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, taken_ns, 0, gone, refused))
         return served
 
     async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:

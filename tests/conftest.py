@@ -3,7 +3,7 @@
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -14,6 +14,9 @@ from tests.support.bot import Bot
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 DaemonMaker = Callable[..., Coroutine[Any, Any, DaemonProcess]]
 
@@ -50,6 +53,18 @@ async def redis_sentinels() -> AsyncIterator[RedisSentinels]:
     """
     async with RedisSentinels(watch=Watch(down_after_ms=30_000)) as sentinels:
         yield sentinels
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator["Browser"]:
+    """Start the Chromium that tests share; each visit has a context of its own. Tests that use it live in its loop:
+
+    `pytestmark = pytest.mark.asyncio(loop_scope="session")`.
+    """
+    from tests.support.browser import chromium  # what drives it is large, and few tests need it
+
+    async with chromium() as started:
+        yield started
 
 
 @pytest.fixture

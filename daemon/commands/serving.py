@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -13,6 +15,7 @@ from daemon.commands.ends import BAD_CONFIGURATION, DONE
 from daemon.commands.options import LogLevel
 from daemon.link import innermost
 from daemon.service import Service
+from daemon.tracing.start import spans_of
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
 
@@ -25,11 +28,20 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
     try:
         loaded = settings.load(config)
         service = Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits, os.environ))
-        uvloop.run(run(service))
+        with _traced(service, loaded) if loaded.daemon.tracing else nullcontext():
+            uvloop.run(run(service))
     except ConfigError as error:
         structlog.get_logger().error("daemon.refused", error=str(error))
         return BAD_CONFIGURATION
     return DONE
+
+
+@contextmanager
+def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
+    """Have spans made of what is served, and sent until the end."""
+    with spans_of(loaded.broker.names) as observer:
+        service.observe(observer)
+        yield
 
 
 async def run(service: Service) -> None:

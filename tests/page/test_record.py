@@ -62,7 +62,7 @@ def test_the_99th_percentile_is_that_of_the_slow_ones() -> None:
 
 
 def served(*events: Event, requests: int = 0, took_ms: float = 1.0) -> Served:
-    return Served(0, len(events), requests, [Notice(event, None) for event in events], 0.5, took_ms)
+    return Served(0, len(events), requests, [Notice(event, None) for event in events], 0.5, took_ms, 0)
 
 
 def test_a_tally_counts_batches_and_takes_a_grant_after_a_wait_for_a_hand_off() -> None:

@@ -1,0 +1,99 @@
+"""How the page says times, numbers and texts. Pure; the texts that come out are plain, and the templates escape them."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["age", "clock", "number", "per_second", "plain", "ranges", "stamp", "told", "whole"]
+
+_DASH, _MINUS = "\u2013", "\u2212"
+_JOINERS = "\u200c\u200d"  # without them emoji and some scripts fall apart, and they reorder nothing
+_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+_FEW_S = 10  # below, tenths say something
+_MANY = 100  # from here on, tenths say nothing
+
+
+def age(ms: float | None) -> str:
+    """Say how long something takes: `0.4 s`, `12 s`, `4 min 10 s`, `2 h 5 min`; None: a dash."""
+    if ms is None:
+        return _DASH
+    sign = _MINUS if ms < 0 else ""
+    seconds = abs(ms) / 1000
+    if round(seconds, 1) < _FEW_S:
+        return f"{sign}{seconds:.1f} s"
+    total = round(seconds)
+    for size, unit, below, unit_below in _UNITS:
+        if total >= size:
+            rest = total % size // below
+            return f"{sign}{total // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
+    return f"{sign}{total} s"
+
+
+def whole(count: int | None) -> str:
+    """Say a count, its thousands apart; None: a dash."""
+    return _DASH if count is None else f"{count:,}".replace(",", "\u202f")
+
+
+def number(value: float | None) -> str:
+    """Say a measure, below a hundred with its tenths; None: a dash."""
+    if value is None or value == 0 or round(value, 1) >= _MANY:
+        return whole(None if value is None else round(value))
+    return f"{value:.1f}"
+
+
+def per_second(rate: float | None) -> str:
+    """Say a rate."""
+    return number(rate) if rate is None else f"{number(rate)}/s"
+
+
+def stamp(ms: float) -> str:
+    """Write a moment for machines, as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock(ms: float, now_ms: float) -> str:
+    """Say a moment in UTC: its time of day to the millisecond, and its date where that is not today's."""
+    then, now = stamp(ms), stamp(now_ms)
+    return then[11:23] if then[:10] == now[:10] else f"{then[:10]} {then[11:23]}"
+
+
+def ranges(numbers: Sequence[int], one: str = "", several: str = "") -> str:
+    """Say rising numbers: `0, 2-5` with a dash; after a word for one of them, or for several."""
+    runs: list[list[int]] = []
+    for item in numbers:
+        if runs and runs[-1][-1] == item - 1:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    said = ", ".join(f"{run[0]}{_DASH}{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"{one if len(numbers) == 1 else several} {said}".strip()
+
+
+def told(event: Mapping[str, Any]) -> str:
+    """Say what an event tells beside its type, from its message as docs/protocol.md has it."""
+    said = ""
+    match event["type"]:
+        case "queued":
+            said = f"{whole(event['position'])} ahead"
+        case "granted":
+            said = f"after {age(round(event['waited'] * 1000))}, {whole(event['behind'])} behind"
+        case "released":
+            said = f"held {age(round(event['held'] * 1000))}" + (", by force" if event["reason"] == "forced" else "")
+        case "expired":
+            said = "its lease ended" if event["phase"] == "held" else "its wait ended"
+        case "cancelled":
+            reasons = {"requester": "by the requester", "unreachable": "its reply queue is gone", "forced": "by force"}
+            said = reasons.get(event["reason"], event["reason"])
+    return f"{said}, by {event['by']}" if event.get("by") else said
+
+
+def plain(text: str | None) -> str:
+    """Give a user's text so that all of it is seen: what is invisible or turns the direction of writing, by its number."""
+    if text is None:
+        return ""
+    return "".join(
+        f"⟨U+{ord(sign):04X}⟩" if unicodedata.category(sign) in _UNSEEN and sign not in _JOINERS else sign
+        for sign in text
+    )

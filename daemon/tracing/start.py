@@ -1,0 +1,25 @@
+"""Where tracing is turned on. Only here is it found out whether OpenTelemetry is installed."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from daemon.observing import Served
+from lockstore.errors import ConfigError
+from lockstore.wire import Names
+
+__all__ = ["spans_of"]
+
+
+@contextmanager
+def spans_of(names: Names) -> Iterator[Callable[[Served], None]]:
+    """Give an observer that makes spans, which are sent in the background until the end. Raises ConfigError."""
+    try:
+        from daemon.tracing.export import exported  # noqa: PLC0415 - the extra may not be installed
+        from daemon.tracing.spans import Spans  # noqa: PLC0415 - likewise
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"daemon.tracing: OpenTelemetry is not installed (no module {error.name}); "
+            "pip install 'lockstore[otel]', or WITH=otel make install"
+        ) from None
+    with exported() as tracer:
+        yield Spans(tracer, names).served

@@ -1,0 +1,32 @@
+"""What is declared for users is what is pinned and tested."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+
+
+def listed(name: str) -> set[str]:
+    """Give the packages of a .in file, with their bounds."""
+    lines = (line.partition("#")[0].strip() for line in (CHECKOUT / "requirements" / name).read_text().splitlines())
+    return {line for line in lines if line and not line.startswith("-")}
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Give the versions of a .txt file."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (CHECKOUT / "requirements" / name).read_text(), re.MULTILINE))
+
+
+def test_the_dependencies_of_the_project_are_those_that_are_pinned() -> None:
+    assert set(PROJECT["dependencies"]) == listed("runtime.in")
+    assert set(PROJECT["optional-dependencies"]["otel"]) == listed("otel.in")
+
+
+@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "build.txt"])
+def test_what_is_installed_for_users_is_what_is_tested(name: str) -> None:
+    tested = pinned("dev.txt")
+    assert {package: tested.get(package) for package in pinned(name)} == pinned(name)

@@ -1,0 +1,112 @@
+"""A site without servers: lines that the test puts there, shown by the daemon's own pages."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from daemon.fleet import Fleet
+from daemon.health import Health
+from daemon.http.site import application
+from daemon.page.cache import KEPT_S
+from daemon.page.routes import routes_of
+from daemon.page.viewer import Viewer
+from daemon.presence import Me
+from daemon.settings import Settings
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.events import Event
+from lockstore.memory import InMemoryLockStore
+from lockstore.survey import Survey, Tally
+from lockstore.ticket import Claim, Sender, Ticket, TicketLock
+
+NOW_MS = 1_795_459_434_123  # 2026-11-23, in the evening
+
+
+def line(
+    conversation_id: str,
+    *holders: str | None,
+    held_ms: int = 4000,
+    waited_ms: int = 3000,
+    lease_ms: int = 60_000,
+    number: int = 7,
+    reply_to: str | None = "amq.gen-x",
+) -> TicketLock:
+    """Make a line: the first holder has the lease, the others wait, each a tenth of a second less than the one before."""
+    tickets = []
+    for place, holder in enumerate(holders):
+        granted_at_ms = NOW_MS - held_ms if place == 0 else None
+        queued_at_ms = NOW_MS - held_ms if place == 0 else NOW_MS - waited_ms + 100 * (place - 1)
+        ends_ms = NOW_MS - held_ms + lease_ms if place == 0 else queued_at_ms + 300_000
+        claim = Claim(f"request-{place}", lease_ms, queued_at_ms, granted_at_ms, holder, Sender(reply_to))
+        tickets.append(Ticket(number + place, ends_ms / 1000, claim))
+    return TicketLock(conversation_id, tickets)
+
+
+class StagedStore(InMemoryLockStore):
+    """Tells of the lines that it was given, at a time that stands still, and counts how often it is asked."""
+
+    def __init__(self, lines: Iterable[TicketLock] = (), history: Iterable[Event] = ()) -> None:
+        super().__init__()
+        self.lines_by_id = {lock.conversation_id: lock for lock in lines}
+        self.events = list(history)
+        self.asked: list[str] = []
+        self.fault: Exception | None = None
+        self.damaged: set[str] = set()
+        self.complete = True
+
+    def _note(self, question: str) -> None:
+        self.asked.append(question)
+        if self.fault is not None:
+            raise self.fault
+
+    async def survey(self, most: int, start: int = 0) -> Survey:
+        self._note("survey")
+        tally = Tally()
+        for lock in self.lines_by_id.values():
+            tally.add(lock)
+        oldest_ms = None if tally.first_wait_ms is None else NOW_MS - tally.first_wait_ms
+        waiting = tally.tickets - tally.lines
+        page = tally.page(most, start)
+        return Survey(NOW_MS, tally.lines, tally.tickets, waiting, oldest_ms, page, self.complete)
+
+    async def find(self, text: str, most: int) -> list[str]:
+        self._note("find")
+        return sorted(name for name in self.lines_by_id if text in name)[:most]
+
+    async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
+        self._note("view")
+        if conversation_id in self.damaged:
+            raise ConversationError("not a ticket: number 'x'")
+        return self.lines_by_id.get(conversation_id), NOW_MS
+
+    async def history(self, conversation_id: str) -> list[Event]:
+        self._note("history")
+        return [event for event in self.events if event.conversation_id == conversation_id]
+
+
+@dataclass
+class Stage:
+    """What a site shows, and the site."""
+
+    store: StagedStore = field(default_factory=StagedStore)
+    health: Health = field(default_factory=Health)
+    settings: Settings = field(default_factory=Settings)
+    me: Me = field(default_factory=lambda: Me(daemon="me", host="host-1", pid=4711, started_at=time.time() - 90))
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet(self.me)
+        self.health.clear("store_away", "broker_away", "not_consuming")
+
+        self.now = time.monotonic()
+        self.viewer = Viewer(self.settings, self.store, self.fleet, self.health, lambda: self.now)
+
+    def forget(self) -> None:
+        """Let the moment pass for which the site keeps answers."""
+        self.now += 2 * KEPT_S
+
+    def application(self) -> web.Application:
+        return application("127.0.0.1", routes_of(self.viewer, self.settings.broker.namespace, self.me.host))
+
+
+AWAY = StoreUnavailableError("Connection refused")
