@@ -47,6 +47,11 @@ class Health:
         """Whether nothing keeps this daemon from serving."""
         return not self._found
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether store or broker keep this daemon from going on: nothing that a new process could change."""
+        return self.hinders("store_away", "broker_away", "broker_blocked", "not_consuming")
+
     def reasons(self) -> list[Reason]:
         """Give what is there now, the oldest first."""
         now = self._clock()

@@ -44,17 +44,17 @@ class Keeper:
         for warning in await self.persist(self.store.warnings):
             _log.warning("store.warning", warning=warning)
 
-    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is."""
+    async def apply(self, commands: Sequence[Command], sign: Callable[[], None] = _nothing) -> list[Outcome]:
+        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is. `sign`: as in `persist`."""
 
         async def once() -> list[Outcome]:
             self._check()
             return await self.store.apply(commands)
 
-        return await self.persist(once)
+        return await self.persist(once, sign)
 
-    async def persist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call until the store answers."""
+    async def persist(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
+        """Make a call until the store answers. `sign` is called before each further try: the caller is alive, and waits."""
         backoff = Backoff(_FIRST_S, _MOST_S)
         while True:
             try:
@@ -66,6 +66,7 @@ class Keeper:
                 self.up = False
                 self._health.hinder("store_away", str(error))
                 await asyncio.sleep(pause_s)
+                sign()
             else:
                 if not self.up:
                     _log.info("store.available")

@@ -25,16 +25,23 @@ _CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
 @asynccontextmanager
 async def connected(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]:
     """Connect, and close at the end. Raises one of LOST, or ConfigError for certificates that cannot be loaded."""
-    connection = await aio_pika.connect(
-        broker.url.get_secret_value(),
-        ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
-        heartbeat=broker.heartbeat,
-        client_properties={"connection_name": "lockstore"},
-    )
+    connection = await _connect(broker)
     try:
         yield connection
     finally:
         await _close(connection)
+
+
+async def _connect(broker: BrokerSettings) -> AbstractConnection:
+    try:
+        return await aio_pika.connect(
+            broker.url.get_secret_value(),
+            ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
+            heartbeat=broker.heartbeat,
+            client_properties={"connection_name": "lockstore"},
+        )
+    except StopAsyncIteration:  # so aiormq tells, now and then, that the other side hung up during the greeting
+        raise BrokerLostError("the connection was closed while it was made") from None
 
 
 async def _close(connection: AbstractConnection) -> None:

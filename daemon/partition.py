@@ -26,6 +26,8 @@ class Partition:
         self._queue = queue
         self._channel = channel
         self._arrived: deque[DeliveredMessage] = deque()
+        self._taken_tag = 0
+        self._settled_tag = 0
         self._stir = asyncio.Event()
         self._stopping = False
         self._lost: str | None = None
@@ -45,6 +47,11 @@ class Partition:
     def _on_cancel(self, _: object) -> None:
         self._lost = f"the queue {self._queue} is gone"
         self._stir.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are here and not done with: those that arrived, and those under way."""
+        return len(self._arrived) + self._taken_tag - self._settled_tag
 
     @property
     def is_stopping(self) -> bool:
@@ -70,7 +77,9 @@ class Partition:
             self._stir.clear()
             await self._stir.wait()
         self._check()
-        return [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
+        taken = [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
+        self._taken_tag = taken[-1].delivery_tag or 0
+        return taken
 
     async def acknowledge(self, delivery_tag: int) -> None:
         """Be done with this message and all before it."""
@@ -78,6 +87,7 @@ class Partition:
             await self._channel.basic_ack(delivery_tag, multiple=True, wait=False)
         except Exception as error:
             raise BrokerLostError(str(error)) from error
+        self._settled_tag = delivery_tag
 
     async def close(self) -> None:
         """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""

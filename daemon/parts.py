@@ -2,37 +2,61 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from daemon.fleet import Fleet
 from daemon.health import Health
 from daemon.keeper import Keeper
 from daemon.observing import Observers
 from daemon.presence import Me
+from daemon.pulse import STALL_S, Pulse
 from daemon.settings import Settings
-from daemon.sweeper import Timers
 from daemon.tally import Tally
+from daemon.timers import Timers
 from daemon.vigil import Vigil
 from lockstore.store import LockStore
 
-__all__ = ["Parts", "parts_of", "pass_by"]
+if TYPE_CHECKING:
+    from daemon.session import Session
+
+__all__ = ["Current", "Parts", "parts_of", "pass_by"]
 
 _HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
 
 
-@dataclass(frozen=True, slots=True)
+class Current:
+    """The session that serves now, for those who only look; None: there is none."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+
+    @property
+    def active(self) -> list[int]:
+        """The partitions that RabbitMQ has chosen this daemon for, as far as messages have shown."""
+        return [] if self.session is None else self.session.active
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are here and not done with."""
+        return 0 if self.session is None else self.session.waiting
+
+
+@dataclass(slots=True)
 class Parts:
     """What outlives a connection.
 
-    The settings, the store, the deadlines, the tests' way to stop between steps; how this daemon is, and who it is; what it
+    The settings, the store, the deadlines, the tests' way to stop between steps; how this daemon is, what serves now, and who it is; what it
     counts, and what all daemons say.
     """
 
-    settings: Settings
+    settings: Settings  # replaced when the configuration is read again
     keeper: Keeper
     timers: Timers
     vigil: Vigil
     checkpoint: Callable[[str], None]
     health: Health
+    pulse: Pulse
+    current: Current
     me: Me
     fleet: Fleet
     tally: Tally
@@ -56,6 +80,8 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
         vigil,
         checkpoint,
         health,
+        Pulse(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second for each message
+        Current(),
         me,
         Fleet(me),
         tally,

@@ -19,6 +19,7 @@ from daemon.letters import Letter, Reader
 from daemon.observing import Served
 from daemon.partition import Partition
 from daemon.parts import Parts
+from daemon.pulse import Beat
 from daemon.sweeper import Sweeper
 from lockstore.commands import Request
 from lockstore.errors import ConversationError
@@ -57,20 +58,16 @@ class _Batch:
 
 
 class Pipeline:
-    """Serves one partition."""
+    """Serves one partition. Its steps are counted in `beat`: one write for each, not for each message."""
 
     def __init__(
-        self,
-        partition: Partition,
-        reader: Reader,
-        announcer: Announcer,
-        sweeper: Sweeper,
-        parts: Parts,
+        self, parts: Parts, partition: Partition, reader: Reader, announcer: Announcer, sweeper: Sweeper, beat: Beat
     ) -> None:
         self._partition = partition
         self._reader = reader
         self._announcer = announcer
         self._sweeper = sweeper
+        self._beat = beat
         self._keeper = parts.keeper
         self._observers = parts.observers
         self._checkpoint = parts.checkpoint
@@ -86,6 +83,7 @@ class Pipeline:
                 before = unfinished[-1] if unfinished else None
                 # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
                 announcing = await self._announcer.send(batch.notices)
+                self._beat.step()
                 unfinished.append(tasks.create_task(self._finish(batch, announcing, before)))
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
@@ -96,7 +94,7 @@ class Pipeline:
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         started = time.perf_counter()
-        outcomes = iter(await self._keeper.apply(commands) if commands else [])
+        outcomes = iter(await self._keeper.apply(commands, self._beat.step) if commands else [])
         requests = sum(isinstance(command, Request) for command in commands)
         batch = _Batch(letters, requests, taken_at, taken_ns, store_ms=(time.perf_counter() - started) * 1000)
         for letter in letters:
@@ -106,6 +104,7 @@ class Pipeline:
                     batch.park(letter, letter.rejected)
             else:
                 self._note(batch, letter, next(outcomes), now_ms)
+        self._beat.step()
         self._checkpoint("stored")
         self._sweeper.watch(batch.notices)
         return batch
@@ -142,6 +141,7 @@ class Pipeline:
         """Acknowledge a batch when its announcement is confirmed, and so is the batch before it."""
         started = time.perf_counter()
         announced = await announcing.judged()
+        self._beat.step()
         took_ms = (time.perf_counter() - batch.taken_at) * 1000
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
@@ -150,8 +150,9 @@ class Pipeline:
         self._checkpoint("announced")
         if before is not None:
             await before
-        await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries))
+        await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries), self._beat.step)
         await self._partition.acknowledge(batch.last_tag)
+        self._beat.step()
         self._checkpoint("acknowledged")
         self._observers.tell(
             Served(

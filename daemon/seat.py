@@ -17,12 +17,12 @@ from daemon.link import opened, raw
 from daemon.partition import Partition
 from daemon.parts import Parts
 from daemon.pipeline import Pipeline
+from daemon.pulse import Beat
 from daemon.sweeper import Sweeper
 
 __all__ = ["Seat"]
 
 _OPEN_S = 20.0  # for standing in line again; a queue without a leader does not answer
-_BATCH_SHARE = 5  # of the prefetch: several batches are under way at once, in the store and at the broker
 
 
 class Seat:
@@ -42,6 +42,7 @@ class Seat:
         self._partition: Partition | None = None
         self._leaving = False
         self.activity = Activity(time.monotonic())
+        self.beat = Beat(f"partition {number}", lambda: self._taken().waiting)
 
     async def open(self) -> None:
         """Stand in line for the partition. Raises one of `link.LOST`."""
@@ -58,9 +59,8 @@ class Seat:
             partition = self._taken()
             if self._leaving:
                 partition.stop()
-            parts = self._parts
-            pipeline = Pipeline(partition, self._reader, self._announcer, self._sweeper, parts)
-            await pipeline.run(max(1, self._broker.prefetch // _BATCH_SHARE))
+            pipeline = Pipeline(self._parts, partition, self._reader, self._announcer, self._sweeper, self.beat)
+            await pipeline.run(self._broker.batch_most)
             await partition.close()
             if self._leaving:
                 return

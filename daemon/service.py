@@ -1,8 +1,10 @@
 """The service: one daemon from its start to its stop. Nothing here knows what a ticket is."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import structlog
@@ -12,11 +14,15 @@ from daemon import layout, topology
 from daemon.http.server import HttpServer
 from daemon.http.site import site_of
 from daemon.link import LOST, connected, opened, refusal, told
+from daemon.lookout import Lookout
+from daemon.notify import Notifier
 from daemon.observing import Served
 from daemon.parts import parts_of, pass_by
+from daemon.reload import Reread, merged
 from daemon.session import Session
 from daemon.settings import Settings
 from lockstore.backoff import Backoff
+from lockstore.errors import ConfigError
 from lockstore.memory import InMemoryLockStore
 from lockstore.store import LockStore
 
@@ -31,11 +37,37 @@ _log = structlog.get_logger()
 class Service:
     """A lock store and a broker, for as long as the process is to run."""
 
-    def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = pass_by) -> None:
-        """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there."""
+    def __init__(
+        self,
+        settings: Settings,
+        store: LockStore,
+        checkpoint: Callable[[str], None] = pass_by,
+        reread: Reread | None = None,
+    ) -> None:
+        """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there.
+
+        `reread` reads the configuration again at a `reload`; without it, that only begins a new session.
+        """
         self._parts = parts_of(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._is_first = True
+        self._notifier = Notifier.of(os.environ)
+        self._lookout = Lookout(self._parts, self._notifier)
+        self._reread = reread or (lambda: settings)
+        self._ending = asyncio.Event()  # of the session that serves now
+
+    def reload(self) -> None:
+        """Read the configuration again, and begin a new session with it. One that cannot be is logged, and changes nothing."""
+        self._lookout.reloading()
+        try:
+            self._parts.settings = merged(self._parts.settings, self._reread())
+        except ConfigError as error:
+            _log.error("daemon.reload_refused", error=str(error))
+            self._lookout.look(time.monotonic())
+        else:
+            _log.info("daemon.reloading")
+            self._parts.keeper.store.limits = self._parts.settings.daemon.limits
+            self._ending.set()
 
     def observe(self, observer: Callable[[Served], None]) -> None:
         """Have one more told of each batch when it is done with. It must not raise, and not take long."""
@@ -44,16 +76,24 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises ConfigError, alone or in a group, where trying again would not help."""
         async with AsyncExitStack() as stack:
-            beside: list[Coroutine[Any, Any, None]] = []
-            if (place := self._parts.settings.daemon.http_place) is not None:
-                # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
-                server = HttpServer(*place, site_of(self._parts, place[0]))
-                beside.append((await stack.enter_async_context(server)).run())
+            stack.callback(self._notifier.close)
+            # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
+            servers = [await stack.enter_async_context(server) for server in self._http()]
             async with asyncio.TaskGroup() as tasks:
+                beside = [self._lookout.run(), self._await_stop(stop), *(server.run() for server in servers)]
                 running = [tasks.create_task(part) for part in beside]
                 await self._serve(stop)
                 for task in running:
                     task.cancel()
+
+    async def _await_stop(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._lookout.stopping()
+        self._ending.set()
+
+    def _http(self) -> list[HttpServer]:
+        place = self._parts.settings.daemon.http_place
+        return [] if place is None else [HttpServer(*place, site_of(self._parts, place[0]))]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""
@@ -72,7 +112,8 @@ class Service:
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
-        """Connect and serve until the connection is lost, or the stop."""
+        """Connect and serve until the connection is lost, a reload, or the stop."""
+        self._ending = asyncio.Event()
         broker, health = self._parts.settings.broker, self._parts.health
         async with AsyncExitStack() as stack:
             session = Session(self._parts)
@@ -88,7 +129,19 @@ class Service:
             _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
             self._backoff.reset()
             health.clear("not_consuming")
-            await session.serve(stop)
+            with self._current(session):
+                self._lookout.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
+                await session.serve(self._ending)
+            health.hinder("not_consuming", "begins anew, with the configuration as it is now")
+
+    @contextmanager
+    def _current(self, session: Session) -> Iterator[None]:
+        self._parts.current.session = session
+        try:
+            yield
+        finally:
+            self._parts.current.session = None
+            self._parts.pulse.watch(())
 
     async def _open(self, session: Session, connection: AbstractConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""

@@ -37,7 +37,7 @@ class Session:
         parts = self._parts
         parts.vigil.begin()
         self._connection = connection
-        self._sweeper = Sweeper(parts.keeper, await self._announcer(), parts.timers, parts.observers, parts.checkpoint)
+        self._sweeper = Sweeper(parts, await self._announcer())
         for number in partitions:
             seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
             await seat.open()
@@ -48,8 +48,9 @@ class Session:
         self._presence = Presence(channel, parts.settings.broker.names, self._hear)
         await self._presence.open()
 
-    async def serve(self, stop: asyncio.Event) -> None:
-        """Serve until the connection is lost, or until `stop` is set and what was under way is finished."""
+    async def serve(self, ending: asyncio.Event) -> None:
+        """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
+        self._parts.pulse.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(raise_when_closed(self._connection)),
@@ -59,11 +60,20 @@ class Session:
                 tasks.create_task(self._balancer.run(self._presence)),
             ]
             serving = [tasks.create_task(seat.run()) for seat in self._seats]
-            await stop.wait()
-            self._parts.health.hinder("draining", "told to stop; what is under way is finished")
+            await ending.wait()
             await self._drain(serving)
             for task in beside:
                 task.cancel()
+
+    @property
+    def active(self) -> list[int]:
+        """The partitions from which something came: RabbitMQ has chosen this daemon for them."""
+        return [seat.number for seat in self._seats if seat.activity.is_active]
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are here and not done with."""
+        return sum(seat.beat.waiting() for seat in self._seats)
 
     @property
     def delivered(self) -> int:

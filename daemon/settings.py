@@ -38,6 +38,7 @@ LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
 _LIFETIME_S = 60
 _FILE_MAX_BYTES = 1024 * 1024
 _PORT_MAX = 65535
+_BATCH_SHARE = 5  # of the prefetch
 _SCHEMES = ("amqp://", "amqps://")
 
 
@@ -126,6 +127,11 @@ class BrokerSettings(BaseModel):
     def speaks_tls(self) -> bool:
         """Whether the connection is encrypted."""
         return self.url.get_secret_value().startswith("amqps://")
+
+    @property
+    def batch_most(self) -> int:
+        """The most messages of one batch: several batches are under way at once, in the store and at the broker."""
+        return max(1, self.prefetch // _BATCH_SHARE)
 
     @property
     def names(self) -> Names:

@@ -4,61 +4,29 @@ Any number of daemons may sweep the same store; whoever comes second finds nothi
 """
 
 import asyncio
-import heapq
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 import structlog
 
 from daemon.announcer import Announced, Announcer, Unreachable
-from daemon.keeper import Keeper
-from daemon.observing import Observers, Served
+from daemon.observing import Served
+from daemon.parts import Parts
+from daemon.pulse import Beat
 from lockstore.commands import Command
 from lockstore.errors import ConversationError
 from lockstore.events import Event, Granted, Queued, Renewed
 from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Patrol, Shard
 
-__all__ = ["PATROL_S", "Sweeper", "Timers"]
+__all__ = ["PATROL_S", "Sweeper"]
 
 PATROL_S = 1.0
 """How often every shard is looked through for what others left behind."""
 
-_MARGIN_S = 0.002  # after a deadline, so that the store's clock, of whole milliseconds, has passed it
+T = TypeVar("T")
 
 _log = structlog.get_logger()
-
-
-class Timers:
-    """When to look at which shard: the earliest deadline known of each. Its size is that of the store's shards."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._at: dict[Shard, float] = {}
-        self._heap: list[tuple[float, Shard]] = []
-
-    def set(self, shard: Shard, delay_ms: int) -> bool:
-        """Note a deadline this far ahead, and tell whether it is the next of all."""
-        at = self._clock() + delay_ms / 1000 + _MARGIN_S
-        if at >= self._at.get(shard, float("inf")):
-            return False
-        self._at[shard] = at
-        heapq.heappush(self._heap, (at, shard))
-        return self._heap[0][0] >= at
-
-    def next_in_s(self) -> float | None:
-        """Give the time until the next deadline, or None."""
-        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
-
-    def due(self) -> list[Shard]:
-        """Take the shards whose deadline came."""
-        shards: list[Shard] = []
-        while self.next_in_s() == 0.0:
-            _, shard = heapq.heappop(self._heap)
-            del self._at[shard]
-            shards.append(shard)
-        return shards
 
 
 def _delay_ms(event: Event) -> int | None:
@@ -74,19 +42,13 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(
-        self,
-        keeper: Keeper,
-        announcer: Announcer,
-        timers: Timers,
-        observers: Observers,
-        checkpoint: Callable[[str], None],
-    ) -> None:
-        self._keeper = keeper
+    def __init__(self, parts: Parts, announcer: Announcer) -> None:
+        self._keeper = parts.keeper
         self._announcer = announcer
-        self._observers = observers
-        self._checkpoint = checkpoint
-        self._timers = timers
+        self._observers = parts.observers
+        self._checkpoint = parts.checkpoint
+        self._timers = parts.timers
+        self.beat = Beat("sweeper", lambda: 1)  # the next patrol always waits
         self._gone: list[Unreachable] = []
         self._stir = asyncio.Event()
 
@@ -111,9 +73,10 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until cancelled. Raises BrokerLostError."""
-        await self._keeper.persist(lambda: self._keeper.store.follow(self._left_behind))
+        await self._persist(lambda: self._keeper.store.follow(self._left_behind))
         patrol_at = time.monotonic()
         while True:
+            self.beat.step()
             until_patrol_s = patrol_at - time.monotonic()
             if until_patrol_s <= 0:
                 await self._patrol(self._keeper.store.shards())
@@ -143,7 +106,7 @@ class Sweeper:
 
     async def _patrol(self, shards: Sequence[Shard]) -> None:
         try:
-            found: Patrol = await self._keeper.persist(lambda: self._keeper.store.patrol(shards, LEFT_BEHIND_MS))
+            found: Patrol = await self._persist(lambda: self._keeper.store.patrol(shards, LEFT_BEHIND_MS))
         except ConversationError as error:
             _log.error("sweep.failed", error=str(error))
             return
@@ -166,7 +129,7 @@ class Sweeper:
         served: list[Command] = []
         notices: list[Notice] = []
         taken_at, taken_ns = time.perf_counter(), time.time_ns()
-        outcomes = await self._keeper.apply(commands)
+        outcomes = await self._keeper.apply(commands, self.beat.step)
         stored_at = time.perf_counter()
         for command, outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, ConversationError):
@@ -185,4 +148,7 @@ class Sweeper:
 
     async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:
         self.withdraw(announced.unreachable)
-        await self._keeper.persist(lambda: self._keeper.store.confirm([*announced.entries, *entries]))
+        await self._persist(lambda: self._keeper.store.confirm([*announced.entries, *entries]))
+
+    async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._keeper.persist(call, self.beat.step)

@@ -15,6 +15,7 @@ from harness.server import Server
 READY_EVENT = "daemon.ready"
 LISTENING_EVENT = "http.listening"
 
+_OF_A_SERVICE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -68,12 +69,14 @@ class DaemonProcess(Server):
         self.config_file.write_text(yaml.safe_dump(without_http(self.config), sort_keys=False))
         # Works in a checkout where nothing is installed, and finds custom lock stores that the tests bring.
         path = os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")]))
+        # Who started us may itself be a service; these are words between it and its manager.
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_A_SERVICE}
         return Command(
             name=self.name,
             argv=(sys.executable, "-m", self._module, "serve", "--config", str(self.config_file), *self._argv),
             folder=self.folder,
             log=self.log,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self._env},
+            env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self._env},
         )
 
     async def _probe(self) -> bool:

@@ -49,6 +49,7 @@ class ConcurrentRedisLockStore(LockStore):
         scripts = [*self._scripts.values(), HISTORY_SCRIPT]
         self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
         self._histories = Histories(self._servers)
+        self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
         self._announced: dict[Shard, list[str]] = {}
 
     async def open(self) -> None:

@@ -46,6 +46,7 @@ class RedisLockStore(LockStore):
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
         self._servers = Servers(options, _SCRIPTS, self._keys.mark_of, credentials)
         self._agenda = Agenda(self._keys, self._servers)
+        self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
         self._histories = Histories(self._servers)
 
     async def open(self) -> None:

@@ -45,9 +45,8 @@ class LockStore:
     limits = Limits()
     parallel = False  # whether several conversations may be worked on at once
     left_behind: Callable[[Shard], None] | None = None
-    lists_lines = (
-        False  # whether the storage itself can list its lines; otherwise this process keeps in mind which it saw
-    )
+    patience_s: float | None = None  # a daemon that waits longer for a batch counts as stuck; None: a second a message
+    lists_lines = False  # whether the storage itself can list its lines; else this process keeps in mind which it saw
     knows_all_lines = False  # whether the roster has them all
     looks_most = 2000  # lines that one survey reads
 

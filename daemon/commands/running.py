@@ -14,7 +14,7 @@ def serve(
     config: ConfigFile = None,
     log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = "info",
 ) -> None:
-    """Serve lock requests until SIGTERM or SIGINT; then finish what is under way.
+    """Serve lock requests until SIGTERM or SIGINT; then finish what is under way. SIGHUP: read the file again.
 
     Example:
     lockstore serve --config endpoints.yml

@@ -1,4 +1,4 @@
-"""What `lockstore serve` does: runs a daemon until a signal stops it."""
+"""What `lockstore serve` does: runs a daemon until a signal stops it. Another one has it read its configuration again."""
 
 import asyncio
 import os
@@ -27,7 +27,8 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
     logs.set_up(log_level)
     try:
         loaded = settings.load(config)
-        service = Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits, os.environ))
+        store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
+        service = Service(loaded, store, reread=lambda: settings.load(config))
         with _traced(service, loaded) if loaded.daemon.tracing else nullcontext():
             uvloop.run(run(service))
     except ConfigError as error:
@@ -45,11 +46,12 @@ def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
 
 
 async def run(service: Service) -> None:
-    """Run a service until the process is told to stop."""
+    """Run a service until the process is told to stop; SIGHUP has it read its configuration again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run(stop)
     except* ConfigError as group:

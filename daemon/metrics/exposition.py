@@ -35,6 +35,9 @@ class _Daemon(Collector):
             "Which version this is, and on which Python it runs.",
             value={"version": version("lockstore"), "python": platform.python_version()},
         )
+        yield _gauge(
+            "lockstore_messages_in_hand", "Messages taken from RabbitMQ and not done with.", self._parts.current.waiting
+        )
         yield _gauge("lockstore_ready", "Whether this daemon serves.", health.is_ready)
         yield _gauge("lockstore_store_up", "Whether the lock store answers.", not health.hinders("store_away"))
         yield _gauge(

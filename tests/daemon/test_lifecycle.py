@@ -176,7 +176,10 @@ async def test_a_redis_that_evicts_keys_is_warned_of(
 
 
 async def test_a_stop_does_not_wait_for_a_broker_that_says_nothing(tmp_path: Path) -> None:
+    connected = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
         await reader.read()
         writer.close()
 
@@ -185,7 +188,8 @@ async def test_a_stop_does_not_wait_for_a_broker_that_says_nothing(tmp_path: Pat
     file = tmp_path / "endpoints.yml"
     file.write_text(yaml.safe_dump({"broker": {"url": f"amqp://127.0.0.1:{port}/"}, "daemon": {"http": None}}))
     daemon = await asyncio.create_subprocess_exec(sys.executable, "-m", "daemon", "serve", "--config", str(file))
-    await asyncio.sleep(2)
+    async with asyncio.timeout(30):
+        await connected.wait()
     daemon.terminate()
     async with asyncio.timeout(10):  # far less than it would wait for an answer
         assert await daemon.wait() == 0

@@ -14,6 +14,7 @@ from harness.ports import LOOPBACK
 from tests.client.proxy import Proxy
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
+from tests.support.manager import Manager
 from tests.support.serve import run_serve
 
 ANYWHERE = f"{LOOPBACK}:0"
@@ -45,6 +46,15 @@ class Probe:
             while not holds(await self.reasons()):
                 await asyncio.sleep(0.05)
 
+    async def sees(self, metric: str) -> None:
+        async with asyncio.timeout(20):
+            while metric not in await self._text("metrics"):
+                await asyncio.sleep(0.05)
+
+    async def _text(self, path: str) -> str:
+        async with self._client.get(f"{self._daemon.http_url}{path}") as answer:
+            return await answer.text()
+
     async def is_ready(self) -> None:
         await self.until(lambda reasons: not reasons)
 
@@ -55,26 +65,36 @@ async def listening(daemon: DaemonProcess) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_from_start_to_stop_readyz_says_what_is_missing(
-    rabbitmq: RabbitMQ, config: dict[str, Any], namespace: str
+async def test_from_start_to_stop_readyz_and_the_service_manager_are_told_what_is_missing(
+    rabbitmq: RabbitMQ, config: dict[str, Any], namespace: str, tmp_path: Path
 ) -> None:
     config["daemon"] |= {"http": ANYWHERE, "stop_timeout": 30}
-    async with RedisServer() as redis, Proxy(rabbitmq.host, rabbitmq.port) as wire, aiohttp.ClientSession() as client:
+    async with (
+        RedisServer() as redis,
+        Proxy(rabbitmq.host, rabbitmq.port) as wire,
+        aiohttp.ClientSession() as client,
+        Manager(str(tmp_path / "notify")) as manager,
+    ):
         await redis.stop()
         wire.block()
         config["lock_store"]["port"] = redis.port
         config["broker"]["url"] = wire.url
-        daemon = DaemonProcess(config)
+        daemon = DaemonProcess(config, env={"NOTIFY_SOCKET": manager.address})
         starting = asyncio.create_task(daemon.start())
         try:
             await listening(daemon)
             probe = Probe(daemon, client)
             await probe.until(lambda reasons: reasons == {"store_away", "broker_away", "not_consuming"})
+            await manager.hears("STATUS=waiting for the lock store: ")
+            await manager.hears("EXTEND_TIMEOUT_USEC=")
             await redis.start()
             await probe.until(lambda reasons: reasons == {"broker_away", "not_consuming"})
+            await manager.hears("STATUS=waiting for RabbitMQ: ")
+            assert "READY=1" not in manager.said
             wire.unblock()
             await starting
             await probe.is_ready()
+            await manager.hears("STATUS=standing by for 1 partition")
 
             wire.block()
             await probe.until(lambda reasons: reasons == {"broker_away", "not_consuming"})
@@ -83,13 +103,18 @@ async def test_from_start_to_stop_readyz_says_what_is_missing(
 
             await redis.stop()
             await probe.until(lambda reasons: reasons == {"store_away"})
+            assert "STOPPING=1" not in manager.said
             async with Bot(rabbitmq.url, namespace) as bot:
                 await bot.request("c")  # which is under way until the store is back
+                await probe.sees("lockstore_messages_in_hand 1.0")
                 os.kill(daemon.pid, signal.SIGTERM)
                 await probe.until(lambda reasons: "draining" in reasons)
                 await redis.start()
                 await bot.expect("granted")
             assert await daemon.process.wait(20) == 0
+            await manager.hears("STOPPING=1")
+            assert manager.count("READY=1") == 1
+            assert not [line for line in manager.said if "guest" in line or "WATCHDOG" in line]
         finally:
             starting.cancel()
             await daemon.close()
