@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import changing, running
+from daemon.commands import changing, looking, running
 
 __all__ = ["app", "main"]
 
@@ -34,6 +34,8 @@ def _root(
 
 app.command()(running.serve)
 app.command("exec")(running.execute)
+app.command()(looking.watch)
+app.command()(looking.schema)
 app.command()(changing.purge)
 app.command()(changing.repartition)
 

@@ -36,7 +36,14 @@ def _fits(value: str) -> str:
 
 
 ConversationId = Annotated[
-    str, Field(min_length=1, max_length=CONVERSATION_ID_MAX_BYTES, pattern=_PRINTABLE), AfterValidator(_fits)
+    str,
+    Field(
+        min_length=1,
+        max_length=CONVERSATION_ID_MAX_BYTES,
+        pattern=_PRINTABLE,
+        description=f"at most {CONVERSATION_ID_MAX_BYTES} bytes of UTF-8",
+    ),
+    AfterValidator(_fits),
 ]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]
 Holder = Annotated[str, Field(max_length=128, pattern=_PRINTABLE)]
@@ -80,8 +87,19 @@ class RequestMessage(_Said):
     holder: Holder | None = None
 
 
+_NAMES_A_TICKET: dict[str, Any] = {
+    "anyOf": [
+        {"required": ["ticket_number"], "properties": {"ticket_number": {"type": "integer"}}},
+        {"required": ["request_id"], "properties": {"request_id": {"type": "string"}}},
+    ]
+}
+"""For schemas: one of the two is needed. `lockstore.wire` refuses what has neither, since it can name the remedy."""
+
+
 class ReleaseMessage(_Said):
     """Done with it; a ticket still waiting is cancelled."""
+
+    model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
 
     type: Literal["release"]
     ticket_number: TicketNumber | None = None
@@ -90,6 +108,8 @@ class ReleaseMessage(_Said):
 
 class RenewMessage(_Said):
     """The lease starts anew now."""
+
+    model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
 
     type: Literal["renew"]
     ticket_number: TicketNumber | None = None

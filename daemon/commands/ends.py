@@ -1,5 +1,7 @@
 """How a command ends: the exit codes, and what is wrong with the configuration as one line."""
 
+import os
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -45,6 +47,7 @@ def end(command: str, work: Callable[[], int]) -> NoReturn:
     except ConfigError as error:
         complain(command, str(error))
         code = BAD_CONFIGURATION
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's end would complain
         code = LEFT
     raise typer.Exit(code)

@@ -1,5 +1,6 @@
 """The arguments and options that several commands have: each is declared once, so it is called and means the same everywhere."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,6 +63,19 @@ Grace = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only look and show.")]
 
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as it is on the wire.")]
+
 # Said here again, because importing the modules that they belong to takes longer than all the rest; a test compares them.
 LogLevel = Literal["debug", "info", "warning", "error"]
 StoreName = Literal["redis", "concurrent_redis"]
+SchemaFormat = Literal["jsonschema", "asyncapi"]
+
+
+class EventType(StrEnum):
+    """The types of public events. Of a list, typer takes no other choices than those of an enumeration."""
+
+    QUEUED = "queued"
+    GRANTED = "granted"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"

@@ -11,8 +11,10 @@ _LINES = {
     "lock_client.connection_lost": "the connection to RabbitMQ was lost, connecting again",
     "lock_client.no_daemon": "no daemon has ever served the namespace {namespace} on this broker, waiting for one; "
     "start one with: lockstore serve",
-    "lock_client.no_events": "no public events can be followed yet, trying again: {reason}",
+    "lock_client.events_unheard": "no events can be followed yet, trying again ({reason}); a daemon declares them: lockstore serve",
+    "lock_client.events_followed": "following events",
 }
+_NEWS = {"lock_client.connection_lost", "lock_client.events_followed"}  # whatever comes after one of these is new
 
 
 class _Remarks(logging.Handler):
@@ -23,18 +25,17 @@ class _Remarks(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         name = record.getMessage()
-        if name not in _LINES or name in self._said:
-            return
-        if name == "lock_client.connection_lost":
-            self._said.clear()  # whatever comes now is a new trouble
-        self._said.add(name)
-        complain(self._command, _LINES[name].format_map(vars(record)))
+        if name in _NEWS:
+            self._said.clear()
+        if name in _LINES and name not in self._said:
+            self._said.add(name)
+            complain(self._command, _LINES[name].format_map(vars(record)))
 
 
 def heed(command: str) -> None:
     """Say these on behalf of a command. What the AMQP library logs besides is not for whoever runs one."""
-    root = logging.getLogger()
-    root.addHandler(logging.NullHandler())
+    logging.getLogger().addHandler(logging.NullHandler())
     logger = logging.getLogger("lockstore")
     logger.addHandler(_Remarks(command))
+    logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -1,6 +1,7 @@
 """The public events, as an endless stream that survives reconnects."""
 
 import asyncio
+import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -18,6 +19,8 @@ from lockstore.messages import OUTBOUND, Outbound
 from lockstore.wire import Names
 
 __all__ = ["PUBLIC_TYPES", "Feed"]
+
+logger = logging.getLogger(__name__)
 
 PUBLIC_TYPES = ("queued", "granted", "released", "expired", "cancelled")
 
@@ -78,14 +81,25 @@ class Feed:
         """Yield what arrives on one connection; each message is acknowledged when the next is asked for."""
         arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch
         async with epoch.channel() as channel:
-            with as_ours():
-                await self._subscribe(channel, epoch.names, arrived)
+            await self._subscribed(channel, epoch.names, arrived)
             closing = channel.closing
             while True:
                 message = await _next(arrived, closing)
                 yield message
                 with as_ours():
                     await channel.basic_ack(message.delivery_tag or 0, wait=False)
+
+    async def _subscribed(
+        self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage]
+    ) -> None:
+        """Subscribe, and say what came of it: until there are events, nothing else tells that they would be heard."""
+        try:
+            with as_ours():
+                await self._subscribe(channel, names, arrived)
+        except BrokerLostError as error:
+            logger.warning("lock_client.events_unheard", extra={"reason": str(error)})
+            raise
+        logger.info("lock_client.events_followed")
 
     async def _subscribe(
         self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage]

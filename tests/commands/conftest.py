@@ -13,6 +13,7 @@ import pytest_asyncio
 import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
+from lockstore.client import LockClient
 from lockstore.factory import create_store
 from lockstore.rules import Limits
 from tests.conftest import shared_config
@@ -38,6 +39,10 @@ class Place:
     def run(self, command: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         options = {"capture_output": True, "text": True, "timeout": LIMIT_S} | options
         return subprocess.run(self.argv(command, *argv), check=False, **options)
+
+    def client(self) -> LockClient:
+        broker = self.config["broker"]
+        return LockClient(broker["url"], namespace=broker["namespace"])
 
     async def stand_in_line(self, conversation: str, tickets: int) -> None:
         """Wait until so many stand in this line."""

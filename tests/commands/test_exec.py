@@ -15,16 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lockstore.client import LockClient
 from tests.commands.conftest import LIMIT_S, Place
 from tests.commands.terminal import Terminal
 from tests.docs.pages import CHECKOUT
-
-
-def client(place: Place) -> LockClient:
-    broker = place.config["broker"]
-    return LockClient(broker["url"], namespace=broker["namespace"])
-
 
 SHELLS = 20
 PYTHON = sys.executable
@@ -93,7 +86,7 @@ def test_the_command_has_its_streams_its_arguments_and_the_ticket(place: Place, 
 
 
 async def test_operators_see_who_holds_it(place: Place) -> None:
-    async with client(place) as locks, aclosing(locks.events("granted", conversation="seen")) as grants:
+    async with place.client() as locks, aclosing(locks.events("granted", conversation="seen")) as grants:
         heard = asyncio.create_task(anext(grants))
         while not heard.done():  # until the events are subscribed to
             ran = await asyncio.to_thread(place.run, "exec", "seen", "--", "sh", "-c", "echo $PPID")
@@ -135,7 +128,7 @@ def test_what_is_ignored_at_the_start_stays_ignored(place: Place) -> None:
 
 
 async def test_a_signal_before_the_turn_leaves_the_line(place: Place) -> None:
-    async with client(place) as locks, locks.lock("impatient", lifetime=30):
+    async with place.client() as locks, locks.lock("impatient", lifetime=30):
         waiting = place.start("exec", "impatient", "--", "true")
         await place.stand_in_line("impatient", 2)
         waiting.send_signal(signal.SIGTERM)
@@ -145,7 +138,7 @@ async def test_a_signal_before_the_turn_leaves_the_line(place: Place) -> None:
 
 
 async def test_a_turn_that_does_not_come_in_time_has_a_code_of_its_own(place: Place) -> None:
-    async with client(place) as locks, locks.lock("busy", lifetime=30):
+    async with place.client() as locks, locks.lock("busy", lifetime=30):
         now, soon = await asyncio.gather(
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0", "--", "echo", "no"),
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0.3", "--", "echo", "no"),

@@ -52,7 +52,7 @@ def test_a_command_line_of_the_page_or_of_a_help_text_is_one_that_is_taken(name:
     shown = [line for line in lines if line.startswith(f"lockstore {name} ")]
     assert shown
     for line in shown:
-        words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", line.partition(" | ")[0])][2:]
+        words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", re.split(r" [|>] ", line)[0])][2:]
         COMMANDS[name].make_context(name, words)
 
 

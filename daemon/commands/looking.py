@@ -1,0 +1,59 @@
+"""The commands that look and change nothing, as the shell sees them."""
+
+from typing import Annotated
+
+import typer
+
+from daemon.commands.ends import end
+from daemon.commands.options import AsJsonLines, ConfigFile, EventType, SchemaFormat
+
+__all__ = ["schema", "watch"]
+
+
+def watch(
+    conversation: Annotated[
+        str | None, typer.Argument(metavar="[CONVERSATION]", help="Of this conversation alone.", show_default="all")
+    ] = None,
+    *,
+    config: ConfigFile = None,
+    types: Annotated[
+        list[EventType] | None,
+        typer.Option("--type", help="Of this type alone; may be given more than once.", show_default="all"),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="End after so many events.")] = None,
+    as_json: AsJsonLines = False,
+) -> None:
+    """Print the public events as they happen, until Ctrl-C.
+
+    Times are those of the lock store's clock. Events of a time without a connection are missed; it connects again by itself.
+
+    Examples:
+    lockstore watch
+    lockstore watch user-42 --type granted --type released
+    lockstore watch --type expired --json
+
+    Exit code 0: told to stop. 2: the configuration is wrong, or has public events switched off.
+    """
+    from daemon.commands import watching
+
+    selection = watching.Selection(conversation=conversation, types=types or (), count=count)
+    end("watch", lambda: watching.run(config, selection, as_json=as_json))
+
+
+def schema(
+    *,
+    format_: Annotated[
+        SchemaFormat, typer.Option("--format", help="JSON Schemas of the messages, or AsyncAPI 3 with the whole API.")
+    ] = "jsonschema",
+) -> None:
+    """Print the messages that the daemon takes and sends, for programs and code generators.
+
+    Examples:
+    lockstore schema
+    lockstore schema --format asyncapi > lockstore.asyncapi.json
+
+    Exit code 0, in any case.
+    """
+    from daemon.commands import schemas
+
+    end("schema", lambda: schemas.run(format_))

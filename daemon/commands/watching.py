@@ -1,0 +1,78 @@
+"""What `lockstore watch` does: prints the public events as they happen, until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.text import Text
+
+from daemon import settings
+from daemon.commands.clients import client_of
+from daemon.commands.ends import DONE
+from daemon.commands.plain import shown, tell
+from daemon.commands.printing import console
+from daemon.commands.remarks import heed
+from daemon.page import words
+from lockstore.client import LockClient
+from lockstore.errors import ConfigError
+from lockstore.messages import Outbound
+
+__all__ = ["Selection", "event_line", "run"]
+
+_COLOURS = {"granted": "green", "released": "blue", "expired": "yellow", "cancelled": "magenta", "queued": "cyan"}
+_CONVERSATION_WIDTH, _HOLDER_WIDTH = 24, 20  # columns; what is longer shifts the rest of its line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events are printed, and how many of them; None: all of all conversations, for ever."""
+
+    conversation: str | None
+    types: Sequence[str]
+    count: int | None
+
+
+def run(config: Path | None, selection: Selection, *, as_json: bool) -> int:
+    """Print events, and give the exit code. Raises ConfigError."""
+    loaded = settings.load(config)
+    if not loaded.daemon.events:
+        raise ConfigError("daemon.events: is false here, so the daemons tell nobody what happens; set it to true")
+    heed("watch")
+    with suppress(asyncio.CancelledError):  # by a signal, which is how it is meant to end
+        asyncio.run(_follow(client_of(loaded.broker), selection, as_json=as_json))
+    return DONE
+
+
+async def _follow(client: LockClient, selection: Selection, *, as_json: bool) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is a coroutine
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    printed = 0
+    async with client as locks:
+        events = locks.events(*selection.types, conversation=selection.conversation)
+        async with aclosing(events) as happened:
+            async for event in happened:
+                if as_json:
+                    tell(event.model_dump(exclude_unset=True))
+                else:
+                    console().print(event_line(event), soft_wrap=True)
+                printed += 1
+                if printed == selection.count:
+                    return
+
+
+def event_line(event: Outbound) -> Text:
+    """Write an event for people, with its time of day as this machine's clock would show it."""
+    at = datetime.fromtimestamp(event.at).astimezone().isoformat(" ", "milliseconds")[11:23]
+    said = words.told(event.model_dump(exclude_unset=True))
+    return Text.assemble(
+        f"{at}  ",
+        (f"{event.type:<9}", _COLOURS.get(event.type, "")),
+        f"  {shown(event.conversation_id or ''):<{_CONVERSATION_WIDTH}}  #{event.ticket_number}  ",
+        f"{shown(event.holder or '-'):<{_HOLDER_WIDTH}}  {shown(said)}",
+    )
