@@ -30,7 +30,10 @@ def why_not() -> str:
     if os.geteuid() != 0:
         return "only root can boot a container"
     missing = [tool for tool in ("systemd-nspawn", "nsenter", "unshare") if shutil.which(tool) is None]
-    return f"missing: {', '.join(missing)}" if missing else ""
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    mounts = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    return "this root may not mount anything" if mounts.returncode else ""
 
 
 class Machine:

@@ -1,6 +1,7 @@
 """Installing into a folder that stands for another system: what is put, whose it is, what an upgrade keeps, what goes again."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,8 +21,27 @@ PUT = [
     "usr/local/lib/systemd/system/lockstore.service",
     "usr/local/lib/systemd/system/lockstore@.service",
     "usr/local/lib/sysusers.d/lockstore.conf",
+    "usr/local/share/bash-completion/completions/lockstore",
+    "usr/local/share/fish/vendor_completions.d/lockstore.fish",
+    "usr/local/share/zsh/site-functions/_lockstore",
     "var/lib/lockstore/installed",
 ]
+
+
+NEEDED = tuple(
+    f"{name}=="
+    for name in (
+        "annotated-doc",
+        "click",
+        "markdown-it-py",
+        "mdurl",
+        "pygments",
+        "rich",
+        "shellingham",
+        "typer",
+        "typing-extensions",
+    )
+)
 
 
 class System:
@@ -39,8 +59,9 @@ class System:
             if name and (CHECKOUT / name).is_file() and not name.startswith(("tests/", "benchmarks/", "examples/")):
                 (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(CHECKOUT / name, self.checkout / name)
-        # The test of a machine that is booted installs them all; here it is about everything else.
-        (self.checkout / "requirements" / "runtime.txt").write_text("# nothing\n")
+        # The test of a machine that is booted installs all of them; these are enough to run the command.
+        pins = self.checkout / "requirements" / "runtime.txt"
+        pins.write_text("".join(pin for pin in re.split(r"(?m)^(?=\w)", pins.read_text()) if pin.startswith(NEEDED)))
 
     def install(self, *argv: str, code: int = 0, **env: str) -> str:
         """Run the script, and give what it says."""
@@ -134,6 +155,9 @@ def _everything_is_in_its_place_with_the_right_owner(system: System) -> None:
     release = system.root / "opt" / "lockstore" / system.leads_to("current")
     named = [path for path in (*(release / "bin").iterdir(), release / "pyvenv.cfg") if not path.is_symlink()]
     assert [path.name for path in named if str(system.root) in path.read_text()] == []
+    assert (
+        "complete -o default -F" in (system.root / "usr/local/share/bash-completion/completions/lockstore").read_text()
+    )
     assert (system.root / "usr/local/bin/lockstore").readlink() == Path("/opt/lockstore/current/bin/lockstore")
 
 
