@@ -1,17 +1,19 @@
 """Hand-off on one contended conversation, beside the round trip of a plain echo over the same kind of queue, in one run.
 
 A hand-off lasts from the moment the holder leaves its body (the start of the release) until the next holder is inside its
-own: both are callers of the client. All waiters of a line stand in it before the first hand-off. The echo is a plain aio-pika worker; one message is outstanding at a time.
-`python -m benchmarks.handoff [--waiters N] [--lines N] [--json]`
+own: both are callers of the client. All waiters of a line stand in it before the first hand-off. The echo is a plain aio-pika
+worker; one message is outstanding at a time. Lines with the recommended store and with in_memory take turns, so that what the
+step in Redis adds can be read off. `python -m benchmarks.handoff [--waiters N] [--lines N] [--json]`
 """
 
 import argparse
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import aio_pika
 import uvloop
@@ -20,10 +22,11 @@ from pamqp.common import FieldTable  # noqa: TC002 - one import line less to exp
 
 from benchmarks.report import Report, arguments, percentile
 from benchmarks.throughput import configured, echo
-from harness import workplace
+from harness import RabbitMQ, RedisServer, Workplace, workplace
 from lockstore.client import LockClient
 from lockstore.messages import Outbound
 
+KINDS = ("concurrent_redis", "in_memory")
 ECHO_QUEUE = "bench.echo"
 WORK_S = 0.001  # what a holder does inside
 LISTEN_S = 0.05  # for the subscription to hold; were it late, the count of waiters would never be full
@@ -121,52 +124,82 @@ def _add(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A daemon with one kind of store, two clients of it, and what was measured between them."""
+
+    namespace: str
+    clients: list[LockClient]
+    samples: Samples = field(default_factory=Samples)
+
+
+async def sides(place: Workplace, node: RabbitMQ, store: RedisServer, stack: AsyncExitStack) -> dict[str, Side]:
+    """Start a daemon for each kind of store, each in a namespace of its own."""
+    found: dict[str, Side] = {}
+    for kind in KINDS:
+        config = configured(node, store, events=True)
+        config["broker"]["namespace"] = kind
+        if kind == "in_memory":
+            config["lock_store"] = {"type": kind}
+        await place.daemon(config)
+        clients = [await stack.enter_async_context(LockClient(node.url, namespace=kind)) for _ in range(2)]
+        found[kind] = Side(kind, clients)
+    return found
+
+
 async def run(options: argparse.Namespace) -> None:
     """Measure and report."""
     report = Report(as_json=options.json)
-    samples = Samples()
-    async with workplace() as place:
-        report.progress("starting RabbitMQ, Redis and the daemon")
+    echoed = Samples()
+    async with workplace() as place, AsyncExitStack() as stack:
+        report.progress("starting RabbitMQ, Redis and the daemons")
         node, store = await place.rabbitmq(), await place.redis()
-        await place.daemon(configured(node, store, events=True))
-        connection = await aio_pika.connect(node.url)
+        connection = await stack.enter_async_context(await aio_pika.connect(node.url))
         echoes = Echoes(await connection.channel())
         await echoes.open()
-        async with echo(node.url, ECHO_QUEUE), LockClient(node.url) as one, LockClient(node.url) as two:
-            await cascade([one, two], options.waiters, Samples())  # connections and caches are warm then
-            await echoes.trips(50, Samples())
-            for line in range(options.lines):
-                await echoes.trips(options.waiters, samples)
-                await cascade([one, two], options.waiters, samples)
-                if line % 10 == 9:
-                    report.progress(f"line {line + 1} of {options.lines}")
-        await connection.close()
-    publish(report, options, samples)
+        await stack.enter_async_context(echo(node.url, ECHO_QUEUE))
+        both = await sides(place, node, store, stack)
+        for side in both.values():
+            await cascade(side.clients, options.waiters, Samples())  # connections and caches are warm then
+        await echoes.trips(50, Samples())
+        for line in range(options.lines):
+            await echoes.trips(options.waiters, echoed)
+            for side in both.values():
+                await cascade(side.clients, options.waiters, side.samples)
+            if line % 10 == 9:
+                report.progress(f"line {line + 1} of {options.lines}")
+    publish(report, options, echoed.echoes, {kind: side.samples for kind, side in both.items()})
 
 
-def publish(report: Report, options: argparse.Namespace, samples: Samples) -> None:
+def publish(report: Report, options: argparse.Namespace, echoes: list[float], measured: dict[str, Samples]) -> None:
     """Print what was measured."""
-    p50, p99, echo_p50, echo_p99 = (
-        percentile(values, share) * 1000 for values in (samples.handoffs, samples.echoes) for share in (0.5, 0.99)
-    )
+    echo_p50, echo_p99 = (percentile(echoes, share) * 1000 for share in (0.5, 0.99))
+    rows = [["echo, one outstanding", f"{echo_p50:.2f}", f"{echo_p99:.2f}", "1.00", ""]]
+    stores: dict[str, dict[str, Any]] = {}
+    for kind, samples in measured.items():
+        p50, p99 = (percentile(samples.handoffs, share) * 1000 for share in (0.5, 0.99))
+        rows.append(
+            [f"hand-off, {kind}", f"{p50:.2f}", f"{p99:.2f}", f"{p50 / echo_p50:.2f}", str(samples.out_of_turn)]
+        )
+        stores[kind] = {
+            "ratio_p50": p50 / echo_p50,
+            "ratio_p99": p99 / echo_p50,
+            "p50_ms": p50,
+            "p99_ms": p99,
+            "out_of_turn": samples.out_of_turn,
+            "overlaps": samples.overlaps,
+            "handoffs_ms": [1000 * s for s in samples.handoffs],
+        }
     figures = {
-        "ratio_p50": p50 / echo_p50,
-        "ratio_p99": p99 / echo_p50,
-        "p50_ms": p50,
-        "p99_ms": p99,
         "echo_p50_ms": echo_p50,
         "echo_p99_ms": echo_p99,
-        "out_of_turn": samples.out_of_turn,
-        "overlaps": samples.overlaps,
-        "handoffs": len(samples.handoffs),
+        "echoes_ms": [1000 * s for s in echoes],
         "waiters": options.waiters,
-        "raw": {"handoffs_ms": [1000 * s for s in samples.handoffs], "echoes_ms": [1000 * s for s in samples.echoes]},
+        "stores": stores,
     }
-    rows = [
-        ["echo, one outstanding", f"{echo_p50:.2f}", f"{echo_p99:.2f}", "1.00", ""],
-        ["hand-off", f"{p50:.2f}", f"{p99:.2f}", f"{p50 / echo_p50:.2f}", str(samples.out_of_turn)],
-    ]
-    title = f"{len(samples.handoffs):,} hand-offs among {options.waiters} waiters on one conversation"
+    title = (
+        f"{options.lines * options.waiters:,} hand-offs for each store, {options.waiters} waiters on one conversation"
+    )
     report.print(title, ["", "p50 ms", "p99 ms", "p50 of the echo's", "out of turn"], rows, figures)
 
 
