@@ -34,6 +34,7 @@ def _root(
 
 app.command()(running.serve)
 app.command("exec")(running.execute)
+app.command()(looking.check)
 app.command()(looking.watch)
 app.command()(looking.schema)
 app.command()(changing.purge)

@@ -19,8 +19,9 @@ from typing import Self
 
 from daemon import layout, topology
 from daemon.link import connected, opened, raw
+from daemon.listening import heard
 from daemon.parts import Parts, parts_of, pass_by
-from daemon.presence import Presence, Said
+from daemon.presence import Said
 from daemon.session import Session
 from daemon.settings import Settings
 from lockstore.errors import LockstoreError
@@ -31,7 +32,6 @@ __all__ = ["Repartition", "StillServedError"]
 PARTITIONS_MOST = 256  # those of the settings: here, what any of them may have left behind is looked for
 LOCK_S = 10.0  # for a daemon that is just starting to be done with it
 QUIET_S = 1.0  # the queues are empty, and nothing has come, for so long: what was on its way to them has arrived
-LISTEN_S = 2.5  # every daemon says something about every second
 LINGER_S = 5.0  # for RabbitMQ to take note that our own consumers are gone
 _LOOK_S = 0.1
 
@@ -85,13 +85,7 @@ class Repartition:
 
     async def daemons(self) -> list[Said]:
         """Listen for a while, and give the daemons that were heard."""
-        heard: dict[str, Said] = {}
-        channel = await raw(await opened(self._connection, publisher_confirms=False))
-        presence = Presence(channel, self._settings.broker.names, lambda word: heard.update({word.daemon: word}))
-        await presence.open()
-        await asyncio.sleep(LISTEN_S)
-        await channel.close()
-        return [word for word in heard.values() if not word.leaving]
+        return await heard(self._connection, self._settings.broker.names)
 
     async def change(self, tell: Tell = _silent) -> None:
         """Do it. Raises StillServedError, StoreError, or one of `link.LOST`: then do it again to go on."""

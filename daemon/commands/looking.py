@@ -5,9 +5,26 @@ from typing import Annotated
 import typer
 
 from daemon.commands.ends import end
-from daemon.commands.options import AsJsonLines, ConfigFile, EventType, SchemaFormat
+from daemon.commands.options import AsJson, AsJsonLines, ConfigFile, EventType, SchemaFormat
 
-__all__ = ["schema", "watch"]
+__all__ = ["check", "schema", "watch"]
+
+
+def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Check the configuration, RabbitMQ, the lock store, and a round trip through a running daemon, with timings.
+
+    It works with no daemon running, too, and says so. It declares queues of its own, which go with it, and takes one ticket
+    in a conversation called "lockstore check".
+
+    Examples:
+    lockstore check --config endpoints.yml
+    lockstore check --config endpoints.yml --json
+
+    Exit code 0: nothing has failed. 1: something has. 2: the configuration is wrong.
+    """
+    from daemon.commands import checking
+
+    end("check", lambda: checking.run(config, as_json=as_json))
 
 
 def watch(

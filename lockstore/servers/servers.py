@@ -138,14 +138,20 @@ class Servers:
         infos = await self.ask_each("INFO", "server")
         return min(tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) for info in infos)
 
-    async def warnings(self) -> list[str]:
-        """Say what is doubtful about the servers' settings, and which options were passed over."""
+    async def infos(self, section: str) -> list[dict[str, Any]] | None:
+        """Ask every server that takes writes what it says of itself; None: the user has no right to ask that."""
         try:
-            infos = await self.ask_each("INFO", "memory")
+            return await self.ask_each("INFO", section)
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, exceptions.NoPermissionError):
-                return self._remarks  # a user with few rights; the server's own administrator knows
+                return None
             raise
+
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the servers' settings, and which options were passed over."""
+        infos = await self.infos("memory")
+        if infos is None:
+            return self._remarks  # a user with few rights; the server's own administrator knows
         policies = {str(info.get("maxmemory_policy", "noeviction")) for info in infos} - {"noeviction"}
         follows = "tickets and last numbers may vanish, so that two hold one conversation, or a number is given twice"
         return [

@@ -3,13 +3,14 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis
 import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
@@ -40,6 +41,13 @@ class Place:
         options = {"capture_output": True, "text": True, "timeout": LIMIT_S} | options
         return subprocess.run(self.argv(command, *argv), check=False, **options)
 
+    def changed(self, folder: Path, **sections: dict[str, Any] | None) -> "Place":
+        """Give the same place with other options in some sections; None: without the section."""
+        config = self.config | {name: (self.config[name] | given) if given else {} for name, given in sections.items()}
+        file = folder / "changed.yml"
+        file.write_text(yaml.safe_dump(config))
+        return Place(self.daemon, config, file)
+
     def client(self) -> LockClient:
         broker = self.config["broker"]
         return LockClient(broker["url"], namespace=broker["namespace"])
@@ -51,7 +59,7 @@ class Place:
             async with asyncio.timeout(LIMIT_S):
                 while True:
                     lock, _ = await store.read(conversation)
-                    if lock is not None and len(lock.tickets) == tickets:
+                    if len(lock.tickets if lock else ()) == tickets:
                         return
                     await asyncio.sleep(0.02)
         finally:
@@ -69,3 +77,10 @@ async def place(
     file.write_text(yaml.safe_dump(config))
     async with DaemonProcess(config) as daemon:
         yield Place(daemon, config, file)
+
+
+@pytest.fixture
+def client_of_redis(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Administer the Redis that tests share."""
+    with redis.Redis(host=redis_server.host, port=redis_server.port) as client:
+        yield client

@@ -1,0 +1,171 @@
+"""What `lockstore check` does: one step after the other, told as a table with what to do."""
+
+import logging
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from daemon import settings
+from daemon.checks.broker import BrokerChecks, Way, found_of
+from daemon.checks.round_trip import ASK_THE_DAEMON, RoundTrip
+from daemon.checks.steps import Step, Steps, Verdict
+from daemon.checks.store import CONVERSATION, StoreChecks
+from daemon.commands import progress
+from daemon.commands.ends import DONE, LEFT
+from daemon.commands.printing import lines, say, show
+from daemon.commands.reports import Report, carry_out
+from daemon.link import LOST, connected
+from daemon.settings import Settings
+from lockstore.factory import REDIS_STORES, create_store
+from lockstore.inspection import Remark, inspect
+from lockstore.memory import InMemoryLockStore
+from lockstore.store import LockStore
+from lockstore.wire import partition_of
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+
+__all__ = ["run"]
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+_BROKER_REMEDY = "run this again; if it stays so, look at RabbitMQ's log"
+_STORE_REMEDY = "see the options of lock_store in docs/lock-stores.md, and docs/redis.md, When something is wrong"
+
+
+@dataclass(kw_only=True)
+class _Report(Report):
+    steps: Steps = field(default_factory=Steps)
+
+    def _count(self, result: str) -> int:
+        return sum(step.verdict.result == result for step in self.steps.taken)
+
+    @property
+    def exit_code(self) -> int:
+        """Whether a step has failed."""
+        return LEFT if self._count("fail") or super().exit_code != DONE else DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all steps, for JSON."""
+        return {
+            "ok": self.exit_code == DONE,
+            "steps": [
+                {
+                    "name": step.name,
+                    "result": step.verdict.result,
+                    "said": step.verdict.said,
+                    "remedy": step.verdict.remedy,
+                    "took_ms": None if step.took_ms is None else round(step.took_ms, 1),
+                }
+                for step in self.steps.taken
+            ],
+        }
+
+    def say_end(self) -> None:
+        """Show all steps, and sum up."""
+        show(("step", "", "ms>", "found, and what to do"), map(_row, self.steps.taken))
+        counts = [f"{count} {result}" for result in ("fail", "warn", "skip", "ok") if (count := self._count(result))]
+        say(f"{', '.join(counts)}.{' Interrupted.' if self.interrupted else ''}")
+
+
+def _row(step: Step) -> tuple[str | Text, ...]:
+    verdict = step.verdict
+    took = "" if step.took_ms is None else f"{step.took_ms:,.1f}"
+    found = [verdict.said] if verdict.remedy is None else [verdict.said, f"-> {verdict.remedy}"]
+    return step.name, Text(verdict.result, _COLOURS[verdict.result]), took, lines(found)
+
+
+def run(config: Path | None, *, as_json: bool) -> int:
+    """Check, tell, and give the exit code. Raises ConfigError where the file itself is wrong."""
+    loaded = settings.load(config)
+    store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
+    logging.getLogger().addHandler(logging.NullHandler())  # libraries' words would stand between ours
+    report = _Report()
+    kind = loaded.lock_store.get("type") or "in_memory"
+    said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, {loaded.broker.partitions} partitions, {kind}"
+    report.steps.note("configuration", Verdict("ok", said))
+    return carry_out("check", report, _work(report.steps, loaded, store), as_json=as_json)
+
+
+async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
+    with progress.line() as moving:
+        task = moving.add_task("", total=None)
+        steps.begun = lambda name: moving.update(task, description=name)
+        try:
+            await _check_broker(steps, loaded)
+            await _check_store(steps, loaded, store)
+        finally:
+            await store.close()
+
+
+async def _check_broker(steps: Steps, loaded: Settings) -> None:
+    broker, way = loaded.broker, Way(loaded.broker)
+    async with AsyncExitStack() as stack:
+        found: list[AbstractConnection] = []
+
+        async def connect() -> Verdict:
+            try:
+                found.append(await stack.enter_async_context(connected(broker)))
+            except LOST as error:
+                raise found_of(error, way) or error from None
+            return Verdict("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
+
+        remedy = f"is RabbitMQ running there? broker.url names {way.host}:{way.port}"
+        if not await steps.take("RabbitMQ: connection", connect(), remedy):
+            return
+        checks = BrokerChecks(broker, found[0])
+        await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
+        await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)
+        is_there = await steps.take("request queues", checks.topology(), _BROKER_REMEDY)
+        await steps.take("dead letters", checks.dead_letters(), _BROKER_REMEDY)
+        await steps.take("daemons", checks.service(), _BROKER_REMEDY)
+        partition = partition_of(CONVERSATION, broker.partitions)
+        queue = checks.queues.get(partition)
+        if not is_there or queue is None or not queue.consumers:
+            said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
+            steps.note("round trip", Verdict("skip", said, "start one: lockstore serve"))
+        else:
+            await _check_round_trip(steps, found[0], loaded)
+
+
+async def _check_round_trip(steps: Steps, connection: "AbstractConnection", loaded: Settings) -> None:
+    async with RoundTrip(connection, loaded.broker) as trip:
+        going = await steps.take("round trip: request", trip.granted(), ASK_THE_DAEMON)
+        going = going and await steps.take("round trip: renew", trip.renewed(), ASK_THE_DAEMON)
+        going = going and await steps.take("round trip: release", trip.released(), ASK_THE_DAEMON)
+        if going and loaded.daemon.events:
+            await steps.take("round trip: events", trip.events(), ASK_THE_DAEMON)
+
+
+async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> None:
+    if isinstance(store, InMemoryLockStore):
+        steps.note(
+            "lock store", Verdict("skip", "in_memory: it lives and ends with its daemon, and no other can see it")
+        )
+        return
+    checks = StoreChecks(store)
+    if not await steps.take("lock store: connection", checks.open(), _STORE_REMEDY):
+        return
+    if loaded.lock_store.get("type") in REDIS_STORES:
+        await _check_redis(steps, loaded)
+    await steps.take("lock store: clock", checks.clock(), _STORE_REMEDY)
+    await steps.take("lock store: a ticket", checks.work(), _STORE_REMEDY)
+
+
+async def _check_redis(steps: Steps, loaded: Settings) -> None:
+    remarks: list[Remark] = []
+
+    async def ask() -> Verdict:
+        remarks.extend(await inspect(loaded.lock_store, os.environ))
+        return _verdict_of(remarks.pop(0))
+
+    await steps.take("Redis: version", ask(), _STORE_REMEDY)
+    for remark in remarks:
+        steps.note(f"Redis: {remark.about}", _verdict_of(remark))
+
+
+def _verdict_of(remark: Remark) -> Verdict:
+    return Verdict(remark.result, remark.said, remark.remedy)

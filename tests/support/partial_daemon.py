@@ -1,0 +1,18 @@
+"""A daemon that works on partition 0 alone, whatever it is configured for: `python -m tests.support.partial_daemon serve ...`."""
+
+from collections.abc import Iterable
+
+from aio_pika.abc import AbstractConnection
+
+from daemon import cli
+from daemon.session import Session
+
+_open = Session.open
+
+
+async def open_one(session: Session, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+    await _open(session, connection, [0])
+
+
+Session.open = open_one  # type: ignore[method-assign]
+cli.main()
