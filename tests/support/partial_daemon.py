@@ -14,5 +14,5 @@ async def open_one(session: Session, connection: AbstractConnection, partitions:
     await _open(session, connection, [0])
 
 
-Session.open = open_one  # type: ignore[method-assign]
+Session.open = open_one  # type: ignore[assignment, method-assign]
 cli.main()
