@@ -7,6 +7,7 @@ from typing import TypeVar
 import structlog
 
 from daemon.health import Health
+from daemon.metrics.figures import Figures
 from lockstore.backoff import Backoff
 from lockstore.calling import called
 from lockstore.commands import Command
@@ -30,11 +31,14 @@ def _nothing() -> None:
 class Keeper:
     """A lock store that never says no for long."""
 
-    def __init__(self, store: LockStore, health: Health, check: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self, store: LockStore, health: Health, figures: Figures, check: Callable[[], None] = _nothing
+    ) -> None:
         """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
         self.store = store
         self.up = True
         self._health = health
+        self._figures = figures
         self._check = check
 
     async def open(self) -> None:
@@ -64,6 +68,7 @@ class Keeper:
                 if self.up:
                     _log.warning("store.unavailable", error=str(error))
                 self.up = False
+                self._figures.store_failures += 1
                 self._health.hinder("store_away", str(error))
                 await asyncio.sleep(pause_s)
                 sign()

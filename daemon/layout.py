@@ -24,7 +24,7 @@ from lockstore.wire import Names
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 
-__all__ = ["Queue", "check", "counted", "locked", "number_of", "standing"]
+__all__ = ["Queue", "check", "counted", "dead_letters", "locked", "number_of", "standing"]
 
 _FIRST_S, _MOST_S = 0.02, 0.5  # pauses between tries while another process holds the lock
 
@@ -88,6 +88,14 @@ async def counted(connection: "AbstractConnection", names: Names, numbers: Itera
     found = {number: await _look(channel, names, number) for number in numbers}
     await channel.close()
     return found
+
+
+async def dead_letters(connection: "AbstractConnection", names: Names) -> int:
+    """Count the dead letters that are kept. Raises one of `link.LOST`."""
+    channel = await opened(connection, publisher_confirms=False)
+    told = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
+    await channel.close()
+    return told.message_count or 0
 
 
 async def _look(channel: "AbstractChannel", names: Names, number: int) -> Queue:

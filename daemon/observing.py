@@ -19,9 +19,18 @@ class Served:
     store_ms: float
     took_ms: float  # from when the batch was taken until the broker had confirmed all that was said
     taken_ns: int  # since the epoch, by this machine's clock
-    parked: int = 0
     unreachable: int = 0
     refused: int = 0
+    decode_ms: float = 0.0  # before the store
+    acknowledge_ms: float = 0.0  # after the broker's confirms
+    redelivered: int = 0  # of the messages, those that RabbitMQ may have delivered before
+    rejections: Sequence[str] = ()  # the reason of each
+    dead_letters: Sequence[str] = ()  # likewise
+
+    @property
+    def announce_ms(self) -> float:
+        """From when the store had answered until the broker had confirmed all that was said."""
+        return self.took_ms - self.decode_ms - self.store_ms
 
 
 class Observers:

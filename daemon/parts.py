@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from daemon.fleet import Fleet
 from daemon.health import Health
 from daemon.keeper import Keeper
+from daemon.metrics.figures import Figures
 from daemon.observing import Observers
 from daemon.presence import Me
 from daemon.pulse import STALL_S, Pulse
@@ -60,6 +61,7 @@ class Parts:
     me: Me
     fleet: Fleet
     tally: Tally
+    figures: Figures
     observers: Observers
 
 
@@ -72,10 +74,10 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     vigil = Vigil(away_most_s)
-    health, me, tally = Health(), Me(), Tally()
+    health, me, tally, figures = Health(), Me(), Tally(), Figures()
     return Parts(
         settings,
-        Keeper(store, health, vigil.check),
+        Keeper(store, health, figures, vigil.check),
         Timers(),
         vigil,
         checkpoint,
@@ -85,5 +87,6 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
         me,
         Fleet(me),
         tally,
-        Observers(tally.served),
+        figures,
+        Observers(tally.served, figures.served),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
-from daemon.announcer import Announcer, Announcing
+from daemon.announcer import Announced, Announcer, Announcing
 from daemon.letters import Letter, Reader
 from daemon.observing import Served
 from daemon.partition import Partition
@@ -41,12 +41,13 @@ class _Batch:
     """What is to be said of the messages of one batch."""
 
     letters: list[Letter]
-    requests: int = 0
-    taken_at: float = 0.0
-    taken_ns: int = 0
+    taken_ns: int
+    taken_at: float
+    decoded_at: float
+    stored_at: float
     notices: list[Notice] = field(default_factory=list)
+    rejections: list[str] = field(default_factory=list)
     parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
-    store_ms: float = 0.0
 
     @property
     def last_tag(self) -> int:
@@ -55,6 +56,25 @@ class _Batch:
     def park(self, letter: Letter, rejected: Rejected) -> None:
         if not self.parked or self.parked[-1][0] is not letter:
             self.parked.append((letter, rejected))
+
+    def served(self, partition: int, announced: Announced, announced_at: float) -> Served:
+        """Sum up, now that it is done with."""
+        return Served(
+            partition,
+            len(self.letters),
+            sum(type(letter.command) is Request for letter in self.letters),
+            self.notices,
+            (self.stored_at - self.decoded_at) * 1000,
+            (announced_at - self.taken_at) * 1000,
+            self.taken_ns,
+            len(announced.unreachable),
+            announced.refused,
+            (self.decoded_at - self.taken_at) * 1000,
+            (time.perf_counter() - announced_at) * 1000,
+            sum(letter.delivery.redelivered is True for letter in self.letters),
+            self.rejections,
+            [rejected.reason for _, rejected in self.parked],
+        )
 
 
 class Pipeline:
@@ -88,15 +108,13 @@ class Pipeline:
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
-        taken_at = time.perf_counter()
-        taken_ns = time.time_ns()
+        taken_at, taken_ns = time.perf_counter(), time.time_ns()
         now_ms = taken_ns // 1_000_000
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
-        started = time.perf_counter()
+        decoded_at = time.perf_counter()
         outcomes = iter(await self._keeper.apply(commands, self._beat.step) if commands else [])
-        requests = sum(isinstance(command, Request) for command in commands)
-        batch = _Batch(letters, requests, taken_at, taken_ns, store_ms=(time.perf_counter() - started) * 1000)
+        batch = _Batch(letters, taken_ns, taken_at, decoded_at, time.perf_counter())
         for letter in letters:
             if letter.rejected is not None:
                 self._reject(batch, letter, letter.rejected)
@@ -132,6 +150,7 @@ class Pipeline:
 
     def _reject(self, batch: _Batch, letter: Letter, rejected: Rejected) -> None:
         """Answer a refused message; park it when there is nobody to tell."""
+        batch.rejections.append(rejected.reason)
         if rejected.to.reply_to:
             batch.notices.append(Notice(rejected, None))
         else:
@@ -139,10 +158,9 @@ class Pipeline:
 
     async def _finish(self, batch: _Batch, announcing: Announcing, before: asyncio.Task[None] | None) -> None:
         """Acknowledge a batch when its announcement is confirmed, and so is the batch before it."""
-        started = time.perf_counter()
         announced = await announcing.judged()
+        announced_at = time.perf_counter()
         self._beat.step()
-        took_ms = (time.perf_counter() - batch.taken_at) * 1000
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
             body = letter.delivery.body
@@ -154,30 +172,18 @@ class Pipeline:
         await self._partition.acknowledge(batch.last_tag)
         self._beat.step()
         self._checkpoint("acknowledged")
-        self._observers.tell(
-            Served(
-                self._partition.number,
-                len(batch.letters),
-                batch.requests,
-                batch.notices,
-                batch.store_ms,
-                took_ms,
-                batch.taken_ns,
-                len(batch.parked),
-                len(announced.unreachable),
-                announced.refused,
-            )
-        )
+        served = batch.served(self._partition.number, announced, announced_at)
+        self._observers.tell(served)
         counts = Counter(type_of(notice.event) for notice in batch.notices)
         _log.info(
             "batch.served",
-            partition=self._partition.number,
-            messages=len(batch.letters),
-            store_ms=round(batch.store_ms, 1),
-            announce_ms=round((time.perf_counter() - started) * 1000, 1),
-            parked=len(batch.parked),
-            unreachable=len(announced.unreachable),
-            refused=announced.refused,
+            partition=served.partition,
+            messages=served.messages,
+            store_ms=round(served.store_ms, 1),
+            announce_ms=round(served.announce_ms, 1),
+            parked=len(served.dead_letters),
+            unreachable=served.unreachable,
+            refused=served.refused,
             **counts,
         )
 

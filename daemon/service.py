@@ -169,6 +169,7 @@ class Service:
         health.hinder("broker_away", error)
         health.hinder("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked")
+        self._parts.figures.reconnects += 1
         pause_s = self._backoff.next_s()
         _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))

@@ -9,6 +9,7 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
+from daemon import layout
 from daemon.announcer import Announcer
 from daemon.balancer import Balancer
 from daemon.link import is_blocked, opened, raise_when_closed, raw
@@ -74,6 +75,12 @@ class Session:
     def waiting(self) -> int:
         """How many messages are here and not done with."""
         return sum(seat.beat.waiting() for seat in self._seats)
+
+    async def queues(self) -> tuple[dict[int, layout.Queue], int]:
+        """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
+        broker = self._parts.settings.broker
+        requests = await layout.counted(self._connection, broker.names, range(broker.partitions))
+        return requests, await layout.dead_letters(self._connection, broker.names)
 
     @property
     def delivered(self) -> int:

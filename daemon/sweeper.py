@@ -48,6 +48,7 @@ class Sweeper:
         self._observers = parts.observers
         self._checkpoint = parts.checkpoint
         self._timers = parts.timers
+        self._figures = parts.figures
         self.beat = Beat("sweeper", lambda: 1)  # the next patrol always waits
         self._gone: list[Unreachable] = []
         self._stir = asyncio.Event()
@@ -115,6 +116,7 @@ class Sweeper:
         if found.left_behind:
             announced = await self._announcer.announce(found.left_behind)
             await self._settle(announced, ())
+            self._figures.recovered(found.left_behind)
             _log.info("sweep.announced", events=len(found.left_behind))
         if found.overdue:
             served = await self._serve(found.overdue, ())
@@ -143,7 +145,7 @@ class Sweeper:
         store_ms, took_ms = (stored_at - taken_at) * 1000, (time.perf_counter() - taken_at) * 1000
         await self._settle(announced, entries)
         gone, refused = len(announced.unreachable), announced.refused
-        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, taken_ns, 0, gone, refused))
+        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, taken_ns, gone, refused))
         return served
 
     async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:

@@ -7,6 +7,7 @@ from aiohttp import web
 from aiohttp.web_routedef import AbstractRouteDef
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from daemon.metrics.census import Census
 from daemon.metrics.exposition import registry_of
 from daemon.parts import Parts
 
@@ -17,7 +18,8 @@ _OK, _UNAVAILABLE = 200, 503
 
 def routes(parts: Parts) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
-    registry = registry_of(parts)
+    census = Census(parts)
+    registry = registry_of(parts, census)
 
     async def livez(_: web.Request) -> web.Response:
         return _answer("alive", _reasons(parts, "pipeline_stalled"))
@@ -26,6 +28,7 @@ def routes(parts: Parts) -> list[AbstractRouteDef]:
         return _answer("ready", _reasons(parts))
 
     async def metrics(_: web.Request) -> web.Response:
+        await census.take()
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
