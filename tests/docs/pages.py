@@ -10,7 +10,7 @@ PAGES = sorted(
     [CHECKOUT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     + list((CHECKOUT / "docs").glob("*.md"))
 )
-CONFIGS = sorted((CHECKOUT / "configs").glob("*.yml"))
+CONFIGS = sorted(set((CHECKOUT / "configs").glob("*.yml")) - set((CHECKOUT / "configs").glob("prometheus-*.yml")))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
