@@ -9,6 +9,7 @@ import pytest
 
 from daemon.commands.ends import BAD_CONFIGURATION
 from daemon.settings import DaemonSettings
+from tests.docs.pages import bare, codes, section, tables
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 PLAIN, TEMPLATE = UNITS / "lockstore.service", UNITS / "lockstore@.service"
@@ -75,6 +76,16 @@ def test_every_line_stands_below_its_reason(unit: Path) -> None:
         if re.match(r"[A-Z]", line) and not explained and section == "[Service]":
             unexplained.append(line)
     assert unexplained == []
+
+
+def test_the_page_and_the_first_configuration_name_the_credentials_that_the_units_hand_over() -> None:
+    handed = set(settings(PLAIN)["LoadCredential"])
+    page = section(UNITS.parent / "docs" / "systemd.md", "Credentials")
+    (rows,) = tables(page)
+    named = {bare(code) for row in rows for code in codes(row["file in `/etc/credstore`"])}
+    assert {name for name in named if "NAME" not in name} == handed
+    first = (UNITS.parent / "configs" / "standard.yml").read_text()
+    assert set(re.findall(r"\$\{credential:([^}]+)\}", page + first)) <= handed | {"lockstore.NAME.broker_url"}
 
 
 @BOTH
