@@ -1,6 +1,9 @@
 """What conversations and waiters cost: the daemon's memory and CPU as they become many, and bytes in Redis for each.
 
-`python -m benchmarks.memory [--conversations N] [--waiters N] [--json]`
+`python -m benchmarks.memory [--conversations N] [--waiters N] [--history N] [--json]`
+
+An idle conversation is measured when its finished requests are forgotten and its history has expired, for which both are
+kept for a few seconds only. All else is measured with the last events of each conversation in Redis; `--history 0` has none.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from harness import DaemonProcess, RedisServer, workplace
 
 STEPS = 5  # measurements on the way to the full number
 DEDUP_WINDOW_S = 3.0  # how long finished requests are remembered: short, so that idle conversations become idle
+HISTORY_KEEP_S = 3.0  # likewise
 HANDOFFS = 500
 WAVE = 2000  # conversations that are alive at a time on the way to many idle ones
 WARM = 3000  # conversations served before anything is measured
@@ -108,7 +112,7 @@ class Bench:
         return (await self.redis_bytes() - empty) / conversations
 
     async def until_keys(self, most: int) -> None:
-        """Wait until finished requests are forgotten and only so many keys are left."""
+        """Wait until finished requests are forgotten, histories have expired, and only so many keys are left."""
         while await self._store.dbsize() > most:  # noqa: ASYNC110 - Redis tells when it is asked
             await asyncio.sleep(0.2)
 
@@ -158,6 +162,7 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
         "bytes_per_granted_ticket": conversations[-1].redis_bytes,
         "bytes_per_waiting_ticket": waiters[-1].redis_bytes,
         "bytes_per_idle_conversation": idle,
+        "history": options.history,
         "cpu_us_per_handoff_line_of_10": short_us,
         "cpu_us_per_handoff_long_line": long_us,
         "daemon_mib_first": conversations[0].daemon_mib,
@@ -168,6 +173,7 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conversations", type=int, default=100_000, help="with one ticket each")
     parser.add_argument("--waiters", type=int, default=10_000, help="in one conversation")
+    parser.add_argument("--history", type=int, default=20, help="events kept of each conversation (daemon.history)")
 
 
 def publish(report: Report, figures: dict[str, Any]) -> None:
@@ -182,11 +188,12 @@ def publish(report: Report, figures: dict[str, Any]) -> None:
         for what in ("conversations", "waiters")
         for step in figures[what]
     ]
-    rows.append(["an idle conversation", "", "", f"{figures['bytes_per_idle_conversation']:.0f}"])
+    rows.append(["an idle conversation, its history expired", "", "", f"{figures['bytes_per_idle_conversation']:.0f}"])
     rows.append(["hand-off in a line of 10", "", f"{figures['cpu_us_per_handoff_line_of_10']:.0f}", ""])
     rows.append(["hand-off in the long line", "", f"{figures['cpu_us_per_handoff_long_line']:.0f}", ""])
     columns = ["", "daemon MiB", "daemon CPU us each", "Redis bytes each"]
-    report.print("What conversations and waiters cost", columns, rows, figures)
+    title = f"What conversations and waiters cost, with histories of {figures['history']} events"
+    report.print(title, columns, rows, figures)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -195,7 +202,7 @@ async def run(options: argparse.Namespace) -> None:
     async with workplace() as place:
         report.progress("starting RabbitMQ, Redis and the daemon")
         node, server = await place.rabbitmq(), await place.redis()
-        daemon = await place.daemon(configured(node.url, server, options.waiters))
+        daemon = await place.daemon(configured(node.url, server, options))
         connection = await aio_pika.connect(node.url)
         async with redis.Redis(host=server.host, port=server.port, db=1) as store:
             bench = Bench(daemon, await connection.channel(), store)
@@ -205,12 +212,17 @@ async def run(options: argparse.Namespace) -> None:
     publish(report, figures)
 
 
-def configured(url: str, server: RedisServer, waiters: int) -> dict[str, Any]:
+def configured(url: str, server: RedisServer, options: argparse.Namespace) -> dict[str, Any]:
     """Configure the daemon for long lines and a short memory."""
     return {
         "lock_store": {"type": "concurrent_redis", "host": server.host, "port": server.port},
         "broker": {"url": url},
-        "daemon": {"max_waiting": waiters * 2, "dedup_window": DEDUP_WINDOW_S},
+        "daemon": {
+            "max_waiting": options.waiters * 2,
+            "dedup_window": DEDUP_WINDOW_S,
+            "history": options.history,
+            "history_keep": HISTORY_KEEP_S,
+        },
     }
 
 

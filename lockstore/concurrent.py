@@ -5,24 +5,37 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from pydantic_core import from_json
-
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
-from lockstore.events import Event, from_record, taken_by
+from lockstore.events import Event, taken_by
 from lockstore.history import HISTORY_SCRIPT, Histories
+from lockstore.index import INDEX_VERBS, LineIndex
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.options import RedisOptions
-from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
+from lockstore.overview import Sight
+from lockstore.replies import notices_of, turn_of
 from lockstore.scripts import Script, load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import Subscription
-from lockstore.ticket import Claim, Sender, Ticket, TicketLock
+from lockstore.ticket import Sender, TicketLock
 
 __all__ = ["ConcurrentRedisLockStore"]
 
-_VERBS = ("request", "release", "renew", "expire", "withdraw", "seize", "issue", "finish", "turn", "look", "patrol")
+_VERBS = (
+    "request",
+    "release",
+    "renew",
+    "expire",
+    "withdraw",
+    "seize",
+    "issue",
+    "finish",
+    "turn",
+    "patrol",
+    *INDEX_VERBS,
+)
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
 _DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
 _REDIS_MIN = (7, 0)  # scripts that begin with #!lua
@@ -77,11 +90,8 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
         """Read a line, or None where nobody stands."""
-        keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[:3]
-        last, *rest = await self._servers.run(Call(self._scripts["look"], keys, ()))
-        if not rest:
-            return None
-        return _line(conversation_id, last, rest)
+        lock, _ = await self.overview.view(conversation_id)
+        return lock
 
     async def save_lock(self, lock: TicketLock) -> None:
         """Refused: tickets are kept one by one here, and only by the scripts."""
@@ -115,7 +125,7 @@ class ConcurrentRedisLockStore(LockStore):
                 self._announced.setdefault(shard, []).extend(ids)
             raise
         return [
-            reply if isinstance(reply, ConversationError) else _notices(shard, reply)
+            reply if isinstance(reply, ConversationError) else notices_of(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
 
@@ -126,9 +136,9 @@ class ConcurrentRedisLockStore(LockStore):
     def _call_of(self, verb: Script, conversation_id: str, shard: int, direct: str, args: tuple[Any, ...]) -> Call:
         keys = self._keys.of_line(conversation_id, shard)
         seen = self._histories.seen(shard)
-        return Call(
-            verb, keys, (conversation_id, self.limits.dedup_window_ms, self._keys.channel, direct + seen, *args)
-        )
+        limits = self.limits
+        common = (conversation_id, limits.dedup_window_ms, self._keys.channel, direct + seen)
+        return Call(verb, keys, (*common, limits.history, limits.history_keep_ms, *args))
 
     def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
         match command:
@@ -181,7 +191,7 @@ class ConcurrentRedisLockStore(LockStore):
                 found.overdue.append(Expire(conversation_id, int(number)))
             if next_ms >= 0:
                 found.next_in_ms[shard] = next_ms - now_ms
-            found.left_behind += _notices(shard, left)
+            found.left_behind += notices_of(shard, left)
         left_in = {int(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
         await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
         return found
@@ -205,7 +215,7 @@ class ConcurrentRedisLockStore(LockStore):
         """Take the lease away from its holder, or this ticket out of the line."""
         shard = self._keys.shard_of(conversation_id)
         reply = await self._servers.run(self._call(Seize(conversation_id, by, number), shard, _DIRECT))
-        return taken_by(notice.event for notice in _notices(shard, reply))
+        return taken_by(notice.event for notice in notices_of(shard, reply))
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
         """Issue a direct ticket, and tell how it stands."""
@@ -214,17 +224,22 @@ class ConcurrentRedisLockStore(LockStore):
     async def _issue(self, command: Issue) -> tuple[int, Turn]:
         shard = self._keys.shard_of(command.conversation_id)
         number, *turn = await self._servers.run(self._call(command, shard, _DIRECT))
-        return int(number), _turn(command.conversation_id, turn)
+        return int(number), turn_of(command.conversation_id, turn)
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
         shard = self._keys.shard_of(conversation_id)
         call = self._call_of(self._scripts["turn"], conversation_id, shard, _DIRECT, (number,))
-        return _turn(conversation_id, await self._servers.run(call))
+        return turn_of(conversation_id, await self._servers.run(call))
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints that the scripts give."""
         await self._subscription.want()
+
+    @cached_property
+    def overview(self) -> Sight:
+        """What operators are told, from the shards' index."""
+        return LineIndex(self, self._keys, self._servers, self._scripts)
 
     @cached_property
     def _subscription(self) -> Subscription:
@@ -234,34 +249,3 @@ class ConcurrentRedisLockStore(LockStore):
         """Listen to other processes' hints, too."""
         await super().follow(left_behind)
         await self._subscription.want()
-
-
-def _line(conversation_id: str, last: bytes, flat: list[bytes]) -> TicketLock:
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    tickets = [_ticket(int(number), from_json(raw)) for number, raw in pairs]
-    return TicketLock(conversation_id, tickets, int(last) if last else None)
-
-
-def _turn(conversation_id: str, reply: list[Any]) -> Turn:
-    head, stands, left_ms, *line = reply
-    at_head = _line(conversation_id, line[0], line[1:]) if line else None
-    return Turn(None if head < 0 else head, bool(stands), left_ms, at_head)
-
-
-def _notices(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
-    return tuple(
-        Notice(from_record(from_json(record)), Entry(shard, entry.decode()) if entry else None)
-        for entry, record in zip(reply[::2], reply[1::2], strict=True)
-    )
-
-
-def _ticket(number: int, array: list[Any]) -> Ticket:
-    """Read a ticket's JSON array; its places are named in lua/_line.lua."""
-    request_id, holder, reply_to, correlation_id, user_id, trace, lifetime_ms, queued_at_ms, deadline, granted_at_ms = (
-        array
-    )
-    if not request_id:
-        return Ticket(number, deadline / 1000)
-    sender = Sender(reply_to or None, correlation_id or None, user_id or None, trace or None)
-    claim = Claim(request_id, lifetime_ms, queued_at_ms, granted_at_ms or None, holder or None, sender)
-    return Ticket(number, deadline / 1000, claim)

@@ -108,7 +108,7 @@ class ConcurrentKeys:
         return binascii.crc_hqx(conversation_id.encode(), 0) % SHARDS
 
     def of_line(self, conversation_id: str, shard: int) -> tuple[str, ...]:
-        """Give the keys of every verb on a line: last, line, tickets, requests, ended, deadlines, outbox, history."""
+        """Give the keys of every verb on a line: six of its own, then five of its shard, in the order of lua/_line.lua."""
         start = self._starts[shard]
         return (
             f"{start}last:{conversation_id}",
@@ -116,19 +116,28 @@ class ConcurrentKeys:
             f"{start}tickets:{conversation_id}",
             f"{start}requests:{conversation_id}",
             f"{start}ended:{conversation_id}",
-            f"{start}deadlines",
-            f"{start}outbox",
-            self.history(shard),
+            f"{start}events:{conversation_id}",
+            *self._of_shards[shard],
         )
+
+    @cached_property
+    def _of_shards(self) -> list[tuple[str, ...]]:
+        kinds = ("deadlines", "outbox", "history", "lines", "waiting")
+        return [tuple(start + kind for kind in kinds) for start in self._starts]
 
     def history(self, shard: int) -> str:
         """Give the hash that tells under which run of Redis numbers were issued."""
         return f"{self._starts[shard]}history"
 
     def of_shard(self, shard: int) -> tuple[str, str]:
-        """Give the keys of a shard: deadlines, outbox."""
-        start = self._starts[shard]
-        return f"{start}deadlines", f"{start}outbox"
+        """Give the keys of a shard in which something may be due: deadlines, outbox."""
+        deadlines, outbox, *_ = self._of_shards[shard]
+        return deadlines, outbox
+
+    def of_index(self, shard: int) -> tuple[str, str, str]:
+        """Give the keys that tell of all lines of a shard: deadlines, lines, waiting."""
+        deadlines, _, _, lines, waiting = self._of_shards[shard]
+        return deadlines, lines, waiting
 
     @staticmethod
     def mark_of(key: str) -> str:

@@ -86,12 +86,15 @@ class ConcurrentNames:
         "tickets": "hash",
         "requests": "hash",
         "ended": "list",
+        "events": "list",
         "deadlines": "zset",
         "outbox": "stream",
         "history": "hash",
+        "lines": "zset",
+        "waiting": "zset",
         "mark": "string",
     }
-    _of_line = 5  # so many of these kinds are for one conversation
+    _of_line = 6  # so many of these kinds are for one conversation
 
     def __init__(self, options: RedisOptions) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)

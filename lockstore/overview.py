@@ -11,10 +11,29 @@ from lockstore.rules import Limits
 from lockstore.survey import Examination, Survey, Tally
 from lockstore.ticket import TicketLock
 
-__all__ = ["PAGE_LINES", "Overview", "ReadableStore"]
+__all__ = ["PAGE_LINES", "Overview", "ReadableStore", "Sight"]
 
 PAGE_LINES = 200
 """Lines that are read together; others have their turn in between."""
+
+
+class Sight(Protocol):
+    """What operators ask of any store; `LockStore` says what it means."""
+
+    def survey(self, most: int, start: int) -> Awaitable[Survey]:
+        """Count the lines, and sum up some of them."""
+
+    def find(self, text: str, most: int) -> Awaitable[list[str]]:
+        """Give live conversations by a part of their id."""
+
+    def view(self, conversation_id: str) -> Awaitable[tuple[TicketLock | None, int]]:
+        """Read one line, with the store's clock in ms."""
+
+    def history(self, conversation_id: str) -> Awaitable[list[Event]]:
+        """Read a conversation's last public events."""
+
+    def examine(self) -> Awaitable[Examination]:
+        """Tell what is left to announce and to end."""
 
 
 class ReadableStore(Protocol):

@@ -20,7 +20,7 @@ from lockstore.events import Event, taken_by
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
-from lockstore.overview import PAGE_LINES, Overview
+from lockstore.overview import PAGE_LINES, Overview, Sight
 from lockstore.rules import Limits
 from lockstore.survey import Examination, Survey
 from lockstore.ticket import TicketLock
@@ -221,7 +221,7 @@ class LockStore:
         return Lines(self, self.wakeups)
 
     @cached_property
-    def overview(self) -> Overview:
+    def overview(self) -> Sight:
         """What operators are told, from this store's values."""
         return Overview(self)
 

@@ -31,9 +31,12 @@ _KINDS = {
     "tickets": "tickets",
     "requests": "request ids",
     "ended": "finished requests",
+    "events": "past events",
     "deadlines": "deadlines",
     "outbox": "events to be announced",
     "history": "runs of Redis",
+    "lines": "which lines there are",
+    "waiting": "where somebody waits",
     "mark": "marks for replicas",
 }
 _FIRST_NUMBER: dict[StoreName, int] = {"redis": 0, "concurrent_redis": 1}

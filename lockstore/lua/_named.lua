@@ -1,9 +1,9 @@
 -- What the verbs share that name a ticket of someone's (release, renew). Put after _line.lua by the loader.
 --
--- ARGV  5 ticket number, or "" · 6 request id, or "" · 7 reply_to · 8 correlation id · 9 user id · 10 traceparent
+-- ARGV  7 ticket number, or "" · 8 request id, or "" · 9 reply_to · 10 correlation id · 11 user id · 12 traceparent
 
-local asked_number, asked_request = ARGV[5], ARGV[6]
-local asker = {ARGV[7], ARGV[8], ARGV[9], ARGV[10]}
+local asked_number, asked_request = ARGV[7], ARGV[8]
+local asker = {ARGV[9], ARGV[10], ARGV[11], ARGV[12]}
 
 local function reject(code, number, request_id, how)
   if how ~= 'released' and how ~= 'expired' and how ~= 'cancelled' then how = '' end

@@ -1,14 +1,14 @@
 #!lua
 -- PURPOSE  End one ticket whose deadline came, wherever it stands; or just settle the head of the line.
--- INCLUDE  _history _line
+-- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     5 ticket number, or "" to settle only
+-- ARGV     7 ticket number, or "" to settle only
 -- REPLY    as _line
 -- RETRY    safe: a ticket that is gone, or was renewed, is left alone
-local ticket = ARGV[5] ~= '' and load(ARGV[5])
+local ticket = ARGV[7] ~= '' and load(ARGV[7])
 if ticket and overdue(ticket) then
-  expire(ARGV[5], ticket)
-elseif not ticket and ARGV[5] ~= '' then
-  redis.call('ZREM', deadlines, ARGV[5] .. ':' .. id) -- a deadline without a ticket would come up for ever
+  expire(ARGV[7], ticket)
+elseif not ticket and ARGV[7] ~= '' then
+  redis.call('ZREM', deadlines, ARGV[7] .. ':' .. id) -- a deadline without a ticket would come up for ever
 end
 return close()

@@ -1,10 +1,10 @@
 #!lua
 -- PURPOSE  Direct use: take a direct ticket out of the line. Never touches a ticket of the daemon's.
--- INCLUDE  _history _line
+-- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     5 ticket number
+-- ARGV     7 ticket number
 -- REPLY    as _line
 -- RETRY    safe: a ticket that is gone is left alone
-local ticket = load(ARGV[5])
-if ticket and ticket[REQUEST] == '' then drop(ARGV[5]) end
+local ticket = load(ARGV[7])
+if ticket and ticket[REQUEST] == '' then drop(ARGV[7]) end
 return close()

@@ -1,11 +1,13 @@
 #!lua flags=no-writes
--- PURPOSE  Read one conversation's line as it stands, for people and for TicketLock.
+-- PURPOSE  Read one conversation's line as it stands, or its first places, for people and for TicketLock.
 -- KEYS     1 last · 2 line · 3 tickets
--- ARGV     none
--- REPLY    {last number or "", number, ticket (JSON array), number, ticket, ...}
+-- ARGV     1 the last place to read, counted from 0; -1: the whole line
+-- REPLY    {now ms, last number or "", how many stand in line, number, ticket (JSON array), number, ticket, ...}
 -- RETRY    safe: it only reads
-local reply = {redis.call('GET', KEYS[1]) or ''}
-for _, number in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local reply = {now, redis.call('GET', KEYS[1]) or '', redis.call('ZCARD', KEYS[2])}
+for _, number in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[1])) do
   local ticket = redis.call('HGET', KEYS[3], number)
   if ticket then
     reply[#reply + 1] = number

@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Give back a lease, or cancel a ticket that still waits; the next in line is granted in the same step.
--- INCLUDE  _history _line _named
+-- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
 -- ARGV     as _named
 -- REPLY    as _line

@@ -1,8 +1,8 @@
 #!lua
 -- PURPOSE  Start a lease anew from now.
--- INCLUDE  _history _line _named
+-- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
--- ARGV     as _named · 11 lifetime, ms, or "" for that of the request
+-- ARGV     as _named · 13 lifetime, ms, or "" for that of the request
 -- REPLY    as _line; `renewed` answers the message itself, and no outbox keeps it
 -- RETRY    safe: the lease starts anew from the later moment
 local number, ticket = named()
@@ -14,7 +14,7 @@ elseif permitted(number, ticket) then
   if ticket[GRANTED_AT] == 0 then
     reject('waiting', number, asked_request)
   else
-    ticket[DEADLINE] = now + (tonumber(ARGV[11]) or ticket[LIFETIME])
+    ticket[DEADLINE] = now + (tonumber(ARGV[13]) or ticket[LIFETIME])
     save(number, ticket)
     set_deadline(number, ticket)
     say(false, 'renewed', number, ticket[REQUEST], ticket[HOLDER], asker, 0, ticket[DEADLINE])

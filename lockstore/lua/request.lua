@@ -1,13 +1,13 @@
 #!lua
 -- PURPOSE  Give a request its ticket: a place in line, or the lease at once when the line is empty.
--- INCLUDE  _history _line
+-- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     5 request id · 6 lifetime, ms · 7 wait, ms · 8 max_waiting · 9 holder · 10 reply_to · 11 correlation id
---          12 user id · 13 traceparent
+-- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting · 11 holder · 12 reply_to · 13 correlation id
+--          14 user id · 15 traceparent
 -- REPLY    as _line
 -- RETRY    safe: the same request id finds its own ticket, or the same refusal
-local request_id, lifetime, wait, max_waiting = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local holder, sender = ARGV[9], {ARGV[10], ARGV[11], ARGV[12], ARGV[13]}
+local request_id, lifetime, wait, max_waiting = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local holder, sender = ARGV[11], {ARGV[12], ARGV[13], ARGV[14], ARGV[15]}
 
 local function reject(code, number, how)
   if how ~= 'released' and how ~= 'expired' and how ~= 'cancelled' then how = '' end
@@ -19,7 +19,7 @@ local function new_ticket(deadline, granted_at)
 end
 
 local function admit()
-  local ahead = redis.call('ZCARD', line)
+  local ahead = standing
   if ahead >= max_waiting or (ahead > 0 and wait == 0) then
     local refusal = ahead >= max_waiting and 'line_full' or 'busy'
     remember(refusal, -1, request_id, sender[3])

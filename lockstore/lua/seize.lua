@@ -1,11 +1,11 @@
 #!lua
 -- PURPOSE  An operator takes a lease away, or a ticket out of the line; the next in line is granted in the same step.
--- INCLUDE  _history _line
+-- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     5 who does it · 6 ticket number, or "" for the one at the head
+-- ARGV     7 who does it · 8 ticket number, or "" for the one at the head
 -- REPLY    as _line
 -- RETRY    NOT safe: without a number, a second call takes the next holder's lease; with one, it finds the ticket gone
-local by, number = ARGV[5], ARGV[6]
+local by, number = ARGV[7], ARGV[8]
 if number == '' then number = redis.call('ZRANGE', line, 0, 0)[1] end
 local ticket = number and load(number)
 if ticket and overdue(ticket) then

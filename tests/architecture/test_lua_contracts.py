@@ -47,7 +47,7 @@ class TestAVerb:
         script = contract(name)
         commands = set(re.findall(r"redis\.call\('(\w+)'", script.body))
         if "no-writes" in script.text.partition("\n")[0]:
-            assert commands <= {"TIME", "GET", "HGET", "ZRANGE", "XRANGE"}
+            assert commands <= {"TIME", "GET", "HGET", "LRANGE", "ZCARD", "ZCOUNT", "ZRANGE", "XLEN", "XRANGE"}
 
     def test_names_no_key_but_those_it_was_given(self, name: str) -> None:
         first_arguments = set(re.findall(r"redis\.call\('(?!INFO')\w+',\s*([^,)]+)", contract(name).body))
@@ -101,13 +101,15 @@ def test_python_gives_as_many_keys_as_the_headers_explain() -> None:
     concurrent, values = ConcurrentKeys(), RedisKeys()
     assert len(concurrent.of_line("c", 0)) == len(contract("_line").declared("KEYS"))
     assert len(concurrent.of_shard(0)) == len(contract("patrol").declared("KEYS"))
+    assert len(concurrent.of_shard(0)) == len(contract("examine").declared("KEYS"))
+    assert len(concurrent.of_index(0)) == len(contract("survey").declared("KEYS"))
     assert len(values.of("c")) == len(contract("read_lock").declared("KEYS"))
     assert len([*values.of("c"), values.history(0)]) == len(contract("take_lock").declared("KEYS"))
     assert len([*values.of("c"), values.agenda(0)]) == len(contract("swap_lock").declared("KEYS"))
 
 
 def test_a_limit_that_is_written_twice_is_the_same() -> None:
-    assert f"local may_settle = {SETTLE_MAX}" in contract("_line").text
+    assert f"local may_settle = {SETTLE_MAX}" in contract("_steps").text
 
 
 @pytest.mark.parametrize("conversation_id", ["c", "*", "a}b{c", "{x}", "😀", "{", "x" * 200])
@@ -116,7 +118,7 @@ def test_all_keys_of_a_line_fall_into_one_slot(conversation_id: str) -> None:
     shard, slot = concurrent.shard_of(conversation_id), values.slot_of(conversation_id)
     of_line, of_value = concurrent.of_line(conversation_id, shard), values.of(conversation_id)
     for keys in (
-        [*of_line, *concurrent.of_shard(shard), concurrent.mark_of(of_line[0])],
+        [*of_line, *concurrent.of_shard(shard), *concurrent.of_index(shard), concurrent.mark_of(of_line[0])],
         [*of_value, values.agenda(slot), values.history(slot), values.mark_of(of_value.lock)],
     ):
         assert len({key_slot(key.encode()) for key in keys}) == 1

@@ -139,7 +139,7 @@ class Ground:
         login = {"username": who, "password": BOSS if who == BOSS else "secret"}
         own = {} if who == BOSS else self.more
         options = {"type": kind, "key_prefix": self.prefix, "socket_timeout": 2, **self.options, **login, **own}
-        store = create_store(options, Limits(dedup_window_ms=1))
+        store = create_store(options, Limits(dedup_window_ms=1, history=1))
         try:
             await store.open()
             yield store
@@ -301,8 +301,20 @@ async def serve(ground: Ground, kind: str) -> None:
         await bot.finish_serving("a", direct)
         async with asyncio.timeout(PATIENCE_S):
             await heard.wait()
+        await look_round(daemon)
         entries = await apply(daemon, ask("b", "only"), Release("b", request_id="only"))
         await daemon.confirm(entries)  # nothing is due in it any more
+
+
+async def look_round(daemon: LockStore) -> None:
+    """Do what operators do."""
+    await apply(daemon, ask("d", "first"), ask("d", "second"))
+    assert [line.tickets for line in (await daemon.survey(1)).longest] == [2]
+    assert await daemon.find("d", 1) == ["d"]
+    assert (await daemon.view("d"))[0] is not None
+    assert len(await daemon.history("d")) == 1
+    await daemon.examine()
+    assert await daemon.seize("d", "anna") is not None
 
 
 CONTRACTS: dict[str, Callable[[Ground, str], Awaitable[None]]] = {"direct": use_directly, "daemon": serve}

@@ -89,12 +89,14 @@ async def test_all_of_the_concurrent_store_goes_and_every_other_key_stays_byte_f
     said = told(purge, own | {"type": "redis"}, "--store", "concurrent_redis")
     found = counts(said)
     lines = 2 + len(ODD_IDS)
-    assert {kind: found[kind] for kind in ("last", "line", "tickets", "mark")} == {
+    assert {kind: found[kind] for kind in ("last", "line", "tickets", "events", "mark")} == {
         "last": lines,
         "line": 2,
         "tickets": lines,
+        "events": lines,
         "mark": 1,
     }
+    assert min(found["lines"], found["waiting"]) >= 1, "the index goes with the lines"
     assert (said["keys"], said["live_tickets"], said["deleted"]) == (len(ours), 4, 0)
     assert shot_of(client) == everything, "a look deletes nothing"
     said = told(purge, own | {"type": "redis"}, "--store", "concurrent_redis", "--yes")

@@ -12,18 +12,18 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Settle, Withdraw
+from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.events import Event, Rejected
-from lockstore.line import Limits
+from lockstore.events import Event, Rejected, from_history
+from lockstore.line import Limits, history_at
 from lockstore.options import RedisOptions
 from lockstore.rules import apply
 from lockstore.ticket import NOBODY, Sender, TicketLock
 from tests.stores.clock import Clock
 from tests.stores.witness import check_line
 
-LIMITS = Limits(max_waiting=4, dedup_window_ms=700)
+LIMITS = Limits(max_waiting=4, dedup_window_ms=700, history=6, history_keep_ms=1500)
 
 # Few values, so that commands meet: the same request id again, one ticket's deadline at another's, ...
 conversation_ids = st.sampled_from(["c", "user:{42}*", "a}b", "😀 1:2|3"])
@@ -104,10 +104,26 @@ class LineMachine(RuleBasedStateMachine):
         self.compare_lines()
 
     def compare_lines(self) -> None:
-        theirs: TicketLock | None = self.runner.run(self.store.get_lock(self.lock.conversation_id))
+        name = self.lock.conversation_id
+        theirs: TicketLock | None = self.runner.run(self.store.get_lock(name))
         assert list(theirs.tickets if theirs else ()) == list(self.lock.tickets)
         if theirs:
             assert theirs.last_number == self.lock.last_number
+        kept = history_at(self.now_ms, self.lock.history, LIMITS)
+        assert self.runner.run(self.store.history(name)) == [from_history(name, entry) for entry in kept]
+        self.look_into_the_index()
+
+    def look_into_the_index(self) -> None:
+        """The line is in its shard's index as long as it is; where somebody waits, a time at which nobody waited longer."""
+        name, tickets = self.lock.conversation_id, self.lock.tickets
+        _, lines, waiting = self.store._keys.of_index(self.store._keys.shard_of(name))
+        asked = [("ZSCORE", lines, name), ("ZSCORE", waiting, name)]
+        length, since_ms = self.runner.run(self.store._servers.ask_all(asked))
+        assert length == (-len(tickets) if tickets else None)
+        assert (since_ms is None) == (len(tickets) < 2)
+        if since_ms is not None:
+            second = tickets[1].claim
+            assert since_ms <= (second.queued_at_ms if second else self.now_ms)
 
     def witness(self, events: tuple[Event, ...]) -> None:
         for event in events:
@@ -214,6 +230,11 @@ class LineMachine(RuleBasedStateMachine):
     def withdraw(self, when: Moment, which: Which, queue: str) -> None:
         self.pass_to(when)
         self.play(Withdraw(self.lock.conversation_id, self.number(which), queue))
+
+    @rule(when=moments, which=st.none() | which)
+    def seize(self, when: Moment, which: Which | None) -> None:
+        self.pass_to(when)
+        self.play(Seize(self.lock.conversation_id, "anna", None if which is None else self.number(which)))
 
     @rule(when=moments, lifetime_ms=lifetimes_ms)
     def issue(self, when: Moment, lifetime_ms: int) -> None:

@@ -47,7 +47,7 @@ GAMES = settings(
 @pytest.mark.parametrize("kind", ["concurrent_redis"])
 def test_python_and_lua_say_the_same(play: Play) -> None:
     # As many as fit into half a minute.
-    assert play(300) == EVERYTHING
+    assert play(240) == EVERYTHING
 
 
 @pytest.mark.parametrize("kind", ["concurrent_redis-cluster"])

@@ -9,16 +9,11 @@ from lockstore.store import LockStore
 from lockstore.survey import DEEPEST, Examination, LineSummary, Survey
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import CUSTOM_KINDS, dict_kinds
+from tests.stores.kinds import CUSTOM_KINDS, lasting_kinds, whole_kinds
 from tests.stores.table import StoreTable, first_number
 from tests.stores.test_outbox import entries, patrol, told
 
 ODD_IDS = ["*", "a{b}c", "}", "{", ":", "a:b", "two words", "😀", "x" * 200, "[ab]?", "\\*", "%", "lock:y", "a.b|c"]
-
-
-@pytest.fixture(params=["in_memory", *CUSTOM_KINDS])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 async def stand(store: LockStore, *lines: tuple[str, int]) -> None:
@@ -92,7 +87,7 @@ class TestASurvey:
         await stand(store, ("a", 1))
         assert (await store.survey(1)).complete == (kind not in CUSTOM_KINDS)
 
-    @dict_kinds
+    @whole_kinds
     async def test_says_so_too_where_it_stopped_at_its_limit(
         self, store: LockStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -191,7 +186,7 @@ class TestHistory:
         assert (granted.conversation_id, granted.request_id, granted.holder) == (odd, odd, odd)
 
 
-@dict_kinds
+@lasting_kinds
 async def test_history_is_read_by_any_process(open_store: OpenStore) -> None:
     await stand(await open_store(), ("c", 2))
     assert [type(event) for event in await (await open_store()).history("c")] == [Granted, Queued]

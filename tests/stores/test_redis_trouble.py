@@ -244,11 +244,11 @@ class TestForeignData:
             await store.issue_ticket("c")
 
     @only_concurrent
-    @pytest.mark.parametrize("place", range(3, 8))
+    @pytest.mark.parametrize("place", range(3, 11))
     async def test_beside_the_line_are_told_too(self, place: int, store: LockStore, client: Client) -> None:
         client.set(line_keys(store, "c")[place], "text")
         other = in_another_shard(store, "c")
-        commands = [*ask(other), *ask("c"), Release("c", request_id="b")]
+        commands = [*ask(other), *ask("c"), Request("c", "w", 60_000, 60_000), Release("c", request_id="b")]
         served, *spoilt = await store.apply(commands)
         assert not isinstance(served, ConversationError)
         assert any(isinstance(outcome, ConversationError) for outcome in spoilt)
@@ -269,8 +269,8 @@ class TestForeignData:
         if hasattr(store._keys, "of"):  # type: ignore[attr-defined]
             client.set(line_keys(store, "c")[0], "certainly no JSON")
         else:
-            client.delete(line_keys(store, "c")[5])
-            client.set(line_keys(store, "c")[5], "certainly no sorted set")
+            client.delete(line_keys(store, "c")[6])
+            client.set(line_keys(store, "c")[6], "certainly no sorted set")
         found = await store.patrol([store.shard_of("c"), store.shard_of(other)], 0)
         assert [notice.event.conversation_id for notice in found.left_behind] == [other]
 
@@ -303,7 +303,7 @@ async def test_an_idle_conversation_leaves_one_small_counter(
     open_store: OpenStore, client: Client, key_prefix: str
 ) -> None:
     window_ms = 30
-    store = await open_store(Limits(dedup_window_ms=window_ms))
+    store = await open_store(Limits(dedup_window_ms=window_ms, history_keep_ms=window_ms))
     commands: list[Command] = [Request("c", name, 100, 100) for name in "abc"]
     commands += [Release("c", request_id=name) for name in "bacd"]
     notices = [notice for outcome in await store.apply(commands) for notice in served(outcome)]
@@ -319,11 +319,29 @@ async def test_an_idle_conversation_leaves_one_small_counter(
     assert (client.memory_usage(counter) or 0) < 200
 
 
+@only_concurrent
+async def test_a_list_of_events_is_bounded_and_goes_by_itself(
+    open_store: OpenStore, client: Client, key_prefix: str
+) -> None:
+    store = await open_store(Limits(history=10, history_keep_ms=60_000))
+    (events,) = [key for key in line_keys(store, "c") if ":events:" in key]
+    longest = 0
+    for turn in range(20):
+        await store.apply([Request("c", f"r{turn}", 60_000, 0), Release("c", request_id=f"r{turn}")])
+        longest = max(longest, client.llen(events))
+        assert 55_000 < client.pttl(events) <= 60_000
+    assert 10 <= client.llen(events) <= longest <= 15
+    assert [event.number for event in await store.history("c")] == [n for n in range(16, 21) for _ in range(2)]
+    unkept = await open_store(Limits(history=0))
+    await unkept.apply([Request("none", "a", 60_000, 0)])
+    assert not client.exists(events.removesuffix("c") + "none")
+
+
 @redis_kinds
 async def test_a_live_line_outlives_the_window_of_its_past(
     open_store: OpenStore, client: Client, key_prefix: str
 ) -> None:
-    store = await open_store(Limits(dedup_window_ms=30))
+    store = await open_store(Limits(dedup_window_ms=30, history_keep_ms=30))
     past: list[Command] = [Request("c", "past", 60_000, 0), Release("c", request_id="past")]
     await store.apply([*past, *ask("c")])
     await store.apply([Request("idle", "a", 60_000, 0), Release("idle", request_id="a")])

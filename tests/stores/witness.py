@@ -18,7 +18,7 @@ from tests.stores.table import line_of
 KNOWN_KEYS = re.compile(
     rb"\w+:("
     rb"lock:.+|lockstore:(agenda|history)(:\{\w+\})?|lockstore:slots|lockstore:(last|memo):\{\w+\}:.+"
-    rb"|concurrent_lock:\{\d+\}:((last|line|tickets|requests|ended):.+|deadlines|outbox|history)"
+    rb"|concurrent_lock:\{\d+\}:((last|line|tickets|requests|ended|events):.+|deadlines|outbox|history|lines|waiting)"
     rb")",
     re.DOTALL,
 )

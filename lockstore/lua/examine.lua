@@ -1,0 +1,12 @@
+#!lua flags=no-writes
+-- PURPOSE  Tell how much one shard has before it: events that nobody has announced, deadlines that came.
+-- KEYS     1 deadlines · 2 outbox
+-- ARGV     none
+-- REPLY    {now ms, events in the outbox, the oldest of them (a record) or "", deadlines that came, the first of them, ms, or -1}
+-- RETRY    safe: it only reads
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+local first = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')[2]
+return {now, redis.call('XLEN', KEYS[2]), oldest and oldest[2][2] or '',
+  redis.call('ZCOUNT', KEYS[1], '-inf', now), tonumber(first or -1)}

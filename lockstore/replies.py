@@ -1,0 +1,55 @@
+"""What the scripts of `concurrent_redis` reply, as values. The layouts are those of lua/_line.lua."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from lockstore.events import from_record
+from lockstore.outcomes import Entry, Notice, Shard, Turn
+from lockstore.ticket import Claim, Sender, Ticket, TicketLock
+
+__all__ = ["line_of", "notices_of", "tickets_of", "turn_of", "waiting_since_of"]
+
+_QUEUED_AT = 7  # where in a ticket's array the time stands at which it came
+
+
+def tickets_of(flat: Sequence[bytes]) -> list[Ticket]:
+    """Read tickets: number, JSON array, and so on."""
+    return [_ticket(int(number), from_json(raw)) for number, raw in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def waiting_since_of(flat: Sequence[bytes]) -> int | None:
+    """Give the time at which the second ticket came, None: there is none."""
+    return int(from_json(flat[3])[_QUEUED_AT]) if len(flat) > 3 else None  # noqa: PLR2004 - two pairs
+
+
+def line_of(conversation_id: str, last: bytes, flat: Sequence[bytes]) -> TicketLock:
+    """Read a line: its last number, and its tickets."""
+    return TicketLock(conversation_id, tickets_of(flat), int(last) if last else None)
+
+
+def turn_of(conversation_id: str, reply: list[Any]) -> Turn:
+    """Read how a direct ticket stands (lua/_turn.lua)."""
+    head, stands, left_ms, *line = reply
+    at_head = line_of(conversation_id, line[0], line[1:]) if line else None
+    return Turn(None if head < 0 else head, bool(stands), left_ms, at_head)
+
+
+def notices_of(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
+    """Read what is to be announced."""
+    return tuple(
+        Notice(from_record(from_json(record)), Entry(shard, entry.decode()) if entry else None)
+        for entry, record in zip(reply[::2], reply[1::2], strict=True)
+    )
+
+
+def _ticket(number: int, array: list[Any]) -> Ticket:
+    request_id, holder, reply_to, correlation_id, user_id, trace, lifetime_ms, queued_at_ms, deadline, granted_at_ms = (
+        array
+    )
+    if not request_id:
+        return Ticket(number, deadline / 1000)
+    sender = Sender(reply_to or None, correlation_id or None, user_id or None, trace or None)
+    claim = Claim(request_id, lifetime_ms, queued_at_ms, granted_at_ms or None, holder or None, sender)
+    return Ticket(number, deadline / 1000, claim)
