@@ -1,9 +1,9 @@
 """What conversations and waiters cost: the daemon's memory and CPU as they become many, and bytes in Redis for each.
 
-`python -m benchmarks.memory [--conversations N] [--waiters N] [--history N] [--json]`
+`python -m benchmarks.memory [--conversations N] [--waiters N] [--json]`
 
-An idle conversation is measured when its finished requests are forgotten and its history has expired, for which both are
-kept for a few seconds only. All else is measured with the last events of each conversation in Redis; `--history 0` has none.
+An idle conversation is measured when its finished requests are forgotten and its history has expired; both are kept for a
+few seconds only, so in the other figures, too, few histories are left. What one costs is measured by itself.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from pamqp.common import FieldTable  # noqa: TC002 - one import line less to exp
 from benchmarks.report import Report, arguments
 from daemon.settings import BrokerSettings
 from harness import DaemonProcess, RedisServer, workplace
+from lockstore.keys import ConcurrentKeys
+from lockstore.rules import Limits
 
 STEPS = 5  # measurements on the way to the full number
 DEDUP_WINDOW_S = 3.0  # how long finished requests are remembered: short, so that idle conversations become idle
@@ -111,6 +113,15 @@ class Bench:
         await self.until_keys(keys + conversations + FEW)
         return (await self.redis_bytes() - empty) / conversations
 
+    async def history_bytes(self) -> int:
+        """Give what the list of a conversation's events costs, when it is as long as it gets to be told."""
+        await self.say(requests("told", 0, Limits().history // 2, one_line=True))
+        await self.say(releases("told", 0, Limits().history // 2, one_line=True))
+        keys = ConcurrentKeys()
+        events = keys.of_line("told", keys.shard_of("told"))[5]
+        length = await self._store.llen(events)
+        return (await self._store.memory_usage(events) or 0) * Limits().history // length
+
     async def until_keys(self, most: int) -> None:
         """Wait until finished requests are forgotten, histories have expired, and only so many keys are left."""
         while await self._store.dbsize() > most:  # noqa: ASYNC110 - Redis tells when it is asked
@@ -144,6 +155,7 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
     report.progress("releasing them all, and waiting until they are forgotten")
     await bench.say(releases("conversation", 0, options.conversations, one_line=False))
     await bench.until_keys(WARM + 2 * options.conversations + FEW)
+    history = await bench.history_bytes()
     report.progress("hand-offs in a line of 10")
     await bench.say(requests("short", 0, 10, one_line=True))
     short_us = 0.0
@@ -162,7 +174,7 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
         "bytes_per_granted_ticket": conversations[-1].redis_bytes,
         "bytes_per_waiting_ticket": waiters[-1].redis_bytes,
         "bytes_per_idle_conversation": idle,
-        "history": options.history,
+        "bytes_per_history": history,
         "cpu_us_per_handoff_line_of_10": short_us,
         "cpu_us_per_handoff_long_line": long_us,
         "daemon_mib_first": conversations[0].daemon_mib,
@@ -173,7 +185,6 @@ async def measured(bench: Bench, options: argparse.Namespace, report: Report) ->
 def _add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conversations", type=int, default=100_000, help="with one ticket each")
     parser.add_argument("--waiters", type=int, default=10_000, help="in one conversation")
-    parser.add_argument("--history", type=int, default=20, help="events kept of each conversation (daemon.history)")
 
 
 def publish(report: Report, figures: dict[str, Any]) -> None:
@@ -188,12 +199,12 @@ def publish(report: Report, figures: dict[str, Any]) -> None:
         for what in ("conversations", "waiters")
         for step in figures[what]
     ]
+    rows.append([f"a history of {Limits().history} events", "", "", f"{figures['bytes_per_history']:.0f}"])
     rows.append(["an idle conversation, its history expired", "", "", f"{figures['bytes_per_idle_conversation']:.0f}"])
     rows.append(["hand-off in a line of 10", "", f"{figures['cpu_us_per_handoff_line_of_10']:.0f}", ""])
     rows.append(["hand-off in the long line", "", f"{figures['cpu_us_per_handoff_long_line']:.0f}", ""])
     columns = ["", "daemon MiB", "daemon CPU us each", "Redis bytes each"]
-    title = f"What conversations and waiters cost, with histories of {figures['history']} events"
-    report.print(title, columns, rows, figures)
+    report.print("What conversations and waiters cost", columns, rows, figures)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -202,7 +213,7 @@ async def run(options: argparse.Namespace) -> None:
     async with workplace() as place:
         report.progress("starting RabbitMQ, Redis and the daemon")
         node, server = await place.rabbitmq(), await place.redis()
-        daemon = await place.daemon(configured(node.url, server, options))
+        daemon = await place.daemon(configured(node.url, server, options.waiters))
         connection = await aio_pika.connect(node.url)
         async with redis.Redis(host=server.host, port=server.port, db=1) as store:
             bench = Bench(daemon, await connection.channel(), store)
@@ -212,15 +223,14 @@ async def run(options: argparse.Namespace) -> None:
     publish(report, figures)
 
 
-def configured(url: str, server: RedisServer, options: argparse.Namespace) -> dict[str, Any]:
+def configured(url: str, server: RedisServer, waiters: int) -> dict[str, Any]:
     """Configure the daemon for long lines and a short memory."""
     return {
         "lock_store": {"type": "concurrent_redis", "host": server.host, "port": server.port},
         "broker": {"url": url},
         "daemon": {
-            "max_waiting": options.waiters * 2,
+            "max_waiting": waiters * 2,
             "dedup_window": DEDUP_WINDOW_S,
-            "history": options.history,
             "history_keep": HISTORY_KEEP_S,
         },
     }

@@ -4,7 +4,7 @@ One server has one agenda. In a cluster no step reaches beyond one hash slot, an
 that has lines has an agenda of its own, and a bitmap says which slots those are.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from lockstore.errors import ConversationError
@@ -21,7 +21,7 @@ AGENDA_SCRIPTS = (load("agenda"), load("reschedule"))
 _READ, _RESCHEDULE = AGENDA_SCRIPTS
 
 _LINES_MOST = 1000  # that one look at one agenda brings
-_SLOTS_MOST = 1024  # agendas that one patrol looks at; where there are more, it takes several for all of them
+_SLOTS_MOST = 1024  # agendas in one batch; where there are more, a patrol looks at some, and the next one at others
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,35 @@ class Agenda:
             times = {member.decode(): int(score) for member, score in zip(due[::2], due[1::2], strict=True)}
             found.append(Due(int(slot), now_ms, times, next_ms if next_ms >= 0 else None))
         return found
+
+    async def clock_ms(self) -> int:
+        """Ask a server's clock."""
+        slot = next(iter(self._known), 0)
+        now_ms, _, _ = await self._servers.run(Call(_READ, (self._keys.agenda(slot),), (0, 0)))
+        return int(now_ms)
+
+    async def roster(self) -> AsyncIterator[list[str]]:
+        """Go through all lines that are on an agenda, by the time to look at them."""
+        await self.discover()
+        known = sorted(self._known)
+        for start in range(0, len(known), _SLOTS_MOST):
+            slots = known[start : start + _SLOTS_MOST]
+            place = 0
+            while slots:
+                asked = [("ZRANGE", self._keys.agenda(slot), place, place + _LINES_MOST - 1) for slot in slots]
+                replies = await self._servers.ask_all(asked)
+                found = [(slot, reply) for slot, reply in zip(slots, replies, strict=True) if isinstance(reply, list)]
+                yield [member.decode() for _, reply in found for member in reply]
+                slots = [slot for slot, reply in found if len(reply) == _LINES_MOST]
+                place += _LINES_MOST
+
+    async def soon(self, ahead_ms: int) -> list[str]:
+        """Give the lines of all slots to look at in `ahead_ms` at the latest."""
+        known = sorted(self._known)
+        looks: list[Due] = []
+        for start in range(0, len(known), _SLOTS_MOST):
+            looks += await self.look(known[start : start + _SLOTS_MOST], ahead_ms)
+        return [conversation_id for look in looks for conversation_id in look.times]
 
     async def correct(self, corrections: Iterable[tuple[str, int, int | None]]) -> None:
         """Note lines for another time, None: for none, unless somebody has noted another than the one that was read."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lockstore.commands import Command, Expire, Issue, Seize
 from lockstore.errors import ConversationError
@@ -15,33 +15,16 @@ from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
 from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
+from lockstore.survey import Pending
 from lockstore.ticket import TicketLock
 
-__all__ = ["Known", "Lines", "Step", "ValueStore"]
+__all__ = ["Lines", "Step", "ValueStore"]
 
 T = TypeVar("T")
 Step = Callable[[TicketLock, int], tuple[TicketLock, T]]
 """A pure change of one line at a time (ms) of the store's clock: the new line, and what the caller wants to know."""
 
-_AT = 5  # where in an event's record the time stands
 _TOGETHER = 64  # conversations of one batch that are worked on at once, where the store allows it
-
-
-class Known(NamedTuple):
-    """What this process knows of a line in which something is left to do. Times in ms of the store's clock."""
-
-    due_ms: int | None
-    """The first deadline; None where nobody stands."""
-    kept: int
-    """Events that are not announced yet."""
-    kept_since_ms: int | None
-    """When the oldest of them happened."""
-
-    @classmethod
-    def of(cls, lock: TicketLock) -> "Known":
-        """Sum up a line."""
-        due_ms = min((ticket.expires_ms for ticket in lock.tickets), default=None)
-        return cls(due_ms, len(lock.outbox), lock.outbox[0][1][_AT] if lock.outbox else None)
 
 
 class ValueStore(Protocol):
@@ -95,7 +78,7 @@ class Lines:
         self._store = store
         self._wakeups = wakeups
         self._attention: set[str] = set()
-        self.known: dict[str, Known] = {}
+        self.known: dict[str, Pending] = {}
         """Lines in which somebody stands, or events are left, as this process last saw them; unless the store lists them."""
 
     @property
@@ -189,7 +172,7 @@ class Lines:
         if self._store.lists_lines:
             return
         if lock.tickets or lock.outbox:
-            self.known[lock.conversation_id] = Known.of(lock)
+            self.known[lock.conversation_id] = Pending.of(lock)
         else:
             self.known.pop(lock.conversation_id, None)
 

@@ -1,6 +1,5 @@
 """`InMemoryLockStore`: lines in this process's memory. They end with it; for one process, and for trying things out."""
 
-import asyncio
 import heapq
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +9,6 @@ from typing import TypeVar
 from lockstore.events import happened_at_ms
 from lockstore.line import history_at
 from lockstore.lines import Step
-from lockstore.overview import PAGE_LINES
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 
@@ -60,10 +58,7 @@ class InMemoryLockStore(LockStore):
 
     async def roster(self) -> AsyncIterator[Sequence[str]]:
         """Go through all conversations in which somebody stands."""
-        names = [name for name, lock in self._locks.items() if lock.tickets]
-        for place in range(0, len(names), PAGE_LINES):
-            yield names[place : place + PAGE_LINES]
-            await asyncio.sleep(0)
+        yield [name for name, lock in self._locks.items() if lock.tickets]
 
     def _line(self, conversation_id: str) -> TicketLock:
         lock = self._locks.get(conversation_id)

@@ -1,20 +1,19 @@
 """What operators ask of a store of values: it reads line after line, up to a limit, and says whether that was all."""
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Protocol
 
 from lockstore.errors import ConversationError
 from lockstore.events import Event, from_history
 from lockstore.line import history_at
-from lockstore.lines import Lines
 from lockstore.rules import Limits
-from lockstore.survey import Examination, Survey, Tally
+from lockstore.survey import Examination, Pending, Survey, Tally, examined
 from lockstore.ticket import TicketLock
 
-__all__ = ["PAGE_LINES", "Overview", "ReadableStore", "Sight"]
+__all__ = ["Overview", "ReadableStore", "Sight"]
 
-PAGE_LINES = 200
-"""Lines that are read together; others have their turn in between."""
+_LINES_TOGETHER = 200  # that are read at once; others have their turn in between
 
 
 class Sight(Protocol):
@@ -43,15 +42,14 @@ class ReadableStore(Protocol):
     knows_all_lines: bool
     looks_most: int
 
-    @property
-    def lines(self) -> Lines:
-        """The rules at work on this store's values."""
-
     def clock_ms(self) -> Awaitable[int]:
         """Ask the store's clock."""
 
     def roster(self) -> AsyncIterator[Sequence[str]]:
         """Go through the conversations in which somebody may stand."""
+
+    def pending(self) -> Awaitable[Iterable[Pending]]:
+        """Give what is left to do in lines."""
 
     def read(self, conversation_id: str) -> Awaitable[tuple[TicketLock | None, int]]:
         """Read one line, and the store's clock in ms."""
@@ -70,12 +68,12 @@ class Overview:
 
     async def survey(self, most: int, start: int) -> Survey:
         """Read the lines, `looks_most` of them at the most."""
-        tally, left, cut = Tally(), self._store.looks_most, False
-        async for some in self._store.roster():
-            cut = len(some) > left
-            for lock in await self._standing(some[:left]):
+        tally, looks, cut = Tally(), 0, False
+        async for names in self._store.roster():
+            cut = looks + len(names) > self._store.looks_most
+            async for lock in self._standing(names[: self._store.looks_most - looks]):
                 tally.add(lock)
-            left -= len(some)
+            looks += len(names)
             if cut:
                 break
         at_ms = await self._store.clock_ms()
@@ -94,11 +92,11 @@ class Overview:
         named = [name async for some in self._store.roster() for name in some if text in name]
         named.sort(key=lambda name: (name != text, name))
         found: list[str] = []
-        for place in range(0, len(named), PAGE_LINES):
-            found += [lock.conversation_id for lock in await self._standing(named[place : place + PAGE_LINES])]
+        async for lock in self._standing(named):
             if len(found) >= most:
                 break
-        return found[:most]
+            found.append(lock.conversation_id)
+        return found
 
     async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line."""
@@ -112,20 +110,13 @@ class Overview:
         return [from_history(conversation_id, entry) for entry in kept]
 
     async def examine(self) -> Examination:
-        """Look at what this process knows of its lines, which patrols keep true."""
-        now_ms = await self._store.clock_ms()
-        known = self._store.lines.known.values()
-        outbox = [line.kept_since_ms for line in known if line.kept_since_ms is not None]
-        due = [line.due_ms for line in known if line.due_ms is not None and line.due_ms <= now_ms]
-        return Examination(
-            outbox=sum(line.kept for line in known),
-            outbox_oldest_ms=max(0, now_ms - min(outbox)) if outbox else None,
-            overdue=len(due),
-            overdue_most_ms=now_ms - min(due) if due else None,
-        )
+        """Sum up what is left to do in the lines of which the store knows that."""
+        return examined(await self._store.pending(), await self._store.clock_ms())
 
-    async def _standing(self, conversation_ids: Sequence[str]) -> list[TicketLock]:
+    async def _standing(self, names: Sequence[str]) -> AsyncIterator[TicketLock]:
         """Read those lines in which somebody stands. A line whose data is bad is told to whoever asks for it."""
-        reads = await self._store.read_all(conversation_ids)
-        locks = [read[0] for read in reads if not isinstance(read, ConversationError)]
-        return [lock for lock in locks if lock is not None and lock.tickets]
+        for place in range(0, len(names), _LINES_TOGETHER):
+            for read in await self._store.read_all(names[place : place + _LINES_TOGETHER]):
+                if not isinstance(read, ConversationError) and read[0] is not None and read[0].tickets:
+                    yield read[0]
+            await asyncio.sleep(0)

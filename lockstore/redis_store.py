@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from lockstore.scripts import load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
+from lockstore.survey import Pending
 from lockstore.ticket import Claim, Ticket, TicketLock
 
 __all__ = ["RedisLockStore"]
@@ -41,6 +42,8 @@ class RedisLockStore(LockStore):
     """
 
     parallel = True
+    lists_lines = True
+    knows_all_lines = True
 
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
@@ -98,6 +101,20 @@ class RedisLockStore(LockStore):
         calls = [Call(_READ, self._keys.of(conversation_id), ()) for conversation_id in conversation_ids]
         replies = await self._servers.run_all(calls)
         return [_read(*found) for found in zip(conversation_ids, replies, strict=True)]
+
+    def roster(self) -> AsyncIterator[Sequence[str]]:
+        """Go through the lines that are on an agenda: all but those that only Rasa processes have ever touched."""
+        return self._agenda.roster()
+
+    async def pending(self) -> Iterable[Pending]:
+        """Read the lines in which something is due, or is left to announce."""
+        reads = await self.read_all(await self._agenda.soon(LEFT_BEHIND_MS))
+        locks = [read[0] for read in reads if not isinstance(read, ConversationError)]
+        return [Pending.of(lock) for lock in locks if lock is not None]
+
+    async def clock_ms(self) -> int:
+        """Ask the server's clock."""
+        return await self._agenda.clock_ms()
 
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints of other processes."""

@@ -7,7 +7,7 @@ project replace those steps where they can do better.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TypeVar
@@ -15,20 +15,20 @@ from weakref import WeakValueDictionary
 
 from lockstore.calling import called
 from lockstore.commands import Command, Finish, Issue, Seize
-from lockstore.errors import ConversationError, LockError, StoreError
+from lockstore.errors import ConversationError, StoreError
 from lockstore.events import Event, taken_by
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
-from lockstore.overview import PAGE_LINES, Overview, Sight
+from lockstore.overview import Overview, Sight
 from lockstore.rules import Limits
-from lockstore.survey import Examination, Survey
+from lockstore.survey import Examination, Pending, Survey
 from lockstore.ticket import TicketLock
+from lockstore.turns import turn_of
 
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
 
 LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
-_GRACE_S = 0.005  # after a deadline, so that the store's clock has surely passed it
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class LockStore:
         """
         number, turn = await self.enter(conversation_id, _whole_ms(lock_lifetime))
         try:
-            yield turn.line or await self._await_turn(conversation_id, number, wait_time_in_seconds)
+            yield turn.line or await turn_of(self, conversation_id, number, wait_time_in_seconds)
         except BaseException as error:
             # The caller's own error says more than that the ticket must now end with its lifetime.
             try:
@@ -126,23 +126,6 @@ class LockStore:
         lock = TicketLock(conversation_id, None, None if before is None else before.last_number)
         await called(self.save_lock, lock)
         return lock
-
-    async def _await_turn(self, conversation_id: str, number: int, poll_s: float) -> TicketLock:
-        with self.wakeups.waiting(conversation_id, number) as hint:
-            await self.listen(conversation_id)
-            while True:
-                hint.clear()
-                turn = await self.turn(conversation_id, number)
-                if not turn.stands:
-                    message = f"ticket {number} of conversation {conversation_id!r} ended before its turn came"
-                    raise LockError(message)
-                if turn.line is not None:
-                    return turn.line
-                patience = min(poll_s, turn.left_ms / 1000 + _GRACE_S)
-                try:
-                    await asyncio.wait_for(hint.wait(), patience)
-                except TimeoutError:
-                    continue
 
     # --- what the daemon asks ----------------------------------------------------------------------------------------
 
@@ -227,9 +210,11 @@ class LockStore:
 
     async def roster(self) -> AsyncIterator[Sequence[str]]:
         """Go through the conversations in which somebody may stand: those that this process has seen."""
-        names = list(self.lines.known)
-        for place in range(0, len(names), PAGE_LINES):
-            yield names[place : place + PAGE_LINES]
+        yield list(self.lines.known)
+
+    async def pending(self) -> Iterable[Pending]:
+        """Give what is left to do in lines: those that this process has seen, which patrols keep true."""
+        return list(self.lines.known.values())
 
     async def clock_ms(self) -> int:
         """Ask the store's clock."""

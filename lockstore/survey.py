@@ -4,14 +4,18 @@ Times are those of the lock store's clock, in whole milliseconds.
 """
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lockstore.ticket import Ticket, TicketLock
 
-__all__ = ["DEEPEST", "Examination", "LineSummary", "Survey", "Tally", "summary_of", "waiting_since_ms"]
+__all__ = ["DEEPEST", "Examination", "LineSummary", "Pending", "Survey", "Tally", "examined", "summary_of"]
 
 DEEPEST = 10_000
 """Lines that a survey's pages reach: whoever looks for one further down finds it by a part of its name."""
+
+_AT = 5  # where in an event's record the time stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,44 @@ class Examination:
     overdue_most_ms: int | None
 
 
-def waiting_since_ms(lock: TicketLock) -> int | None:
+class Pending(NamedTuple):
+    """What is left to do in one line. Times in ms of the store's clock."""
+
+    deadlines_ms: tuple[int, ...]
+    """Of its tickets."""
+    kept: int
+    """Events that are not announced yet."""
+    kept_since_ms: int | None
+    """When the oldest of them happened."""
+
+    @classmethod
+    def of(cls, lock: TicketLock) -> "Pending":
+        """Sum up a line."""
+        deadlines_ms = tuple(ticket.expires_ms for ticket in lock.tickets)
+        return cls(deadlines_ms, len(lock.outbox), lock.outbox[0][1][_AT] if lock.outbox else None)
+
+
+def examined(lines: Iterable[Pending], now_ms: int) -> Examination:
+    """Sum up what is left to do in all of them."""
+    kept, overdue = 0, 0
+    oldest_ms: int | None = None
+    first_ms: int | None = None
+    for line in lines:
+        kept += line.kept
+        oldest_ms = _earlier(oldest_ms, line.kept_since_ms)
+        for at_ms in line.deadlines_ms:
+            if at_ms <= now_ms:
+                overdue += 1
+                first_ms = _earlier(first_ms, at_ms)
+    age_ms = None if oldest_ms is None else max(0, now_ms - oldest_ms)
+    return Examination(kept, age_ms, overdue, None if first_ms is None else now_ms - first_ms)
+
+
+def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    return other_ms if one_ms is None else one_ms if other_ms is None else min(one_ms, other_ms)
+
+
+def _waiting_since_ms(lock: TicketLock) -> int | None:
     """Give the time at which the first ticket that waits came into line, None: nobody waits, or nobody knows."""
     waiting = (ticket.claim for ticket in lock.tickets if ticket.claim and ticket.claim.granted_at_ms is None)
     first = next(waiting, None)
@@ -67,7 +108,7 @@ def waiting_since_ms(lock: TicketLock) -> int | None:
 def summary_of(lock: TicketLock) -> LineSummary:
     """Sum up a line."""
     head = lock.tickets[0] if lock.tickets else None
-    return LineSummary(lock.conversation_id, len(lock.tickets), head, waiting_since_ms(lock))
+    return LineSummary(lock.conversation_id, len(lock.tickets), head, _waiting_since_ms(lock))
 
 
 @dataclass(slots=True)
@@ -84,9 +125,7 @@ class Tally:
         """Count one line in which somebody stands."""
         self.lines += 1
         self.tickets += len(lock.tickets)
-        since_ms = waiting_since_ms(lock)
-        if since_ms is not None and (self.first_wait_ms is None or since_ms < self.first_wait_ms):
-            self.first_wait_ms = since_ms
+        self.first_wait_ms = _earlier(self.first_wait_ms, _waiting_since_ms(lock))
         self._seen.append((-len(lock.tickets), lock.conversation_id, lock))
 
     def page(self, most: int, start: int) -> tuple[LineSummary, ...]:

@@ -1,17 +1,24 @@
 """What operators ask of a store: all lines at a glance, one line with its past, and taking a lease away."""
 
+import time
+from typing import Any
+
 import pytest
 
+from lockstore import agenda
 from lockstore.commands import Release, Request, Seize
+from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.errors import ConversationError
 from lockstore.events import Cancelled, Event, Granted, Queued, Released
 from lockstore.line import Limits
 from lockstore.store import LockStore
 from lockstore.survey import DEEPEST, Examination, LineSummary, Survey
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import CUSTOM_KINDS, lasting_kinds, whole_kinds
+from tests.stores.kinds import CUSTOM_KINDS, lasting_kinds, only_concurrent, only_redis, whole_kinds
 from tests.stores.table import StoreTable, first_number
 from tests.stores.test_outbox import entries, patrol, told
+from tests.support.rasa import rasas_value
 
 ODD_IDS = ["*", "a{b}c", "}", "{", ":", "a:b", "two words", "😀", "x" * 200, "[ab]?", "\\*", "%", "lock:y", "a.b|c"]
 
@@ -259,3 +266,57 @@ class TestAnExamination:
         assert (seen.overdue, seen.overdue_most_ms) == (2, 400)
         await told(store, *(await patrol(store, 10**6, [store.shard_of(name) for name in "cd"])).overdue)
         assert (await store.examine()).overdue == 0
+
+
+@only_redis
+class TestTheAgenda:
+    """By it the `redis` store lists its lines: Rasa's keys say nothing of who stands where, and are never scanned for this."""
+
+    async def test_names_lines_that_other_processes_wrote(self, open_store: OpenStore) -> None:
+        await stand(await open_store(), ("a", 2), ("b", 1))
+        second = await open_store()
+        assert lengths(await second.survey(10)) == [("a", 2), ("b", 1)]
+        assert await second.find("b", 10) == ["b"]
+
+    async def test_names_lines_that_rasa_had_before(self, open_store: OpenStore, client: Any, key_prefix: str) -> None:
+        client.set(f"{key_prefix}:lock:rasas", rasas_value("rasas", (4, time.time() + 60), (5, time.time() + 60)))
+        survey = await (await open_store()).survey(10)
+        assert lengths(survey) == [("rasas", 2)]
+        assert survey.longest[0].head is not None
+        assert survey.longest[0].head.number == 4
+
+    async def test_is_read_page_by_page_however_long_it_is(
+        self, store: LockStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agenda, "_LINES_MOST", 3)
+        monkeypatch.setattr(agenda, "_SLOTS_MOST", 2)
+        names = [f"c{place}" for place in range(10)]
+        await stand(store, *((name, 1) for name in names))
+        assert await store.find("c", 100) == names
+        assert (await store.survey(0)).lines == 10
+
+    async def test_shows_nothing_of_a_line_whose_value_is_damaged(
+        self, store: LockStore, client: Any, key_prefix: str
+    ) -> None:
+        await stand(store, ("bad", 1), ("good", 1))
+        client.set(f"{key_prefix}:lock:bad", "no lock")
+        assert lengths(await store.survey(10)) == [("good", 1)]
+        assert await store.find("d", 10) == ["good"]
+        with pytest.raises(ConversationError):
+            await store.view("bad")
+
+
+@only_concurrent
+async def test_an_index_that_is_another_programs_leaves_the_survey_incomplete(store: LockStore, client: Any) -> None:
+    assert isinstance(store, ConcurrentRedisLockStore)
+    names = [f"c{place}" for place in range(100)]
+    await stand(store, *((name, 1) for name in names))
+    shard = store._keys.shard_of("c0")
+    lines = store._keys.of_index(shard)[1]
+    client.delete(lines)
+    client.set(lines, "certainly no sorted set")
+    elsewhere = [name for name in names if store._keys.shard_of(name) != shard]
+    survey = await store.survey(1000)
+    assert not survey.complete
+    assert {line.conversation_id for line in survey.longest} == set(elsewhere)
+    assert await store.find("c", 1000) == sorted(elsewhere)

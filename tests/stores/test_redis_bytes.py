@@ -13,6 +13,7 @@ from lockstore.options import RedisOptions
 from lockstore.redis_store import RedisLockStore
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
+from lockstore.turns import turn_of
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment
 from tests.stores.kinds import in_all_modes
@@ -188,7 +189,7 @@ async def test_a_rasa_process_that_overwrites_us_is_seen(
 async def _loses_its_place(store: LockStore, client: Any, key_prefix: str, later: float) -> None:
     number = await store.issue_ticket("d", 3600)
     client.set(key(key_prefix, "d"), rasas_value("d", (0, later)))
-    await store._await_turn("d", number, 0.01)
+    await turn_of(store, "d", number, 0.01)
 
 
 async def test_released_lines_leave_only_a_number_and_a_memo_for_a_while(
