@@ -28,7 +28,9 @@ SELECTOR = re.compile(r"\b(?:lockstore_\w+|up\b)(?:\{[^}]*\})?")
 
 
 async def keep_busy(bot: Bot) -> None:
-    """Do a bit of everything that is counted, again and again."""
+    """Do a bit of everything that is counted, again and again, beside one line that does not move."""
+    await bot.lock("stuck", lifetime=300)
+    await bot.request("stuck", wait=300)
     for number in range(100_000):
         line = f"line-{number % 5}"
         first = await bot.lock(line, lifetime=30)
@@ -108,6 +110,11 @@ async def test_promtool_finds_nothing_to_complain_of(scraped: Scraped) -> None:
 
 async def test_every_query_of_the_dashboard_finds_data(scraped: Scraped) -> None:
     await until_all_find_data(scraped.prometheus, shown())
+
+
+async def test_a_line_that_does_not_move_is_seen(scraped: Scraped) -> None:
+    seen = "max(lockstore_tickets_waiting) >= 1 and max(lockstore_oldest_wait_seconds) > 0 and min(lockstore_survey_complete) == 1"
+    await until_all_find_data(scraped.prometheus, [seen])
 
 
 async def test_every_series_that_an_alert_looks_at_is_there(scraped: Scraped) -> None:
