@@ -35,8 +35,11 @@ def _root(
 app.command()(running.serve)
 app.command("exec")(running.execute)
 app.command()(looking.check)
+app.command()(looking.status)
+app.command()(looking.show)
 app.command()(looking.watch)
 app.command()(looking.schema)
+app.command()(changing.release)
 app.command()(changing.purge)
 app.command()(changing.repartition)
 

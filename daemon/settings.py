@@ -188,6 +188,11 @@ class Settings(BaseModel):
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
 
+    @property
+    def store_type(self) -> str:
+        """The type of the lock store, as it is written in the section."""
+        return str(self.lock_store.get("type") or "in_memory")
+
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration; None: all defaults. Raises ConfigError with the field and the rule that it breaks."""

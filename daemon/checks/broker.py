@@ -10,6 +10,7 @@ from aiormq.exceptions import ChannelAccessRefused, InvalidFrameError, ProbableA
 
 from daemon import layout
 from daemon.checks.steps import Failure, Verdict
+from daemon.estate import dead_letters
 from daemon.link import is_blocked, opened
 from daemon.listening import heard
 from daemon.settings import BrokerSettings
@@ -158,16 +159,13 @@ class BrokerChecks:
 
     async def dead_letters(self) -> Verdict:
         """Count what could not be served."""
-        channel = await opened(self._connection)
-        try:
-            told = (await channel.declare_queue(self._names.dead_letters, passive=True)).declaration_result
-        except ChannelNotFoundEntity:
+        count = await dead_letters(self._connection, self._names)
+        if count is None:
             return Verdict("skip", "there is no queue of them yet")
-        await channel.close()
-        if told.message_count:
+        if count:
             return Verdict(
                 "warn",
-                f"{told.message_count} messages could not be understood or served",
+                f"{count:,} messages could not be understood or served",
                 f"read them from the queue {self._names.dead_letters}: the header x-error-detail says why",
             )
         return Verdict("ok", "none")

@@ -36,7 +36,7 @@ class StoreChecks:
     async def clock(self) -> Verdict:
         """Compare clocks, since what is shown to people are the store's times."""
         before = time.time()
-        store_s = await self._store.clock_ms() / 1000
+        store_s = (await self._store.view(CONVERSATION))[1] / 1000
         apart_s = store_s - (before + time.time()) / 2
         said = f"the store's clock is {abs(apart_s):.1f} s {'ahead of' if apart_s > 0 else 'behind'} this machine's"
         if abs(apart_s) > _CLOCKS_APART_S:

@@ -5,9 +5,41 @@ from typing import Annotated
 import typer
 
 from daemon.commands.ends import end
-from daemon.commands.options import AsJson, NeededConfigFile, StoreName, Yes
+from daemon.commands.options import AsJson, ConfigFile, Conversation, NeededConfigFile, StoreName, Yes
 
-__all__ = ["purge", "repartition"]
+__all__ = ["purge", "release", "repartition"]
+
+
+def release(
+    conversation: Conversation,
+    *,
+    config: ConfigFile = None,
+    force: Annotated[bool, typer.Option("--force", help="Take it from whoever has it. Needed.")] = False,
+    ticket: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="NUMBER", help="Take this one out of the line.", show_default="the holder's"),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who does it: everybody is told.", show_default="user@host")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a lock away from its holder, or a ticket out of the line, and give the next one its turn.
+
+    It shows who has it and asks. The event says who did it; the holder is told, and must stop. What a holder that does not hear
+    it still writes is kept out by the fencing token.
+
+    Examples:
+    lockstore release user-42 --force
+    lockstore release user-42 --force --ticket 7 --yes --by "on call"
+
+    Exit code 0: taken, or nobody has it. 1: not taken. 2: the configuration or the command line is wrong.
+    """
+    from daemon.commands import releasing
+
+    order = releasing.Order(conversation=conversation, ticket=ticket, by=by, is_forced=force, is_confirmed=yes)
+    end("release", lambda: releasing.run(config, order, as_json=as_json))
 
 
 def purge(

@@ -1,6 +1,5 @@
 """What `lockstore check` does: one step after the other, told as a table with what to do."""
 
-import logging
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from daemon import settings
 from daemon.checks.broker import BrokerChecks, Way, found_of
+from daemon.checks.lines import check_lines
 from daemon.checks.round_trip import ASK_THE_DAEMON, RoundTrip
 from daemon.checks.steps import Step, Steps, Verdict
 from daemon.checks.store import CONVERSATION, StoreChecks
@@ -82,10 +82,8 @@ def run(config: Path | None, *, as_json: bool) -> int:
     """Check, tell, and give the exit code. Raises ConfigError where the file itself is wrong."""
     loaded = settings.load(config)
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
-    logging.getLogger().addHandler(logging.NullHandler())  # libraries' words would stand between ours
     report = _Report()
-    kind = loaded.lock_store.get("type") or "in_memory"
-    said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, {loaded.broker.partitions} partitions, {kind}"
+    said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, {loaded.broker.partitions} partitions, {loaded.store_type}"
     report.steps.note("configuration", Verdict("ok", said))
     return carry_out("check", report, _work(report.steps, loaded, store), as_json=as_json)
 
@@ -95,40 +93,43 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
         task = moving.add_task("", total=None)
         steps.begun = lambda name: moving.update(task, description=name)
         try:
-            await _check_broker(steps, loaded)
-            await _check_store(steps, loaded, store)
+            async with AsyncExitStack() as stack:
+                connection = await _check_broker(steps, loaded, stack)
+                if await _check_store(steps, loaded, store) and connection is not None:
+                    await steps.take("lines", check_lines(connection, loaded), _STORE_REMEDY)
         finally:
             await store.close()
 
 
-async def _check_broker(steps: Steps, loaded: Settings) -> None:
+async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -> "AbstractConnection | None":
+    """Take the steps at RabbitMQ, and give the connection, which lasts as long as the stack."""
     broker, way = loaded.broker, Way(loaded.broker)
-    async with AsyncExitStack() as stack:
-        found: list[AbstractConnection] = []
+    found: list[AbstractConnection] = []
 
-        async def connect() -> Verdict:
-            try:
-                found.append(await stack.enter_async_context(connected(broker)))
-            except LOST as error:
-                raise found_of(error, way) or error from None
-            return Verdict("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
+    async def connect() -> Verdict:
+        try:
+            found.append(await stack.enter_async_context(connected(broker)))
+        except LOST as error:
+            raise found_of(error, way) or error from None
+        return Verdict("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
 
-        remedy = f"is RabbitMQ running there? broker.url names {way.host}:{way.port}"
-        if not await steps.take("RabbitMQ: connection", connect(), remedy):
-            return
-        checks = BrokerChecks(broker, found[0])
-        await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
-        await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)
-        is_there = await steps.take("request queues", checks.topology(), _BROKER_REMEDY)
-        await steps.take("dead letters", checks.dead_letters(), _BROKER_REMEDY)
-        await steps.take("daemons", checks.service(), _BROKER_REMEDY)
-        partition = partition_of(CONVERSATION, broker.partitions)
-        queue = checks.queues.get(partition)
-        if not is_there or queue is None or not queue.consumers:
-            said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
-            steps.note("round trip", Verdict("skip", said, "start one: lockstore serve"))
-        else:
-            await _check_round_trip(steps, found[0], loaded)
+    remedy = f"is RabbitMQ running there? broker.url names {way.host}:{way.port}"
+    if not await steps.take("RabbitMQ: connection", connect(), remedy):
+        return None
+    checks = BrokerChecks(broker, found[0])
+    await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
+    await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)
+    is_there = await steps.take("request queues", checks.topology(), _BROKER_REMEDY)
+    await steps.take("dead letters", checks.dead_letters(), _BROKER_REMEDY)
+    await steps.take("daemons", checks.service(), _BROKER_REMEDY)
+    partition = partition_of(CONVERSATION, broker.partitions)
+    queue = checks.queues.get(partition)
+    if not is_there or queue is None or not queue.consumers:
+        said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
+        steps.note("round trip", Verdict("skip", said, "start one: lockstore serve"))
+    else:
+        await _check_round_trip(steps, found[0], loaded)
+    return found[0]
 
 
 async def _check_round_trip(steps: Steps, connection: "AbstractConnection", loaded: Settings) -> None:
@@ -140,19 +141,20 @@ async def _check_round_trip(steps: Steps, connection: "AbstractConnection", load
             await steps.take("round trip: events", trip.events(), ASK_THE_DAEMON)
 
 
-async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> None:
+async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> bool:
+    """Take the steps at the lock store, and tell whether one may go on from there."""
     if isinstance(store, InMemoryLockStore):
         steps.note(
             "lock store", Verdict("skip", "in_memory: it lives and ends with its daemon, and no other can see it")
         )
-        return
+        return True
     checks = StoreChecks(store)
     if not await steps.take("lock store: connection", checks.open(), _STORE_REMEDY):
-        return
+        return False
     if loaded.lock_store.get("type") in REDIS_STORES:
         await _check_redis(steps, loaded)
     await steps.take("lock store: clock", checks.clock(), _STORE_REMEDY)
-    await steps.take("lock store: a ticket", checks.work(), _STORE_REMEDY)
+    return await steps.take("lock store: a ticket", checks.work(), _STORE_REMEDY)
 
 
 async def _check_redis(steps: Steps, loaded: Settings) -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 import errno
-import getpass
 import os
 import shlex
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from daemon import settings
 from daemon.commands.clients import client_of
 from daemon.commands.ends import BAD_CONFIGURATION, BUSY, FAILED, LOST, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
 from daemon.commands.minder import Ended, Failed, Minder
+from daemon.commands.names import our_process
 from daemon.commands.plain import complain, shown
 from daemon.commands.relay import Relay, die_by
 from daemon.commands.remarks import heed
@@ -26,7 +25,6 @@ from lockstore.errors import BusyError, LockError, LockLostError, RefusedError, 
 
 __all__ = ["Wish", "run"]
 
-_HOLDER_MAX = 128  # characters, docs/protocol.md
 _GRACE_SHARE = 1 / 3  # of what is left of the lease at its grant: a longer grace would end what is about to be renewed
 _KILL_EARLY_S = 0.05  # before the client itself calls the lease lost, so that the end comes before the release
 _LOOKS, _LOOK_LEAST_S = 20, 0.01  # at the lease, while it lasts
@@ -56,15 +54,6 @@ def run(config: Path | None, wish: Wish, minder: Minder) -> int:
     if code == -signal.SIGINT:
         die_by(signal.SIGINT)
     return code if code >= 0 else SIGNALLED - code
-
-
-def holder_of() -> str:
-    """Say who we are: user@host:pid."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in a container
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}:{os.getpid()}"[:_HOLDER_MAX]
 
 
 def _unfit(program: str) -> int | None:
@@ -117,7 +106,7 @@ class _Execution:
         wish, why = self._wish, ""
         hint = asyncio.get_running_loop().call_later(_PATIENCE_S, self._tell_waiting)
         lock = locks.lock(
-            wish.conversation, wait=wish.wait_s, lifetime=wish.lifetime_s, holder=wish.holder or holder_of()
+            wish.conversation, wait=wish.wait_s, lifetime=wish.lifetime_s, holder=wish.holder or our_process()
         )
         try:
             async with lock as ticket:

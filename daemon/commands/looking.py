@@ -5,9 +5,46 @@ from typing import Annotated
 import typer
 
 from daemon.commands.ends import end
-from daemon.commands.options import AsJson, AsJsonLines, ConfigFile, EventType, SchemaFormat
+from daemon.commands.options import AsJson, AsJsonLines, ConfigFile, Conversation, DaemonUrl, EventType, SchemaFormat
 
-__all__ = ["check", "schema", "watch"]
+__all__ = ["check", "schema", "show", "status", "watch"]
+
+
+def status(
+    *,
+    config: ConfigFile = None,
+    lines: Annotated[int, typer.Option(min=0, max=1000, metavar="NUMBER", help="So many of the longest lines.")] = 10,
+    daemon: DaemonUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show daemons, request queues, the longest lines, and what is wrong with them.
+
+    Examples:
+    lockstore status
+    lockstore status --lines 50
+    lockstore status --json
+
+    Exit code 0: nothing is wrong. 1: something is, or could not be looked at. 2: the configuration is wrong.
+    """
+    from daemon.commands import statuses
+
+    end("status", lambda: statuses.run(config, daemon, lines, as_json=as_json))
+
+
+def show(
+    conversation: Conversation, *, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJson = False
+) -> None:
+    """Show one conversation: who holds it, who waits, whether they can still be reached, and what happened last.
+
+    Examples:
+    lockstore show user-42
+    lockstore show user-42 --json
+
+    Exit code 0: nothing is wrong with it. 1: something is, or it could not be looked at. 2: the configuration is wrong.
+    """
+    from daemon.commands import showing
+
+    end("show", lambda: showing.run(config, conversation, daemon, as_json=as_json))
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:

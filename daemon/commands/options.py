@@ -10,6 +10,7 @@ __all__ = [
     "AsJson",
     "ConfigFile",
     "Conversation",
+    "DaemonUrl",
     "Grace",
     "Holder",
     "Lifetime",
@@ -36,6 +37,15 @@ NeededConfigFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Its id, as it is.")]
+DaemonUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--daemon",
+        metavar="URL",
+        help="Ask this daemon for lines, as at http://127.0.0.1:8470, and not the lock store.",
+        show_default="the lock store; with in_memory the address in daemon.http",
+    ),
+]
 Wait = Annotated[
     float | None,
     typer.Option(

@@ -1,5 +1,6 @@
 """What the commands that look or change something have in common: a report that tells how far it came, whatever ended it."""
 
+import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from daemon.commands.plain import complain, tell
 from daemon.link import LOST, innermost, refusal, told
 from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
 
-__all__ = ["Report", "carry_out"]
+__all__ = ["Report", "attempt", "carry_out", "conclude"]
 
 
 @dataclass(kw_only=True)
@@ -37,14 +38,22 @@ class Report:
 
 
 def carry_out(command: str, report: Report, work: Coroutine[Any, Any, None], *, as_json: bool) -> int:
-    """Do the work, tell what came of it, and give the exit code. Raises ConfigError.
+    """Do the work, tell what came of it, and give the exit code. Raises ConfigError."""
+    attempt(report, work)
+    return conclude(command, report, as_json=as_json)
 
-    With `as_json`, one object is all that is printed, and an error stands in it.
-    """
+
+def attempt(report: Report, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and note in the report what ended it. Raises ConfigError."""
+    logging.getLogger().addHandler(logging.NullHandler())  # or what libraries log would stand between our lines
     try:
         uvloop.run(work)
     except (KeyboardInterrupt, BaseExceptionGroup, LockstoreError, *LOST) as error:
         _note(report, innermost(error))
+
+
+def conclude(command: str, report: Report, *, as_json: bool) -> int:
+    """Tell what came of it, and give the exit code. With `as_json`, one object is all that is printed, any error in it."""
     if as_json:
         tell(report.as_dict() | {"interrupted": report.interrupted, "error": report.error})
     else:

@@ -21,7 +21,7 @@ from lockstore.client import LockClient
 from lockstore.errors import ConfigError
 from lockstore.messages import Outbound
 
-__all__ = ["Selection", "event_line", "run"]
+__all__ = ["Selection", "event_line", "run", "time_of_day"]
 
 _COLOURS = {"granted": "green", "released": "blue", "expired": "yellow", "cancelled": "magenta", "queued": "cyan"}
 _CONVERSATION_WIDTH, _HOLDER_WIDTH = 24, 20  # columns; what is longer shifts the rest of its line
@@ -60,15 +60,19 @@ async def _follow(client: LockClient, selection: Selection, *, as_json: bool) ->
                 if as_json:
                     tell(event.model_dump(exclude_unset=True))
                 else:
-                    console().print(event_line(event), soft_wrap=True)
+                    console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
                 printed += 1
                 if printed == selection.count:
                     return
 
 
-def event_line(event: Outbound) -> Text:
-    """Write an event for people, with its time of day as this machine's clock would show it."""
-    at = datetime.fromtimestamp(event.at).astimezone().isoformat(" ", "milliseconds")[11:23]
+def time_of_day(at: float) -> str:
+    """Write a moment as this machine's clock would show it."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "milliseconds")[11:23]
+
+
+def event_line(event: Outbound, at: str) -> Text:
+    """Write an event for people, beginning with when it was."""
     said = words.told(event.model_dump(exclude_unset=True))
     return Text.assemble(
         f"{at}  ",

@@ -35,6 +35,7 @@ STEPS = [
     "Redis: replicas",
     "lock store: clock",
     "lock store: a ticket",
+    "lines",
 ]
 INSTANT = {"configuration", "Redis: eviction", "Redis: memory", "Redis: persistence", "Redis: replicas"}
 
@@ -166,7 +167,7 @@ async def test_a_store_that_is_away_and_one_that_lacks_a_right_are_told_apart(
 
 async def test_tickets_in_memory_are_the_daemons_own(place: Place, tmp_path: Path) -> None:
     steps = await checked(place.changed(tmp_path, lock_store=None))
-    assert results(steps) == {"lock store": "skip"}
+    assert results(steps) == {"lock store": "skip", "lines": "skip"}
 
 
 def test_a_wrong_file_is_told_before_anything_is_looked_at(place: Place, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """docs/command-line.md says what the commands say of themselves."""
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -52,8 +54,10 @@ def test_a_command_line_of_the_page_or_of_a_help_text_is_one_that_is_taken(name:
     shown = [line for line in lines if line.startswith(f"lockstore {name} ")]
     assert shown
     for line in shown:
-        words = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", re.split(r" [|>] ", line)[0])][2:]
-        COMMANDS[name].make_context(name, words)
+        words = shlex.shlex(line, posix=True, punctuation_chars="|>")
+        words.whitespace_split = True
+        argv = list(takewhile(lambda word: word not in ("|", ">"), words))[2:]
+        COMMANDS[name].make_context(name, argv)
 
 
 def test_the_exit_codes_of_exec_are_those_of_the_code() -> None:

@@ -1,0 +1,41 @@
+"""A step of a check at the lines: whether those that wait longest wait for somebody."""
+
+from typing import TYPE_CHECKING
+
+from daemon.checks.steps import Failure, Verdict
+from daemon.commands.plain import counted
+from daemon.page.words import age
+from daemon.settings import Settings
+from daemon.sources import source_of
+from daemon.suspicion import suspects_of
+from daemon.troubles import of_examination, of_line, of_survey
+from lockstore.errors import ConfigError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+
+__all__ = ["check_lines"]
+
+_LINES = 50
+_TOLD_MOST = 3
+
+
+async def check_lines(connection: "AbstractConnection", settings: Settings) -> Verdict:
+    """Look at the longest lines, their holders, and what is overdue."""
+    try:
+        async with source_of(settings, None) as source:
+            lines = await source.lines(0, _LINES)
+            examination = await source.examine()
+            suspects = await suspects_of(connection, source, lines.lines)
+    except (ConfigError, StoreUnavailableError) as error:
+        if settings.store_type == "in_memory":
+            return Verdict("skip", f"they are in a daemon's memory: {error}")
+        raise
+    troubles = [*suspects, *of_survey(lines), *(of_examination(examination) if examination else ())]
+    troubles += [trouble for line in lines.lines for trouble in of_line(line)]
+    if troubles:
+        told = "; ".join(f"{trouble.where}: {trouble.said}" for trouble in troubles[:_TOLD_MOST])
+        more = f"; and {len(troubles) - _TOLD_MOST} more: lockstore status" if len(troubles) > _TOLD_MOST else ""
+        raise Failure(f"{told}{more}", troubles[0].remedy)
+    longest = f", the longest for {age(lines.waiting_longest_ms)}" if lines.waiting_total else ""
+    return Verdict("ok", f"{counted(lines.lines_total, 'line', 'lines')}; {lines.waiting_total:,} wait{longest}")

@@ -1,0 +1,24 @@
+"""Who we are, as it is shown to operators."""
+
+import getpass
+import os
+import socket
+
+__all__ = ["our_name", "our_process"]
+
+_NAME_MAX = 128  # characters, docs/protocol.md
+
+
+def our_name() -> str:
+    """Say who types: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:_NAME_MAX]
+
+
+def our_process() -> str:
+    """Say who runs this: user@host:pid."""
+    pid = f":{os.getpid()}"
+    return our_name()[: _NAME_MAX - len(pid)] + pid

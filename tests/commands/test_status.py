@@ -1,0 +1,76 @@
+"""`lockstore status` and `show` where all is well, where a side is away, and where tickets are in a daemon's memory."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness import RabbitMQ
+from tests.commands.conftest import Place
+from tests.conftest import DaemonMaker
+from tests.support.bot import Bot
+
+
+async def told(place: Place, *argv: str, exit_code: int = 0) -> dict[str, Any]:
+    ran = await asyncio.to_thread(place.run, *argv, "--json")
+    assert (ran.returncode, ran.stderr) == (exit_code, ""), ran.stdout
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+async def test_where_all_is_well_it_says_so(place: Place) -> None:
+    ran = await asyncio.to_thread(place.run, "status")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.endswith("\nNothing is wrong.\n")
+    assert str(place.daemon.pid) in ran.stdout
+
+
+async def test_a_side_that_is_away_is_told_and_the_other_is_shown(place: Place, tmp_path: Path) -> None:
+    away = await told(place.changed(tmp_path, lock_store={"port": 1, "password": "hidden"}), "status", exit_code=1)
+    assert away["error"].startswith("the lock store: ")
+    assert "hidden" not in json.dumps(away)
+    assert [word["pid"] for word in away["daemons"]] == [place.daemon.pid]
+    assert away["lines"] is None
+    url = "amqp://guest:hidden@127.0.0.1:1/"
+    away = await told(place.changed(tmp_path, broker={"url": url}), "status", exit_code=1)
+    assert away["error"].startswith("RabbitMQ: ")
+    assert "hidden" not in json.dumps(away)
+    assert away["lines"]["lines_total"] == 0
+
+
+async def test_tickets_in_memory_are_read_from_their_daemon(
+    rabbitmq: RabbitMQ, namespace: str, start_daemon: DaemonMaker, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {
+        "broker": {"url": rabbitmq.url, "namespace": namespace},
+        "daemon": {"http": "127.0.0.1:0"},
+    }
+    daemon = await start_daemon(config)
+    file = tmp_path / "memory.yml"
+    address = daemon.http_url.rstrip("/").partition("//")[2]
+    file.write_text(yaml.safe_dump(config | {"daemon": {"http": address}}))
+    place = Place(daemon, config, file)
+    async with Bot(rabbitmq.url, namespace) as bot:
+        name = "a/b ?&#%[x]\u202e+"
+        number = (await bot.lock(name, holder="bot-1", lifetime=600))["ticket_number"]
+        await bot.request(name, wait=600)
+        await bot.expect("queued")
+        status = await told(place, "status")
+        assert status["lock_store"] == "in_memory"
+        assert [line["conversation_id"] for line in status["lines"]["lines"]] == [name]
+        assert status["examination"] is None
+        shown = await told(place, "show", name)
+        assert [ticket["ticket_number"] for ticket in shown["conversation"]["tickets"]] == [number, number + 1]
+        assert [event["type"] for event in shown["conversation"]["history"]] == ["granted", "queued"]
+        assert set(shown["reply_queues"].values()) == {True}
+        file.write_text(yaml.safe_dump(config | {"daemon": {"http": None}}))
+        elsewhere = await told(place, "show", name, "--daemon", daemon.http_url)
+        assert elsewhere["conversation"]["tickets_total"] == 2
+        refused = await asyncio.to_thread(place.run, "show", name)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("lockstore show: daemon.http: is null")
+    nobody = await told(place, "show", "c", "--daemon", "http://127.0.0.1:1", exit_code=1)
+    assert nobody["error"].startswith("the lock store: no daemon answers at http://127.0.0.1:1 (")
+    assert "--daemon URL" in nobody["error"]
