@@ -1,16 +1,19 @@
 """`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from lockstore.audit import Audited
+from lockstore.audit_concurrent import AUDIT_VERBS, ConcurrentAudit
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.errors import ConfigError, ConversationError, StoreError
 from lockstore.events import Event, taken_by
 from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.index import INDEX_VERBS, LineIndex
 from lockstore.keys import SHARDS, ConcurrentKeys
+from lockstore.leftovers import ConcurrentNames
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
 from lockstore.overview import Sight
@@ -35,6 +38,7 @@ _VERBS = (
     "turn",
     "patrol",
     *INDEX_VERBS,
+    *AUDIT_VERBS,
 )
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
 _DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
@@ -58,6 +62,7 @@ class ConcurrentRedisLockStore(LockStore):
 
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
+        self._names = ConcurrentNames(options)
         self._scripts = {name: load(name) for name in _VERBS}
         scripts = [*self._scripts.values(), HISTORY_SCRIPT]
         self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
@@ -235,6 +240,10 @@ class ConcurrentRedisLockStore(LockStore):
     async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
         """Subscribe to the hints that the scripts give."""
         await self._subscription.want()
+
+    def audit(self) -> AsyncIterator[Audited]:
+        """Hold lines against the index and deadlines, and look through all keys for those that no index names."""
+        return ConcurrentAudit(self._keys, self._names, self._servers, self._scripts).run()
 
     @cached_property
     def overview(self) -> Sight:

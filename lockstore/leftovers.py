@@ -51,8 +51,8 @@ class RedisNames:
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
         self._lock_start = self._keys.lock_start
         start = self._lock_start.removesuffix("lock:")
-        self._own_start = f"{start}lockstore:"
-        self.starts = (self._lock_start, self._own_start)
+        self.own_start = f"{start}lockstore:"
+        self.starts = (self._lock_start, self.own_start)
         self.pattern = f"{start}lock*"
         self.mark_of = self._keys.mark_of
 
@@ -60,7 +60,7 @@ class RedisNames:
         """Tell what a key is called; None: this store has no such name."""
         if key.startswith(self._lock_start):
             return Name("lock", key.removeprefix(self._lock_start))
-        kind, _, rest = key.removeprefix(self._own_start).partition(":")
+        kind, _, rest = key.removeprefix(self.own_start).partition(":")
         if kind in ("last", "memo"):
             conversation_id = rest.partition("}:")[2]
             return Name(kind, conversation_id) if key in self.line(conversation_id) else None

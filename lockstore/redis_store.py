@@ -1,18 +1,19 @@
 """`RedisLockStore`: one serialized line per conversation, in Rasa's keys and JSON, changed by compare-and-set."""
 
 import asyncio
-import json
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lockstore.agenda import AGENDA_SCRIPTS, Agenda, Due
+from lockstore.audit import Audited
+from lockstore.audit_redis import INSPECT_LOCK, RedisAudit
 from lockstore.errors import ConversationError
 from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.keys import RedisKeys
+from lockstore.leftovers import RedisNames
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
 from lockstore.outcomes import LEFT_BEHIND_MS, Patrol, Shard
@@ -21,7 +22,8 @@ from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
 from lockstore.survey import Pending
-from lockstore.ticket import Claim, Ticket, TicketLock
+from lockstore.ticket import TicketLock
+from lockstore.values import parsed, read_of, written
 
 __all__ = ["RedisLockStore"]
 
@@ -29,7 +31,7 @@ T = TypeVar("T")
 
 _BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
 _READ, _TAKE, _SWAP = load("read_lock"), load("take_lock"), load("swap_lock")
-_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS, HISTORY_SCRIPT)
+_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS, HISTORY_SCRIPT, INSPECT_LOCK)
 _NOTED_MOST = 1000  # lines of Rasa's that are noted at once
 _AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
@@ -47,6 +49,7 @@ class RedisLockStore(LockStore):
 
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
+        self._names = RedisNames(options)
         self._servers = Servers(options, _SCRIPTS, self._keys.mark_of, credentials)
         self._agenda = Agenda(self._keys, self._servers)
         self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
@@ -100,7 +103,7 @@ class RedisLockStore(LockStore):
         """Read lines, each with the server's clock in ms, in one round trip to each server."""
         calls = [Call(_READ, self._keys.of(conversation_id), ()) for conversation_id in conversation_ids]
         replies = await self._servers.run_all(calls)
-        return [_read(*found) for found in zip(conversation_ids, replies, strict=True)]
+        return [read_of(*found) for found in zip(conversation_ids, replies, strict=True)]
 
     def roster(self) -> AsyncIterator[Sequence[str]]:
         """Go through the lines that are on an agenda: all but those that only Rasa processes have ever touched."""
@@ -111,6 +114,10 @@ class RedisLockStore(LockStore):
         reads = await self.read_all(await self._agenda.soon(LEFT_BEHIND_MS))
         locks = [read[0] for read in reads if not isinstance(read, ConversationError)]
         return [Pending.of(lock) for lock in locks if lock is not None]
+
+    def audit(self) -> AsyncIterator[Audited]:
+        """Hold lines against what must be true, and look through all keys for those that no agenda names."""
+        return RedisAudit(self._keys, self._names, self._servers, self._agenda).run()
 
     async def clock_ms(self) -> int:
         """Ask the server's clock."""
@@ -144,7 +151,7 @@ class RedisLockStore(LockStore):
         keys = (*self._keys.of(conversation_id), self._keys.history(slot))
         now_ms, *values, least, run = await self._servers.run(Call(_TAKE, keys, (self._histories.seen(slot),)))
         self._histories.note(slot, run)
-        lock = _parsed(conversation_id, values)
+        lock = parsed(conversation_id, values)
         if least and lock.highest < least - 1:  # Redis may have lost higher ones
             lock = replace(lock, last_number=least - 1)
         return values, run, lock, now_ms
@@ -155,10 +162,10 @@ class RedisLockStore(LockStore):
         """Write one line, unless it is no longer as it was read."""
         conversation_id = after.conversation_id
         keys = (*self._keys.of(conversation_id), self._keys.agenda(self._keys.slot_of(conversation_id)))
-        written = [*_written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
+        new = [*written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
         at_ms = self.lines.look_at_ms(after)
         agenda = [conversation_id, "" if at_ms is None else at_ms]
-        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *written, *agenda, run])))
+        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *new, *agenda, run])))
 
     def shard_of(self, conversation_id: str) -> Shard:
         """Give the agenda that a conversation is on."""
@@ -234,54 +241,3 @@ def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:
     if head is None or head.claim is not None or (before.tickets and before.tickets[0].number == head.number):
         return ""
     return f"{head.number}:{after.conversation_id}"
-
-
-def _read(conversation_id: str, reply: Any) -> tuple[TicketLock | None, int] | ConversationError:
-    if isinstance(reply, ConversationError):
-        return reply
-    now_ms, *values = reply
-    try:
-        return (_parsed(conversation_id, values) if any(values) else None), now_ms
-    except ConversationError as error:
-        return error
-
-
-def _parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
-    lock, last, memo = values
-    try:
-        data: dict[str, Any] = {}
-        if memo:
-            data |= json.loads(memo)
-        if lock:
-            data |= json.loads(lock)
-        if last:
-            data["last_number"] = int(last)
-        data["conversation_id"] = conversation_id
-        claims = data.pop("claims", {})
-        read = TicketLock.from_dict(data)
-        read.tickets = deque(_reclaimed(ticket, claims.get(str(ticket.number))) for ticket in read.tickets)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        message = f"its value in Redis is not a lock: {type(error).__name__}: {error}"
-        raise ConversationError(message) from error
-    return read
-
-
-def _reclaimed(ticket: Ticket, kept: Any) -> Ticket:
-    """Give a ticket of the daemon's its claim back, which a Rasa process that worked on the line has dropped."""
-    if ticket.claim is not None or kept is None or kept[0] != ticket.expires:
-        return ticket  # with another deadline it is a ticket of Rasa's own, which has overwritten ours
-    return Ticket(ticket.number, ticket.expires, Claim.from_dict(kept[1]))
-
-
-def _written(lock: TicketLock) -> tuple[str, str, str]:
-    data = lock.as_dict()
-    rasa = {"conversation_id": lock.conversation_id, "tickets": data["tickets"]}
-    memo: dict[str, Any] = {name: data[name] for name in ("ended", "outbox", "history") if name in data}
-    claims = {str(item.number): [item.expires, item.claim.as_dict()] for item in lock.tickets if item.claim}
-    if claims and len(claims) < len(lock.tickets):  # behind a direct ticket, which may be a Rasa process's
-        memo["claims"] = claims
-    return (
-        json.dumps(rasa) if lock.tickets else "",
-        "" if lock.last_number is None else str(lock.last_number),
-        json.dumps(memo) if memo else "",
-    )

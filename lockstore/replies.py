@@ -9,19 +9,20 @@ from lockstore.events import from_record
 from lockstore.outcomes import Entry, Notice, Shard, Turn
 from lockstore.ticket import Claim, Sender, Ticket, TicketLock
 
-__all__ = ["line_of", "notices_of", "tickets_of", "turn_of", "waiting_since_of"]
+__all__ = ["QUEUED_AT", "line_of", "notices_of", "ticket_of", "tickets_of", "turn_of", "waiting_since_of"]
 
-_QUEUED_AT = 7  # where in a ticket's array the time stands at which it came
+QUEUED_AT = 7
+"""Where in a ticket's array the time stands at which it came."""
 
 
 def tickets_of(flat: Sequence[bytes]) -> list[Ticket]:
     """Read tickets: number, JSON array, and so on."""
-    return [_ticket(int(number), from_json(raw)) for number, raw in zip(flat[::2], flat[1::2], strict=True)]
+    return [ticket_of(int(number), from_json(raw)) for number, raw in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def waiting_since_of(flat: Sequence[bytes]) -> int | None:
     """Give the time at which the second ticket came, None: there is none."""
-    return int(from_json(flat[3])[_QUEUED_AT]) if len(flat) > 3 else None  # noqa: PLR2004 - two pairs
+    return int(from_json(flat[3])[QUEUED_AT]) if len(flat) > 3 else None  # noqa: PLR2004 - two pairs
 
 
 def line_of(conversation_id: str, last: bytes, flat: Sequence[bytes]) -> TicketLock:
@@ -44,7 +45,8 @@ def notices_of(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
     )
 
 
-def _ticket(number: int, array: list[Any]) -> Ticket:
+def ticket_of(number: int, array: list[Any]) -> Ticket:
+    """Read a ticket's array."""
     request_id, holder, reply_to, correlation_id, user_id, trace, lifetime_ms, queued_at_ms, deadline, granted_at_ms = (
         array
     )

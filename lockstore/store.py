@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from lockstore.audit import Audited, ValuesAudit
 from lockstore.calling import called
 from lockstore.commands import Command, Finish, Issue, Seize
 from lockstore.errors import ConversationError, StoreError
@@ -190,6 +191,10 @@ class LockStore:
     async def examine(self) -> Examination:
         """Tell how much is left to announce and to end; cheap enough to be asked every few seconds."""
         return await self.overview.examine()
+
+    def audit(self) -> AsyncIterator[Audited]:
+        """Hold all lines against what must be true of them, without changing anything; give findings, and how far it is."""
+        return ValuesAudit(self).run()
 
     # --- how the inherited steps are made; a store of this project may replace them ----------------------------------
 

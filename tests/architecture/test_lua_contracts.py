@@ -47,7 +47,20 @@ class TestAVerb:
         script = contract(name)
         commands = set(re.findall(r"redis\.call\('(\w+)'", script.body))
         if "no-writes" in script.text.partition("\n")[0]:
-            assert commands <= {"TIME", "GET", "HGET", "LRANGE", "ZCARD", "ZCOUNT", "ZRANGE", "XLEN", "XRANGE"}
+            assert commands <= {
+                "TIME",
+                "GET",
+                "HGET",
+                "HGETALL",
+                "LRANGE",
+                "PTTL",
+                "ZCARD",
+                "ZCOUNT",
+                "ZRANGE",
+                "ZSCORE",
+                "XLEN",
+                "XRANGE",
+            }
 
     def test_names_no_key_but_those_it_was_given(self, name: str) -> None:
         first_arguments = set(re.findall(r"redis\.call\('(?!INFO')\w+',\s*([^,)]+)", contract(name).body))
@@ -106,6 +119,8 @@ def test_python_gives_as_many_keys_as_the_headers_explain() -> None:
     assert len(values.of("c")) == len(contract("read_lock").declared("KEYS"))
     assert len([*values.of("c"), values.history(0)]) == len(contract("take_lock").declared("KEYS"))
     assert len([*values.of("c"), values.agenda(0)]) == len(contract("swap_lock").declared("KEYS"))
+    assert len([*values.of("c"), values.agenda(0)]) == len(contract("inspect_lock").declared("KEYS"))
+    assert len([*concurrent.of_line("c", 0)[:6], *concurrent.of_index(0)]) == len(contract("inspect").declared("KEYS"))
 
 
 def test_a_limit_that_is_written_twice_is_the_same() -> None:

@@ -21,6 +21,7 @@ from harness import RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
 from harness.redis_server import AdminSocket
 from lockstore import concurrent, redis_store
+from lockstore.audit import Finding
 from lockstore.calling import called
 from lockstore.commands import Command, Expire, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConversationError, StoreUnavailableError
@@ -69,8 +70,14 @@ SELECT, CLUSTER, CLUSTER_REDIS, WAIT = shown("What a deployment adds")
 
 def rule(kind: str, use: str) -> Words:
     """Give the rule for a store and its use, without what the deployment adds."""
-    direct, daemon = shown(f"With `{kind}`")
+    direct, daemon, *_ = shown(f"With `{kind}`")
     return direct + (daemon if use == "daemon" else ())
+
+
+def doctors_rule(kind: str) -> tuple[Words, Words]:
+    """Give the rule for the daemon, and what an audit needs besides."""
+    _, _, *doctor = shown(f"With `{kind}`")
+    return rule(kind, "daemon"), doctor[0] if doctor else ()
 
 
 def on_one_server(kind: str, use: str) -> Words:
@@ -387,7 +394,27 @@ async def test_the_rule_grants_nothing_else(kind: str, use: str, one_server: Gro
 def test_the_rule_has_every_command_of_the_scripts(kind: str) -> None:
     scripts = [load(name) for name in concurrent._VERBS] if kind == "concurrent_redis" else redis_store._SCRIPTS
     said = {name.lower() for script in scripts for name in re.findall(r"redis\.call\('(\w+)'", script.text)}
-    assert said <= commands_of(rule(kind, "daemon"))
+    daemon, doctor = doctors_rule(kind)
+    assert said <= commands_of(daemon + doctor)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_audit_takes_these_words_more(kind: str, one_server: Ground) -> None:
+    daemon, words = doctors_rule(kind)
+    await one_server.allow(daemon + words + SELECT)
+    await audit(one_server, kind)
+    assert await one_server.denied() == set()
+    for word in words:
+        await one_server.allow(daemon + words + SELECT, without=word)
+        with pytest.raises(FAILURES):
+            await audit(one_server, kind)
+        assert await one_server.denied() == {word[1:]}
+
+
+async def audit(ground: Ground, kind: str) -> None:
+    async with ground.store(kind, BOSS) as other, ground.store(kind, "mybot") as doctor:
+        await apply(other, ask("a", "first"), ask("a", "second"))
+        assert [item async for item in doctor.audit() if isinstance(item, Finding)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
