@@ -20,13 +20,15 @@ SUSPECTS_MOST = 20
 """Lines that are looked at in one go, those with the longest wait first."""
 
 
-async def suspects_of(connection: "AbstractConnection", source: Source, lines: "Sequence[LineFacts]") -> list[Trouble]:
+async def suspects_of(
+    connection: "AbstractConnection", source: Source, lines: "Sequence[LineFacts]", most: int = SUSPECTS_MOST
+) -> list[Trouble]:
     """Look for the holders of lines in which somebody waits, and say whose is gone. Raises as `Source` and `standing_of`."""
     waited = [line for line in lines if line.waiting and line.state == "held"]
     waited.sort(key=lambda line: -(line.waiting_longest_ms or 0))
     troubles: list[Trouble] = []
     held: list[ConversationFacts] = []
-    for line in waited[:SUSPECTS_MOST]:
+    for line in waited[:most]:
         try:
             held.append(await source.conversation(line.conversation_id))
         except ConversationError as error:

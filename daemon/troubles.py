@@ -8,6 +8,7 @@ from daemon.estate import Estate
 from daemon.layout import Queue
 from daemon.page.facts import ConversationFacts, LineFacts, LinesFacts
 from daemon.page.words import age
+from lockstore.audit import Finding
 from lockstore.survey import Examination
 from lockstore.wire import partition_of
 
@@ -25,6 +26,7 @@ __all__ = [
 OUTBOX_OLD_MS = 10_000  # an announcement takes milliseconds, and what was left behind is found within some seconds
 OVERDUE_MS = 5000  # a deadline is seen to within two seconds
 
+_EXAMPLES = 3
 _SERVE = "start a daemon: lockstore serve"
 _LOOK = "look at the daemons' logs, and at /readyz of each"
 
@@ -96,6 +98,19 @@ def of_partition(conversation_id: str, queues: Mapping[int, Queue], number: int)
         yield Trouble(conversation_id, said, "see who serves: lockstore status")
 
 
+def of_stranded(lines: Iterable[LineFacts], queues: Mapping[int, Queue], number: int) -> Iterable[Trouble]:
+    """Say for each partition that nobody serves which lines stand in it. `number`: of partitions."""
+    stranded: dict[int, list[str]] = {}
+    for line in lines:
+        partition = partition_of(line.conversation_id, number) if number else 0
+        if (queue := queues.get(partition)) is None or not queue.consumers:
+            stranded.setdefault(partition, []).append(line.conversation_id)
+    for partition, names in sorted(stranded.items()):
+        few = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
+        said = f"no daemon serves it; lines that stand in it: {len(names):,} ({few})"
+        yield Trouble(f"partition {partition}", said, "see who serves: lockstore status")
+
+
 def of_survey(lines: LinesFacts) -> Iterable[Trouble]:
     """Say that lines are missing among those that were to be shown, though all would have had their place."""
     missing = lines.lines_total - len(lines.lines)
@@ -111,6 +126,13 @@ def of_damage(conversation_id: str, detail: str) -> Trouble:
         "find out what wrote its keys, then repair or delete them; its messages are parked as dead letters meanwhile"
     )
     return Trouble(conversation_id, f"its data is damaged: {detail}", remedy)
+
+
+def of_finding(found: Finding) -> Trouble:
+    """Say what an audit has found, with the command that mends it as it is to be typed."""
+    name = found.conversation_id
+    remedy = found.remedy if name is None else found.remedy.replace("CONVERSATION", quote(name))
+    return Trouble("lock store" if name is None else name, f"{found.rule}: {found.detail}", remedy)
 
 
 def of_conversation(line: ConversationFacts, stands: Mapping[str, bool]) -> Iterable[Trouble]:

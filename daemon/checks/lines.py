@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from daemon.checks.steps import Failure, Verdict
-from daemon.commands.plain import counted
 from daemon.page.words import age
 from daemon.settings import Settings
 from daemon.sources import source_of
@@ -37,5 +36,5 @@ async def check_lines(connection: "AbstractConnection", settings: Settings) -> V
         told = "; ".join(f"{trouble.where}: {trouble.said}" for trouble in troubles[:_TOLD_MOST])
         more = f"; and {len(troubles) - _TOLD_MOST} more: lockstore status" if len(troubles) > _TOLD_MOST else ""
         raise Failure(f"{told}{more}", troubles[0].remedy)
-    longest = f", the longest for {age(lines.waiting_longest_ms)}" if lines.waiting_total else ""
-    return Verdict("ok", f"{counted(lines.lines_total, 'line', 'lines')}; {lines.waiting_total:,} wait{longest}")
+    longest = f", the longest wait {age(lines.waiting_longest_ms)}" if lines.waiting_total else ""
+    return Verdict("ok", f"lines: {lines.lines_total:,}; tickets that wait: {lines.waiting_total:,}{longest}")

@@ -7,7 +7,7 @@ import typer
 from daemon.commands.ends import end
 from daemon.commands.options import AsJson, AsJsonLines, ConfigFile, Conversation, DaemonUrl, EventType, SchemaFormat
 
-__all__ = ["check", "schema", "show", "status", "watch"]
+__all__ = ["check", "doctor", "schema", "show", "status", "watch"]
 
 
 def status(
@@ -62,6 +62,22 @@ def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     from daemon.commands import checking
 
     end("check", lambda: checking.run(config, as_json=as_json))
+
+
+def doctor(*, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJson = False) -> None:
+    """Hold everything against what must always be true: each line, each key in the store, each queue at the broker.
+
+    It changes nothing, and may run while daemons serve. With many conversations it takes a while, and shows how far it is.
+
+    Examples:
+    lockstore doctor --config endpoints.yml
+    lockstore doctor --json
+
+    Exit code 0: all is as it must be. 1: something is not, or could not be looked at. 2: the configuration is wrong.
+    """
+    from daemon.commands import diagnosing
+
+    end("doctor", lambda: diagnosing.run(config, daemon, as_json=as_json))
 
 
 def watch(

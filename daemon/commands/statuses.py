@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import settings
+from daemon.commands import progress
 from daemon.commands.ends import DONE, LEFT
 from daemon.commands.plain import counted
 from daemon.commands.printing import say, show
@@ -92,6 +93,8 @@ class _Look:
     async def work(self, daemon_url: str | None) -> None:
         report = self._report
         async with AsyncExitStack() as stack:
+            moving = stack.enter_context(progress.line())
+            moving.add_task("listening to daemons, reading lines", total=None)
             try:
                 both = await asyncio.gather(
                     self._at_broker(stack), self._at_store(stack, daemon_url), return_exceptions=True

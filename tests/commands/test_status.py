@@ -20,11 +20,18 @@ async def told(place: Place, *argv: str, exit_code: int = 0) -> dict[str, Any]:
     return found
 
 
-async def test_where_all_is_well_it_says_so(place: Place) -> None:
-    ran = await asyncio.to_thread(place.run, "status")
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.endswith("\nNothing is wrong.\n")
-    assert str(place.daemon.pid) in ran.stdout
+async def test_where_all_is_well_and_at_work_they_say_so(place: Place) -> None:
+    async with place.client() as locks, locks.lock("at work"):
+        status, doctor = await asyncio.gather(
+            *(asyncio.to_thread(place.run, command) for command in ("status", "doctor"))
+        )
+    assert (status.returncode, status.stderr) == (0, "")
+    assert str(place.daemon.pid) in status.stdout
+    assert "1 line with 1 ticket" in status.stdout
+    assert (doctor.returncode, doctor.stderr) == (0, "")
+    assert doctor.stdout.startswith("Looked at 1 line and ")
+    for ran in (status, doctor):
+        assert ran.stdout.endswith("\nNothing is wrong.\n")
 
 
 async def test_a_side_that_is_away_is_told_and_the_other_is_shown(place: Place, tmp_path: Path) -> None:
@@ -65,6 +72,10 @@ async def test_tickets_in_memory_are_read_from_their_daemon(
         assert [ticket["ticket_number"] for ticket in shown["conversation"]["tickets"]] == [number, number + 1]
         assert [event["type"] for event in shown["conversation"]["history"]] == ["granted", "queued"]
         assert set(shown["reply_queues"].values()) == {True}
+        doctor = await told(place, "doctor")
+        assert doctor["passed_over"][0].startswith(
+            "lines and keys were not audited: the tickets are in a daemon's memory"
+        )
         file.write_text(yaml.safe_dump(config | {"daemon": {"http": None}}))
         elsewhere = await told(place, "show", name, "--daemon", daemon.http_url)
         assert elsewhere["conversation"]["tickets_total"] == 2

@@ -16,7 +16,9 @@ import redis
 import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
+from lockstore.factory import create_store
 from lockstore.keys import ConcurrentKeys
+from lockstore.rules import Limits
 from tests.commands.conftest import Place
 from tests.conftest import shared_config
 from tests.support.bot import Bot
@@ -158,3 +160,27 @@ async def test_check_finds_it(system: System) -> None:
     assert "not served: partition 1, where 1 messages wait" in steps["daemons"]["said"]
     assert "bot-gone" in steps["lines"]["said"]
     assert "lines: 1 of 3 could not be read" in steps["lines"]["said"]
+
+
+async def test_doctor_finds_it_and_who_stands_where_nobody_serves(system: System) -> None:
+    store = create_store(system.place.config["lock_store"], Limits())
+    try:
+        number = await store.issue_ticket(system.unserved, 60)
+        told = await system.told("doctor")
+        await store.cleanup(system.unserved, number)
+    finally:
+        await store.close()
+    found = {(trouble["where"], trouble["said"].partition(":")[0]) for trouble in told["troubles"]}
+    assert found == {
+        ("partition 1", "no daemon serves it; 1 messages wait there"),
+        ("partition 1", "no daemon serves it; lines that stand in it"),
+        (system.damaged, "data"),
+        (system.stuck, "held by ticket 1 of bot-gone for " + held_for(told, system.stuck)),
+    }
+    assert told["lines"] == 4
+    assert told["keys"] > 4
+
+
+def held_for(told: dict[str, Any], where: str) -> str:
+    said = next(trouble["said"] for trouble in told["troubles"] if trouble["where"] == where)
+    return str(said.partition(" for ")[2].partition(":")[0])

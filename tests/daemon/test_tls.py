@@ -1,5 +1,8 @@
 """RabbitMQ over TLS, with certificates made here."""
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,6 +58,9 @@ async def test_the_daemon_speaks_tls_with_a_client_certificate(
         }
     )
     assert daemon.events("daemon.ready")
+    argv = [sys.executable, "-m", "daemon", "exec", "c", "--config", str(daemon.config_file), "--", "echo", "held"]
+    ran = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "held\n", "")
 
 
 def test_a_broker_that_a_stranger_vouches_for_is_refused(tls_url: str, certificates: Path, tmp_path: Path) -> None:
