@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -18,7 +18,7 @@ from lockstore.store import LockStore
 from lockstore.survey import Examination
 from lockstore.wire import partition_of
 
-__all__ = ["HttpSource", "Source", "StoreSource", "source_of"]
+__all__ = ["HttpSource", "PartialSource", "Source", "StoreSource", "source_of"]
 
 _ANSWER_S = 10.0
 _FOUND_MOST = 20
@@ -117,19 +117,40 @@ def _parsed(kind: type[T], told: Any) -> T:
         raise StoreUnavailableError("the daemon is of another version, and its answer cannot be read") from error
 
 
+class PartialSource(StoreSource):
+    """Reads a store that cannot list its lines, and asks a daemon, which has seen some, where lines are to be listed."""
+
+    def __init__(self, store: LockStore, partitions: int, daemon: HttpSource) -> None:
+        super().__init__(store, partitions)
+        self._daemon = daemon
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines that the daemon has seen; without a daemon, what the store itself tells, which may be none."""
+        with suppress(StoreUnavailableError):
+            return await self._daemon.lines(start, most)
+        return await super().lines(start, most)
+
+    async def find(self, text: str) -> list[str]:
+        """Likewise, some whose id contains a text."""
+        with suppress(StoreUnavailableError):
+            return await self._daemon.find(text)
+        return await super().find(text)
+
+
 @asynccontextmanager
 async def source_of(settings: Settings, daemon_url: str | None) -> AsyncIterator[Source]:
     """Open what the settings name, or the daemon at this address. Raises ConfigError or StoreUnavailableError."""
     store = create_store(settings.lock_store, settings.daemon.limits, os.environ)
-    if daemon_url is None and not isinstance(store, InMemoryLockStore):
-        try:
+    reads_store = daemon_url is None and not isinstance(store, InMemoryLockStore)
+    async with AsyncExitStack() as stack:
+        if reads_store:
+            stack.push_async_callback(store.close)
             await store.open()
+        if reads_store and (store.knows_all_lines or settings.daemon.http_place is None):
             yield StoreSource(store, settings.broker.partitions)
-        finally:
-            await store.close()
-        return
-    async with aiohttp.ClientSession(raise_for_status=False) as session:
-        yield HttpSource(session, daemon_url or _address(settings))
+            return
+        daemon = HttpSource(await stack.enter_async_context(aiohttp.ClientSession()), daemon_url or _address(settings))
+        yield PartialSource(store, settings.broker.partitions, daemon) if reads_store else daemon
 
 
 def _address(settings: Settings) -> str:

@@ -60,6 +60,8 @@ class ConcurrentRedisLockStore(LockStore):
     Numbers start at 1. Any number of daemons and bots may work on it at once.
     """
 
+    knows_all_lines = True
+
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
         self._names = ConcurrentNames(options)

@@ -32,6 +32,7 @@ _IN_MEMORY = (
     "lines and keys were not audited: the tickets are in a daemon's memory, which only the daemon can read; "
     "with a Redis store, or one of your own, they can be"
 )
+_UNLISTED = "this store cannot list its lines, so none was audited that this process has not seen; docs/custom-stores.md says how it can"
 
 
 @dataclass(kw_only=True)
@@ -97,6 +98,8 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
         source = await stack.enter_async_context(source_of(loaded, daemon_url))
         if isinstance(source, StoreSource):
             await _audit(report, source.store)
+            if not source.store.knows_all_lines:
+                report.passed_over.append(_UNLISTED)
         else:
             report.passed_over.append(_IN_MEMORY)
         lines = [line async for page in _pages(source) for line in page]

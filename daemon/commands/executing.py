@@ -94,9 +94,8 @@ class _Execution:
                 raise
             return -self._signal
         except (BusyError, WaitExpiredError) as error:
-            complain(
-                "exec", f"{conversation}: {error}; who holds it is told by: lockstore show {shlex.quote(conversation)}"
-            )
+            look = f"lockstore show {shlex.quote(conversation)}, lockstore check"
+            complain("exec", f"{conversation}: {error}; what is in the way is told by: {look}")
             return BUSY
         except LockError as error:
             complain("exec", f"{conversation}: {error}")

@@ -61,7 +61,8 @@ class Minder:
 
     def __exit__(self, *_: object) -> None:
         self._wire.close()
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has done it
+            os.waitpid(self._pid, 0)
 
     def start(self, until: float, grace_s: float, variables: Mapping[str, str]) -> "asyncio.Future[Failed | Ended]":
         """Have the command started, with these variables in its environment, and give what will become of it.

@@ -34,6 +34,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _WORD_MAX_BYTES = 4096
 _KILL_AGAIN_S = 0.02  # until all are gone: what was forked meanwhile is found the next time
 _KILL_LIMIT_S = 5.0  # a process that cannot be killed, because it is another user's or hangs in the kernel, is left
+_LEFT_MOST = 20  # of them that are named
 _NEVER = float("inf")
 
 
@@ -83,7 +84,7 @@ class _Minding:
             childless = self._reap()
             self._keep_time(time.monotonic())
             if self._pid is not None and self._is_over(childless=childless):
-                self._say("ended", self._code, self._cut, [] if childless else _descendants())
+                self._say("ended", self._code, self._cut, [] if childless else _descendants()[:_LEFT_MOST])
                 return
 
     def _pause_ms(self) -> float | None:

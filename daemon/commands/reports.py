@@ -14,6 +14,8 @@ from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
 
 __all__ = ["Report", "attempt", "carry_out", "conclude"]
 
+_CHECK = "; what to do about it is told by: lockstore check"
+
 
 @dataclass(kw_only=True)
 class Report:
@@ -67,11 +69,11 @@ def _note(report: Report, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         report.interrupted = True
     elif isinstance(error, StoreUnavailableError):
-        report.error = f"the lock store: {error}"
+        report.error = f"the lock store: {error}{_CHECK}"
     elif isinstance(error, LOST):
         if (fault := refusal(error)) is not None:
             raise fault from None
-        report.error = f"RabbitMQ: {told(error)}"
+        report.error = f"RabbitMQ: {told(error)}{_CHECK}"
     elif isinstance(error, LockstoreError) and not isinstance(error, ConfigError):
         report.error = str(error)
     else:

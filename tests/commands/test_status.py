@@ -85,3 +85,24 @@ async def test_tickets_in_memory_are_read_from_their_daemon(
     nobody = await told(place, "show", "c", "--daemon", "http://127.0.0.1:1", exit_code=1)
     assert nobody["error"].startswith("the lock store: no daemon answers at http://127.0.0.1:1 (")
     assert "--daemon URL" in nobody["error"]
+
+
+async def test_lines_of_a_store_that_cannot_list_them_are_those_that_the_daemon_has_seen(
+    rabbitmq: RabbitMQ, namespace: str, start_daemon: DaemonMaker, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {
+        "lock_store": {"type": "examples.sqlite_lock_store.SqliteLockStore", "path": str(tmp_path / "locks.sqlite")},
+        "broker": {"url": rabbitmq.url, "namespace": namespace},
+        "daemon": {"http": "127.0.0.1:0"},
+    }
+    daemon = await start_daemon(config)
+    file = tmp_path / "custom.yml"
+    address = daemon.http_url.rstrip("/").partition("//")[2]
+    file.write_text(yaml.safe_dump(config | {"daemon": {"http": address}}))
+    place = Place(daemon, config, file)
+    async with Bot(rabbitmq.url, namespace) as bot:
+        await bot.lock("seen", lifetime=600)
+        status, doctor = await asyncio.gather(told(place, "status"), told(place, "doctor"))
+    assert [line["conversation_id"] for line in status["lines"]["lines"]] == ["seen"]
+    assert status["lines"]["complete"] is False
+    assert doctor["passed_over"][0].startswith("this store cannot list its lines")
