@@ -57,7 +57,7 @@ def of_estate(estate: Estate) -> Iterable[Trouble]:
         elif not queue.consumers:
             yield Trouble(
                 f"partition {number}",
-                f"no daemon serves it; {queue.messages:,} messages wait there",
+                f"no daemon serves it; messages that wait there: {queue.messages:,}",
                 _LOOK if estate.is_served else _SERVE,
             )
     for word in estate.daemons:
@@ -69,17 +69,17 @@ def of_estate(estate: Estate) -> Iterable[Trouble]:
             "daemons", "somebody serves, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
         )
     if estate.dead_letters:
-        said = f"{estate.dead_letters:,} messages could not be served"
+        said = f"messages that could not be served: {estate.dead_letters:,}"
         yield Trouble("dead letters", said, "read them from their queue: the header x-error-detail says why")
 
 
 def of_examination(found: Examination) -> Iterable[Trouble]:
     """Say what the store has had before it for too long."""
     if found.outbox_oldest_ms is not None and found.outbox_oldest_ms > OUTBOX_OLD_MS:
-        said = f"{found.outbox:,} events are not announced, the oldest since {age(found.outbox_oldest_ms)}"
+        said = f"events that are not announced: {found.outbox:,}, the oldest since {age(found.outbox_oldest_ms)}"
         yield Trouble("outbox", said, _LOOK)
     if found.overdue_most_ms is not None and found.overdue_most_ms > OVERDUE_MS:
-        said = f"{found.overdue:,} deadlines came and nobody ended their tickets, the first {age(found.overdue_most_ms)} ago"
+        said = f"tickets whose time is over and which nobody has ended: {found.overdue:,}, the first {age(found.overdue_most_ms)} ago"
         yield Trouble("deadlines", said, "find the lines with: lockstore doctor")
 
 
@@ -94,7 +94,8 @@ def of_partition(conversation_id: str, queues: Mapping[int, Queue], number: int)
     partition = partition_of(conversation_id, number) if number else 0
     queue = queues.get(partition)
     if queue is None or not queue.consumers:
-        said = f"no daemon serves its partition, {partition}, where {queue.messages if queue else 0:,} messages wait"
+        waiting = queue.messages if queue else 0
+        said = f"no daemon serves its partition, {partition}; messages that wait there: {waiting:,}"
         yield Trouble(conversation_id, said, "see who serves: lockstore status")
 
 
@@ -146,6 +147,6 @@ def of_conversation(line: ConversationFacts, stands: Mapping[str, bool]) -> Iter
     yield Trouble(
         line.conversation_id,
         f"held by ticket {head.ticket_number} of {head.holder or 'somebody'} for {age(head.in_state_ms)}, whose reply queue "
-        f"is gone, so nobody renews it; {behind} wait behind, until its lease ends in {age(head.left_ms)}",
+        f"is gone, so nobody renews it; tickets behind it: {behind:,}; its lease ends in {age(head.left_ms)}",
         f"if it is dead, give the next one its turn: lockstore release {quote(line.conversation_id)} --force",
     )

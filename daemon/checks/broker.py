@@ -144,17 +144,21 @@ class BrokerChecks:
         unserved = sorted(number for number, queue in self.queues.items() if not queue.consumers)
         who = ", ".join(f"{word.host} (pid {word.pid})" for word in self.daemons) or "nobody was heard"
         if len(unserved) == len(self.queues):
-            verdict = Verdict("fail" if waiting else "warn", f"no daemon serves; {waiting} messages wait", _START)
+            verdict = Verdict(
+                "fail" if waiting else "warn", f"no daemon serves; messages that wait: {waiting:,}", _START
+            )
         elif unserved:
             left = sum(self.queues[number].messages for number in unserved)
-            said = f"not served: {_partitions(unserved)}, where {left} messages wait; daemons: {who}"
+            said = f"no daemon serves {_partitions(unserved)}; messages that wait there: {left:,}; daemons: {who}"
             verdict = Verdict("fail", said, "look at the daemons' logs, and start one more")
         elif not self.daemons:
             verdict = Verdict(
                 "warn", "somebody consumes, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
             )
         else:
-            verdict = Verdict("ok", f"{who}; all of {_partitions(sorted(self.queues))} served, {waiting} messages wait")
+            verdict = Verdict(
+                "ok", f"{who}; served: {_partitions(sorted(self.queues))}; messages that wait: {waiting:,}"
+            )
         return verdict
 
     async def dead_letters(self) -> Verdict:
@@ -165,7 +169,7 @@ class BrokerChecks:
         if count:
             return Verdict(
                 "warn",
-                f"{count:,} messages could not be understood or served",
+                f"messages that could not be understood or served: {count:,}",
                 f"read them from the queue {self._names.dead_letters}: the header x-error-detail says why",
             )
         return Verdict("ok", "none")

@@ -83,7 +83,7 @@ def run(config: Path | None, *, as_json: bool) -> int:
     loaded = settings.load(config)
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
     report = _Report()
-    said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, {loaded.broker.partitions} partitions, {loaded.store_type}"
+    said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, partitions: {loaded.broker.partitions}, {loaded.store_type}"
     report.steps.note("configuration", Verdict("ok", said))
     return carry_out("check", report, _work(report.steps, loaded, store), as_json=as_json)
 

@@ -101,9 +101,7 @@ def _show_line(facts: ConversationFacts, stands: dict[str, bool]) -> None:
 
 
 def _row(ticket: TicketFacts, stands: dict[str, bool]) -> tuple[str, ...]:
-    queue = "-" if ticket.reply_to is None else ticket.reply_to
-    if not stands.get(queue, True):
-        queue = f"GONE: {queue}"
+    queue = "-" if ticket.reply_to is None else "there" if stands.get(ticket.reply_to, True) else "GONE"
     who, request = ticket.holder or "-", ticket.request_id or "-"
     return str(ticket.ticket_number), ticket.state, who, age(ticket.in_state_ms), age(ticket.left_ms), request, queue
 

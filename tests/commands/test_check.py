@@ -126,7 +126,7 @@ async def test_a_partition_that_is_not_served_and_dead_letters_are_found(
             await asyncio.sleep(0.02)
     steps = await checked(apart, exit_code=1)
     assert results(steps) == {"dead letters": "warn", "daemons": "fail", "round trip": "skip"}
-    assert steps["daemons"]["said"].startswith("not served: partition 1, where 1 messages wait")
+    assert steps["daemons"]["said"].startswith("no daemon serves partition 1; messages that wait there: 1; ")
     other = place.changed(tmp_path, broker={"namespace": namespace, "partitions": 3})
     steps = await checked(other, exit_code=1)
     assert steps["request queues"]["said"].endswith("has 2 on the broker")

@@ -104,8 +104,8 @@ async def test_status_finds_all_three(system: System) -> None:
     told = await system.told("status")
     found = troubles(told)
     assert set(found) == {system.stuck, "partition 1", "lines"}
-    assert "whose reply queue is gone, so nobody renews it; 3 wait behind" in found[system.stuck]
-    assert found["partition 1"] == "no daemon serves it; 1 messages wait there"
+    assert "whose reply queue is gone, so nobody renews it; tickets behind it: 3;" in found[system.stuck]
+    assert found["partition 1"] == "no daemon serves it; messages that wait there: 1"
     assert found["lines"] == "1 of 3 could not be read"
     assert [word["pid"] for word in told["daemons"]] == [system.place.daemon.pid]
     assert told["queues"] == {"0": {"messages": 0, "consumers": 1}, "1": {"messages": 1, "consumers": 0}}
@@ -131,7 +131,8 @@ async def test_show_finds_the_holder_that_is_gone(system: System) -> None:
     assert sorted(told["reply_queues"].values()) == [False, True]
     text = await system.said("show", system.stuck)
     assert "4 stand in line; the last number is 4" in text
-    assert "GONE:" in text
+    assert "GONE" in text
+    assert text.count(" there ") == WAITERS
     assert "What happened last" in text
 
 
@@ -139,7 +140,7 @@ async def test_show_finds_the_damage_and_the_partition_without_a_daemon(system: 
     damaged = await system.told("show", system.damaged)
     assert troubles(damaged)[system.damaged].startswith("its data is damaged: WRONGTYPE")
     unserved = await system.told("show", system.unserved)
-    assert troubles(unserved)[system.unserved] == "no daemon serves its partition, 1, where 1 messages wait"
+    assert troubles(unserved)[system.unserved] == "no daemon serves its partition, 1; messages that wait there: 1"
 
 
 async def test_show_says_of_a_sound_line_that_nothing_is_wrong_and_of_an_empty_one_who_else_there_is(
@@ -157,7 +158,7 @@ async def test_check_finds_it(system: System) -> None:
     told = await system.told("check")
     steps = {step["name"]: step for step in told["steps"] if step["result"] == "fail"}
     assert set(steps) == {"daemons", "lines"}
-    assert "not served: partition 1, where 1 messages wait" in steps["daemons"]["said"]
+    assert "no daemon serves partition 1; messages that wait there: 1" in steps["daemons"]["said"]
     assert "bot-gone" in steps["lines"]["said"]
     assert "lines: 1 of 3 could not be read" in steps["lines"]["said"]
 
@@ -172,7 +173,7 @@ async def test_doctor_finds_it_and_who_stands_where_nobody_serves(system: System
         await store.close()
     found = {(trouble["where"], trouble["said"].partition(":")[0]) for trouble in told["troubles"]}
     assert found == {
-        ("partition 1", "no daemon serves it; 1 messages wait there"),
+        ("partition 1", "no daemon serves it; messages that wait there"),
         ("partition 1", "no daemon serves it; lines that stand in it"),
         (system.damaged, "data"),
         (system.stuck, "held by ticket 1 of bot-gone for " + held_for(told, system.stuck)),
