@@ -9,6 +9,7 @@ from pydantic_core import from_json
 
 from lockstore.audit import LATE_MS, Audited, Finding, Progress, judge_lateness, judge_line
 from lockstore.errors import ConversationError
+from lockstore.events import recorded_at_ms
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.leftovers import ConcurrentNames
 from lockstore.replies import QUEUED_AT, ticket_of
@@ -26,7 +27,6 @@ _SHARDS_TOGETHER = 8
 _MEMBERS = 1000  # of a sorted set that are read at once
 _KINDS = ("line", "tickets", "requests", "ended", "events")  # of keys that tell of a conversation
 _FOR_EVER, _NO_KEY = -1, -2  # of PTTL
-_AT = 5  # where in an event's record the time stands
 
 _Suspects = dict[str, set[str]]
 """Conversations to inspect, each with numbers of which a deadline was seen."""
@@ -97,7 +97,7 @@ class ConcurrentAudit:
                 found.append(Finding(None, "data", f"{outbox}: {reply}"))
                 continue
             now_ms, count, oldest, _, _ = reply
-            age_ms = now_ms - from_json(oldest)[_AT] if oldest else 0
+            age_ms = now_ms - recorded_at_ms(from_json(oldest)) if oldest else 0
             if age_ms > LATE_MS:
                 detail = f"{count} events in {outbox} are not announced, the first for {age_ms / 1000:.0f} s"
                 found.append(Finding(None, "outbox", detail))

@@ -25,6 +25,7 @@ __all__ = [
     "from_record",
     "happened_at_ms",
     "is_public",
+    "recorded_at_ms",
     "taken_by",
     "to_history",
     "to_record",
@@ -205,6 +206,11 @@ def from_record(record: list[Any]) -> Event:
         to=sender,
         repeated=bool(again),
     )
+
+
+def recorded_at_ms(record: list[Any]) -> int:
+    """Tell when the event of a record happened."""
+    return int(record[5])
 
 
 def to_history(event: Event) -> list[Any]:

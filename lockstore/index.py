@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from pydantic_core import from_json
 
 from lockstore.errors import ConversationError
-from lockstore.events import Event, from_history
+from lockstore.events import Event, from_history, recorded_at_ms
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.line import history_at
 from lockstore.replies import line_of, tickets_of, waiting_since_of
@@ -170,7 +170,9 @@ class LineIndex:
                 if isinstance(reply, ConversationError):
                     continue
                 lines, *names = reply
-                found = heapq.nsmallest(most, {*found, *(name.decode() for name in names)}, key=_by_name(text))
+                found = heapq.nsmallest(
+                    most, {*found, *(name.decode(errors="backslashreplace") for name in names)}, key=_by_name(text)
+                )
                 if place + _FIND_PLACES < lines:
                     pending.append((shard, place + _FIND_PLACES))
         return found
@@ -204,12 +206,9 @@ class LineIndex:
                 continue
             now_ms, kept, oldest, came, first_ms = reply
             outbox, overdue = outbox + kept, overdue + came
-            ages_ms += [max(0, now_ms - from_json(oldest)[_AT])] if oldest else []
+            ages_ms += [max(0, now_ms - recorded_at_ms(from_json(oldest)))] if oldest else []
             lates_ms += [now_ms - first_ms] if first_ms >= 0 else []
         return Examination(outbox, max(ages_ms, default=None), overdue, max(lates_ms, default=None))
-
-
-_AT = 5  # where in an event's record the time stands
 
 
 def _by_name(text: str) -> Any:
@@ -218,7 +217,8 @@ def _by_name(text: str) -> Any:
 
 def _ranks(flat: Sequence[bytes]) -> list[tuple[int, str]]:
     """Read members with their scores, as (score, member)."""
-    return [(int(score), member.decode()) for member, score in zip(flat[::2], flat[1::2], strict=True)]
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return [(int(float(score)), member.decode(errors="backslashreplace")) for member, score in pairs]
 
 
 def _counted(reply: list[Any]) -> _Counted:

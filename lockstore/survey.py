@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lockstore.events import recorded_at_ms
 from lockstore.ticket import Ticket, TicketLock
 
 __all__ = ["DEEPEST", "Examination", "LineSummary", "Pending", "Survey", "Tally", "examined", "summary_of"]
 
 DEEPEST = 10_000
 """Lines that a survey's pages reach: whoever looks for one further down finds it by a part of its name."""
-
-_AT = 5  # where in an event's record the time stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Pending(NamedTuple):
     def of(cls, lock: TicketLock) -> "Pending":
         """Sum up a line."""
         deadlines_ms = tuple(ticket.expires_ms for ticket in lock.tickets)
-        return cls(deadlines_ms, len(lock.outbox), lock.outbox[0][1][_AT] if lock.outbox else None)
+        return cls(deadlines_ms, len(lock.outbox), recorded_at_ms(lock.outbox[0][1]) if lock.outbox else None)
 
 
 def examined(lines: Iterable[Pending], now_ms: int) -> Examination:

@@ -78,6 +78,19 @@ class TestASurvey:
         await store.apply([Release("short", request_id="r1")])
         assert (await store.survey(1)).oldest_wait_ms == 70
 
+    async def test_does_not_take_the_wait_of_one_who_holds_by_now_for_a_wait(
+        self, clock: Clock, store: LockStore
+    ) -> None:
+        await told(store, Request("c", "a", 60_000, 0), Request("c", "b", 60_000, 60_000))
+        clock.advance(500)
+        await told(store, Request("c", "c", 60_000, 60_000))
+        clock.advance(100)
+        assert (await store.survey(0)).oldest_wait_ms == 600
+        await told(store, Release("c", request_id="a"))
+        assert (await store.survey(0)).oldest_wait_ms == 100
+        await told(store, Release("c", request_id="c"))
+        assert (await store.survey(0)).oldest_wait_ms is None
+
     async def test_of_an_empty_store_is_all_zero(self, clock: Clock, store: LockStore) -> None:
         survey = await store.survey(10)
         assert survey == Survey(clock.now_ms, 0, 0, 0, None, (), survey.complete)
@@ -116,6 +129,7 @@ class TestFinding:
         assert await store.find(".", 100) == ["a.b|c"]
         assert await store.find("nobody", 100) == []
         assert await store.find("", 100) == sorted([*ODD_IDS, "plain"])
+        assert lengths(await store.survey(100)) == [(name, 1) for name in sorted([*ODD_IDS, "plain"])]
 
     async def test_gives_the_one_of_just_this_name_first_and_so_many(self, store: LockStore) -> None:
         await stand(store, *((name, 1) for name in ("1", "21", "12", "011", "3")))
@@ -304,6 +318,26 @@ class TestTheAgenda:
         assert await store.find("d", 10) == ["good"]
         with pytest.raises(ConversationError):
             await store.view("bad")
+
+
+@pytest.mark.parametrize("kind", ["concurrent_redis"])
+async def test_the_longest_wait_is_found_among_very_many_lines_that_moved(clock: Clock, store: LockStore) -> None:
+    """Each of them had somebody waiting before the one in question had, and has somebody else by now."""
+    assert isinstance(store, ConcurrentRedisLockStore)
+    names = [f"moving {place}" for place in range(800)]
+    await told(store, *(Request(name, one, 60_000, 60_000) for name in names for one in "ab"))
+    clock.advance(1000)
+    await told(store, *(Request("stuck", one, 60_000, 60_000) for one in "ab"))
+    clock.advance(1000)
+    await told(store, *(Request(name, "c", 60_000, 60_000) for name in names))
+    await told(store, *(Release(name, None, "a") for name in names))
+    clock.advance(10)
+    seen = [(await store.survey(0)).oldest_wait_ms for _ in range(8)]
+    assert seen[-1] == 1010
+    assert {*seen} <= {10, 1010}, "what is told is always somebody's wait"
+    waiting = store._keys.of_index(store._keys.shard_of(names[0]))[2]
+    [bound_ms] = await store._servers.ask_all([("ZSCORE", waiting, names[0])])
+    assert bound_ms == clock.now_ms - 10, "the index knows it from then on"
 
 
 @only_concurrent
