@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an audit is: lines first, then keys of which no line knows. `total` is None where nobody can tell."""
+    """How far an audit is: lines first, then all keys. `total` is None where nobody can tell; lines come while one looks."""
 
     of: Literal["lines", "keys"]
     done: int

@@ -46,10 +46,12 @@ class ConcurrentAudit:
 
     async def run(self) -> AsyncIterator[Audited]:
         """Give what is found, and how far it is."""
+        counts = await self._servers.ask_all([("ZCARD", self._keys.of_index(shard)[1]) for shard in range(SHARDS)])
+        lines = sum(count for count in counts if isinstance(count, int))
         for first in range(0, SHARDS, _SHARDS_TOGETHER):
             for finding in await self._of_shards(range(first, first + _SHARDS_TOGETHER)):
                 yield finding
-            yield Progress("lines", len(self._seen), None)
+            yield Progress("lines", len(self._seen), max(lines, len(self._seen)))
         visited = 0
         async for page in self._servers.pages(self._names.pattern):
             for finding in await self._of_keys(page):

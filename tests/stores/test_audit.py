@@ -62,7 +62,11 @@ async def test_a_store_that_is_well_gives_no_finding(store: LockStore) -> None:
     await patrol(store)
     findings, progress = await audited(store)
     assert findings == []
-    assert max(step.done for step in progress if step.of == "lines") >= len(ODD_IDS) + 1
+    lines = [step for step in progress if step.of == "lines"]
+    assert lines[-1].done >= len(ODD_IDS) + 1
+    assert [step.done for step in lines] == sorted(step.done for step in lines)
+    if isinstance(store, ConcurrentRedisLockStore):
+        assert {step.total for step in lines} == {lines[-1].done}
 
 
 async def test_a_store_that_is_busy_gives_none_either(open_store: OpenStore) -> None:
