@@ -32,17 +32,19 @@ def _root(
     """Locks for conversations: first in, first out, with fencing tokens, over RabbitMQ."""
 
 
-app.command()(running.serve)
-app.command("exec")(running.execute)
-app.command()(looking.check)
-app.command()(looking.status)
-app.command()(looking.show)
-app.command()(looking.doctor)
-app.command()(looking.watch)
-app.command()(looking.schema)
-app.command()(changing.release)
-app.command()(changing.purge)
-app.command()(changing.repartition)
+_RUN, _LOOK, _CHANGE = "To run something", "To look", "To change something"
+
+app.command(rich_help_panel=_RUN)(running.serve)
+app.command("exec", rich_help_panel=_RUN)(running.execute)
+app.command(rich_help_panel=_LOOK)(looking.check)
+app.command(rich_help_panel=_LOOK)(looking.status)
+app.command(rich_help_panel=_LOOK)(looking.show)
+app.command(rich_help_panel=_LOOK)(looking.doctor)
+app.command(rich_help_panel=_LOOK)(looking.watch)
+app.command(rich_help_panel=_LOOK)(looking.schema)
+app.command(rich_help_panel=_CHANGE)(changing.release)
+app.command(rich_help_panel=_CHANGE)(changing.purge)
+app.command(rich_help_panel=_CHANGE)(changing.repartition)
 
 
 def main() -> None:

@@ -52,6 +52,20 @@ class Place:
         broker = self.config["broker"]
         return LockClient(broker["url"], namespace=broker["namespace"])
 
+    def lease_end(self, conversation: str) -> float:
+        """Read from the store when the lease of this conversation ends, as things stand."""
+
+        async def read() -> float:
+            store = create_store(self.config["lock_store"], Limits())
+            try:
+                lock, _ = await store.view(conversation)
+            finally:
+                await store.close()
+            assert lock is not None
+            return lock.tickets[0].expires
+
+        return asyncio.run(read())
+
     async def stand_in_line(self, conversation: str, tickets: int) -> None:
         """Wait until so many stand in this line."""
         store = create_store(self.config["lock_store"], Limits())

@@ -95,7 +95,7 @@ async def test_operators_see_who_holds_it(place: Place) -> None:
 
 
 HEARING = """
-import os, signal, sys
+import os, signal, sys, time
 def heard(number, frame):
     print(signal.Signals(number).name, flush=True)
     if number == signal.SIGTERM:
@@ -104,7 +104,7 @@ for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH"):
     signal.signal(getattr(signal, "SIG" + name), heard)
 print(os.getpid(), flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.01)  # not pause(): a signal just before it would not wake it
 """
 
 
@@ -181,7 +181,7 @@ if child == 0:
 else:
     os.wait()
 name = f"{sys.argv[1]}.{'leader' if child else 'orphan'}"
-os.write(1, f'{os.environ["LOCKSTORE_EXPIRES_AT"]} {os.getpid()}\\n'.encode())
+os.write(1, f"{os.getpid()}\\n".encode())
 while True:
     with open(name, "w") as beat:
         beat.write(repr(time.time()))
@@ -199,9 +199,7 @@ class Stubborn:
             *("--", PYTHON, "-c", STUBBORN, str(self.file)),
         )
         assert self.exec.stdout is not None
-        lines = [self.exec.stdout.readline().split() for _ in range(2)]
-        self.expires_at = float(lines[0][0])
-        self.pids = [int(line[1]) for line in lines]
+        self.pids = [int(self.exec.stdout.readline()) for _ in range(2)]
 
     def last_beat(self) -> float:
         return max(
@@ -213,23 +211,25 @@ class Stubborn:
 
 
 def test_nothing_of_the_command_outlives_a_lease_that_is_not_renewed(place: Place, tmp_path: Path) -> None:
-    stubborn = Stubborn(place, "unrenewed", tmp_path, "1.5")
-    place.daemon.pause()
+    stubborn = Stubborn(place, "unrenewed", tmp_path, "2")
+    place.daemon.pause()  # from now on nobody renews
     try:
+        lease_end = place.lease_end("unrenewed")
         _, said = stubborn.exec.communicate(timeout=LIMIT_S)
     finally:
         place.daemon.resume()
     assert stubborn.exec.returncode == 75
     assert said.endswith("renewed in time; the command was ended\n")
     assert stubborn.is_gone()
-    assert stubborn.last_beat() < stubborn.expires_at
+    assert stubborn.last_beat() < lease_end
 
 
 def test_the_command_ends_in_time_though_exec_hangs(place: Place, tmp_path: Path) -> None:
-    stubborn = Stubborn(place, "hanging", tmp_path, "1.5")
+    stubborn = Stubborn(place, "hanging", tmp_path, "2")
     stubborn.exec.send_signal(signal.SIGSTOP)
+    lease_end = place.lease_end("hanging")
     until("the command's end", stubborn.is_gone)
-    assert stubborn.last_beat() < stubborn.expires_at
+    assert stubborn.last_beat() < lease_end
     stubborn.exec.send_signal(signal.SIGCONT)
     _, said = stubborn.exec.communicate(timeout=LIMIT_S)
     assert stubborn.exec.returncode == 75
@@ -239,13 +239,15 @@ def test_the_command_ends_in_time_though_exec_hangs(place: Place, tmp_path: Path
 def test_a_killed_exec_takes_the_command_with_it_and_frees_the_lock_within_its_lease(
     place: Place, tmp_path: Path
 ) -> None:
-    stubborn = Stubborn(place, "killed", tmp_path, "2")
-    killed_at = time.time()
+    lifetime_s, patience_s = 3, 3
+    stubborn = Stubborn(place, "killed", tmp_path, str(lifetime_s))
     stubborn.exec.kill()
     until("the command's end", stubborn.is_gone)
-    assert stubborn.last_beat() - killed_at < 1
-    ran = place.run("exec", "killed", "--", "date", "+%s.%N")
-    assert float(ran.stdout) - killed_at < 2 + 1
+    lease_end = place.lease_end("killed")
+    assert stubborn.last_beat() < lease_end
+    ran = place.run("exec", "killed", "--wait", str(lifetime_s + patience_s), "--", "date", "+%s.%N")
+    assert ran.returncode == 0
+    assert float(ran.stdout) > lease_end
     stubborn.exec.communicate()
 
 
