@@ -95,7 +95,7 @@ class Balancer:
             active=active,
             busy=sorted(busy.keys() - {chosen}),
             stepping_back=stepping,
-            counts=self._parts.tally.counts(),
+            counts=self._parts.figures.counts(),
             leaving=self._is_leaving,
         )
 

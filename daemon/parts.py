@@ -12,7 +12,6 @@ from daemon.observing import Observers
 from daemon.presence import Me
 from daemon.pulse import STALL_S, Pulse
 from daemon.settings import Settings
-from daemon.tally import Tally
 from daemon.timers import Timers
 from daemon.vigil import Vigil
 from lockstore.store import LockStore
@@ -60,7 +59,6 @@ class Parts:
     current: Current
     me: Me
     fleet: Fleet
-    tally: Tally
     figures: Figures
     observers: Observers
 
@@ -74,7 +72,7 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     vigil = Vigil(away_most_s)
-    health, me, tally, figures = Health(), Me(), Tally(), Figures()
+    health, me, figures = Health(), Me(), Figures()
     return Parts(
         settings,
         Keeper(store, health, figures, vigil.check),
@@ -86,7 +84,6 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
         Current(),
         me,
         Fleet(me),
-        tally,
         figures,
-        Observers(tally.served, figures.served),
+        Observers(figures.served),
     )

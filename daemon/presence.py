@@ -10,15 +10,16 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from aio_pika import ExchangeType
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from daemon.tally import Counts
+from daemon.counts import Counts
+from daemon.settings import PARTITIONS_MOST
 from lockstore.errors import BrokerLostError
 
 if TYPE_CHECKING:
@@ -45,18 +46,24 @@ class Me:
     started_at: float = field(default_factory=time.time)  # seconds since the Unix epoch, on this machine's clock
 
 
+_Partition = Annotated[int, Field(ge=0, lt=PARTITIONS_MOST)]
+
+
 class Said(BaseModel):
-    """One word of a daemon's. Later versions may say more, so what is not known is passed over."""
+    """One word of a daemon's. Later versions may say more, so what is not known is passed over.
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    Whoever may publish on the broker can say anything; what is out of all bounds is nobody's word.
+    """
 
-    daemon: str
-    host: str
-    pid: int
-    started_at: float
-    active: dict[int, float]  # partition: messages per second
-    busy: list[int]  # those of them that count when the load is shared
-    stepping_back: list[int] = []
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+    daemon: Annotated[str, Field(max_length=64)]
+    host: Annotated[str, Field(max_length=255)]
+    pid: Annotated[int, Field(ge=0, lt=2**32)]
+    started_at: Annotated[float, Field(ge=0)]
+    active: dict[_Partition, Annotated[float, Field(ge=0, le=1e9)]]  # partition: messages per second
+    busy: list[_Partition]  # those of them that count when the load is shared
+    stepping_back: list[_Partition] = []
     counts: Counts | None = None  # since its start; None: a version that does not count
     leaving: bool = False
 

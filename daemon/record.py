@@ -6,9 +6,9 @@ knows what the active one does. No input or output, no clock: moments are given,
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from daemon.tally import BINS, Counts, quantile_ms
+from daemon.counts import BINS, Counts, quantile_ms
 
 __all__ = ["KEPT_S", "LAG_S", "NAMES", "Record", "Step"]
 
@@ -17,6 +17,8 @@ KEPT_S = 600
 
 LAG_S = 2
 """How far the record stays behind: by then all daemons have spoken of that time."""
+
+_WAITING_HOLDS_S = 15  # how many wait is asked for every few seconds; in between it is what it was
 
 NAMES = ("requests", "grants", "releases", "expiries")
 """What is counted."""
@@ -70,7 +72,17 @@ class Record:
     def steps(self, step_s: int, now: float) -> list[Step]:
         """Give the record of the time kept, oldest first, `step_s` seconds each, up to `LAG_S` ago."""
         end = int(now) - LAG_S
-        return [self._step(first, step_s) for first in range(end - KEPT_S, end, step_s)]
+        waiting: int | None = None
+        since = 0
+        steps = []
+        for first in range(end - KEPT_S, end, step_s):
+            step = self._step(first, step_s)
+            if step.waiting is not None:
+                waiting, since = step.waiting, first
+            elif waiting is not None and first - since <= _WAITING_HOLDS_S:
+                step = replace(step, waiting=waiting)
+            steps.append(step)
+        return steps
 
     def _step(self, first: int, step_s: int) -> Step:
         known = [self._seconds[second] for second in range(first, first + step_s) if second in self._seconds]

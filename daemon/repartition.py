@@ -23,13 +23,12 @@ from daemon.listening import heard
 from daemon.parts import Parts, parts_of, pass_by
 from daemon.presence import Said
 from daemon.session import Session
-from daemon.settings import Settings
+from daemon.settings import PARTITIONS_MOST, Settings
 from lockstore.errors import LockstoreError
 from lockstore.store import LockStore
 
 __all__ = ["Repartition", "StillServedError"]
 
-PARTITIONS_MOST = 256  # those of the settings: here, what any of them may have left behind is looked for
 LOCK_S = 10.0  # for a daemon that is just starting to be done with it
 QUIET_S = 1.0  # the queues are empty, and nothing has come, for so long: what was on its way to them has arrived
 LINGER_S = 5.0  # for RabbitMQ to take note that our own consumers are gone

@@ -15,6 +15,7 @@ from daemon.http.server import HttpServer
 from daemon.http.site import site_of
 from daemon.link import LOST, connected, opened, refusal, told
 from daemon.lookout import Lookout
+from daemon.metrics.census import Census
 from daemon.notify import Notifier
 from daemon.observing import Served
 from daemon.parts import parts_of, pass_by
@@ -78,9 +79,12 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
-            servers = [await stack.enter_async_context(server) for server in self._http()]
+            census = Census(self._parts)
+            servers = [await stack.enter_async_context(server) for server in self._http(census)]
             async with asyncio.TaskGroup() as tasks:
                 beside = [self._lookout.run(), self._await_stop(stop), *(server.run() for server in servers)]
+                if servers:
+                    beside.append(census.run())
                 running = [tasks.create_task(part) for part in beside]
                 await self._serve(stop)
                 for task in running:
@@ -91,9 +95,9 @@ class Service:
         self._lookout.stopping()
         self._ending.set()
 
-    def _http(self) -> list[HttpServer]:
+    def _http(self, census: Census) -> list[HttpServer]:
         place = self._parts.settings.daemon.http_place
-        return [] if place is None else [HttpServer(*place, site_of(self._parts, place[0]))]
+        return [] if place is None else [HttpServer(*place, site_of(self._parts, census, place[0]))]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""

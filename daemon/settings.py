@@ -30,10 +30,13 @@ from lockstore.rules import Limits
 from lockstore.tls import check_tls_files
 from lockstore.wire import Bounds, Names
 
-__all__ = ["LIFETIME_VARIABLE", "BrokerSettings", "DaemonSettings", "Settings", "load"]
+__all__ = ["LIFETIME_VARIABLE", "PARTITIONS_MOST", "BrokerSettings", "DaemonSettings", "Settings", "load"]
 
 LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
 """Rasa's variable for the default lifetime of a ticket in seconds; absent or 0: 60."""
+
+PARTITIONS_MOST = 256
+"""How many request queues there may be."""
 
 _LIFETIME_S = 60
 _FILE_MAX_BYTES = 1024 * 1024
@@ -95,7 +98,7 @@ class BrokerSettings(BaseModel):
         int, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
     ] = 5
     namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
-    partitions: Annotated[int, Field(ge=1, le=256, description="request queues")] = 1
+    partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MOST, description="request queues")] = 1
     balance: Annotated[bool, Field(description="whether busy partitions are shared with other daemons")] = True
     prefetch: Annotated[int, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = 500
     delivery_limit: Annotated[int, Field(ge=1, description="deliveries of one message before it is a dead letter")] = (

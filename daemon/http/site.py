@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_routedef import AbstractRouteDef
 
 from daemon.http import views
+from daemon.metrics.census import Census
 from daemon.page import routes as page
 from daemon.parts import Parts
 
@@ -30,9 +31,9 @@ HEADERS = {
 _log = structlog.get_logger()
 
 
-def site_of(parts: Parts, host: str) -> web.Application:
+def site_of(parts: Parts, census: Census, host: str) -> web.Application:
     """Put the site of a daemon together, for a server that listens on `host`. Further pages are added here."""
-    return application(host, [*views.routes(parts), *page.routes(parts)])
+    return application(host, [*views.routes(parts, census), *page.routes(parts)])
 
 
 def application(host: str, routes: Iterable[AbstractRouteDef]) -> web.Application:

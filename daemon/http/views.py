@@ -16,9 +16,8 @@ __all__ = ["routes"]
 _OK, _UNAVAILABLE = 200, 503
 
 
-def routes(parts: Parts) -> list[AbstractRouteDef]:
+def routes(parts: Parts, census: Census) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
-    census = Census(parts)
     registry = registry_of(parts, census)
 
     async def livez(_: web.Request) -> web.Response:

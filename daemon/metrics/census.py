@@ -89,6 +89,15 @@ class Census:
         """Ask all of it anew, as far as it is time to."""
         await asyncio.gather(self.survey.renew(), self.examination.renew(), self.queues.renew())
 
+    async def run(self) -> None:
+        """Keep the record of how many wait, until cancelled."""
+        while True:
+            if not self._parts.health.hinders("store_away"):  # a question in vain would keep scrapes from asking, too
+                await self.survey.renew()
+                if (survey := self.survey.newest) is not None and self.survey.age_s < EVERY_S:
+                    self._parts.fleet.record.waiting(survey.waiting, time.monotonic())
+            await asyncio.sleep(EVERY_S)
+
     async def _store_asked(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._parts.health.hinders("store_away"):
             raise StoreUnavailableError("the lock store is away")  # so that nobody waits for its time limit

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from daemon.counts import BINS, Counts, bin_of
 from daemon.metrics.histogram import Histogram
 from daemon.observing import Served
 from lockstore.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Released, Renewed
@@ -45,6 +46,7 @@ class Figures:
         self.wait_s = Histogram(_LONG_S)
         self.hold_s = Histogram(_LONG_S)
         self.hand_off_s = Histogram(_SHORT_S)
+        self._hand_offs = [0] * BINS  # the same in finer steps, for the other daemons
         self.batch_messages = Histogram(_MESSAGES)
         self.stage_s = {stage: Histogram(_SHORT_S) for stage in STAGES}
 
@@ -53,6 +55,7 @@ class Figures:
         # Those of one batch are over together: when the broker has confirmed.
         if hand_offs := self._count([notice.event for notice in batch.notices]):
             self.hand_off_s.add(batch.took_ms / 1000, hand_offs)
+            self._hand_offs[bin_of(batch.took_ms)] += hand_offs
         self.refused += batch.refused
         if batch.partition is None:
             return
@@ -65,6 +68,16 @@ class Figures:
         took_ms = (batch.decode_ms, batch.store_ms, batch.announce_ms, batch.acknowledge_ms)
         for stage, took in zip(STAGES, took_ms, strict=True):
             self.stage_s[stage].add(took / 1000)
+
+    def counts(self) -> Counts:
+        """Give what the other daemons are told."""
+        return Counts(
+            requests=self.requests,
+            grants=self.grants,
+            releases=self.releases.total(),
+            expiries=self.expiries.total(),
+            hand_offs=tuple(self._hand_offs),
+        )
 
     def recovered(self, notices: Iterable[Notice]) -> None:
         """Take in events that another process has brought about, and left for others to announce."""

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydantic_core import to_json
 
 from daemon.balance import SILENT_S
+from daemon.counts import BINS, Counts, bin_of, quantile_ms
 from daemon.fleet import Fleet
+from daemon.metrics.figures import Figures
 from daemon.observing import Served
 from daemon.presence import Me, Said
 from daemon.record import KEPT_S, LAG_S, Record
-from daemon.tally import BINS, Counts, Tally, bin_of, quantile_ms
-from lockstore.events import Event, Expired, Granted, Queued, Released
+from lockstore.events import Event, Expired, Granted, Released
 from lockstore.outcomes import Notice
 
 START = 1000.0
@@ -23,6 +26,26 @@ START = 1000.0
 def word(daemon: str = "other", counts: Counts | None = None, *, leaving: bool = False, **fields: object) -> Said:
     given = {"host": "h", "pid": 1, "started_at": 5.0, "active": {}, "busy": [], **fields}
     return Said.model_validate({"daemon": daemon, "counts": counts, "leaving": leaving, **given})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"started_at": math.nan},
+        {"started_at": -1},
+        {"pid": 10**30},
+        {"host": "h" * 256},
+        {"active": {0: math.inf}},
+        {"active": {256: 1.0}},
+        {"counts": {"requests": 10**40}},
+        {"counts": {"hand_offs": [1]}},
+    ],
+    ids=str,
+)
+def test_what_no_daemon_would_say_is_no_word(wrong: dict[str, Any]) -> None:
+    said = word().model_dump() | wrong
+    with pytest.raises(ValidationError):
+        Said.model_validate_json(to_json(said, inf_nan_mode="constants"))
 
 
 def counted(requests: int) -> Counts:
@@ -61,22 +84,20 @@ def test_the_99th_percentile_is_that_of_the_slow_ones() -> None:
     assert slow == pytest.approx(500, rel=0.3)
 
 
-def served(*events: Event, requests: int = 0, took_ms: float = 1.0) -> Served:
-    return Served(0, len(events), requests, [Notice(event, None) for event in events], 0.5, took_ms, 0)
-
-
-def test_a_tally_counts_batches_and_takes_a_grant_after_a_wait_for_a_hand_off() -> None:
+def test_what_a_daemon_counts_goes_into_its_word_with_hand_offs_by_their_duration() -> None:
     common: dict[str, Any] = {"conversation_id": "c", "number": 1, "request_id": "r", "holder": None, "at_ms": 0}
-    at_once = Granted(**common, expires_at_ms=1, waited_ms=0, behind=0)
-    handed_over = Granted(**common, expires_at_ms=1, waited_ms=5, behind=0)
-    told_again = Granted(**common, expires_at_ms=1, waited_ms=5, behind=0, repeated=True)
-    tally = Tally()
-    tally.served(served(at_once, handed_over, told_again, requests=3, took_ms=4.0))
-    tally.served(served(Released(**common, held_ms=1, reason="holder"), handed_over, took_ms=9.0))
-    tally.served(served(Expired(**common, phase="held"), Queued(**common, position=1, wait_until_ms=1), requests=1))
-    counts = tally.counts()
-    assert (counts.requests, counts.grants, counts.releases, counts.expiries) == (4, 3, 1, 1)
-    assert (counts.hand_offs[bin_of(4.0)], counts.hand_offs[bin_of(9.0)], sum(counts.hand_offs)) == (1, 1, 2)
+    granted = Granted(**common, expires_at_ms=1, waited_ms=5, behind=0)
+    events: list[Event] = [
+        Released(**common, held_ms=1, reason="holder"),
+        granted,
+        Expired(**common, phase="held"),
+        granted,
+    ]
+    figures = Figures()
+    figures.served(Served(0, 4, 3, [Notice(event, None) for event in events], store_ms=0.5, took_ms=9.0, taken_ns=0))
+    counts = figures.counts()
+    assert (counts.requests, counts.grants, counts.releases, counts.expiries) == (3, 2, 1, 1)
+    assert (counts.hand_offs[bin_of(9.0)], sum(counts.hand_offs)) == (2, 2)
 
 
 def test_words_at_odd_moments_give_an_even_rate() -> None:
@@ -146,6 +167,14 @@ def test_steps_take_seconds_together() -> None:
     assert last.waiting == 7
     assert last.hand_off_p50_ms == pytest.approx(8, rel=0.3)
     assert len(record.steps(5, START)) == KEPT_S // 5
+
+
+def test_how_many_wait_is_held_until_it_is_asked_for_again_but_not_for_long() -> None:
+    record = Record()
+    record.waiting(3, START)
+    told = [step.waiting for step in record.steps(5, START + 30 + LAG_S)]
+    assert told[-6:] == [3, 3, 3, 3, None, None]
+    assert told[-7] is None
 
 
 def test_the_fleet_records_what_all_daemons_say() -> None:

@@ -10,10 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.observing import Served
-from lockstore.events import Expired, Granted, Released
-
-__all__ = ["BINS", "Counts", "Tally", "bin_of", "quantile_ms"]
+__all__ = ["BINS", "Counts", "bin_of", "quantile_ms"]
 
 BINS = 40
 """Kinds of hand-off by duration: each up to the square root of two times as long as the one before."""
@@ -21,7 +18,7 @@ BINS = 40
 _FIRST_MS = 0.25  # the first bin ends here; the last one takes all from 3 minutes on
 _PER_DOUBLING = 2
 
-_Count = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def bin_of(took_ms: float) -> int:
@@ -45,7 +42,7 @@ def quantile_ms(bins: Sequence[float], share: float) -> float | None:
 
 
 class Counts(BaseModel):
-    """A tally at one moment, as daemons tell it to each other."""
+    """The counts of one daemon at one moment, as daemons tell them to each other."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -54,40 +51,3 @@ class Counts(BaseModel):
     releases: _Count = 0
     expiries: _Count = 0
     hand_offs: Annotated[tuple[_Count, ...], Field(min_length=BINS, max_length=BINS)] = (0,) * BINS
-
-
-class Tally:
-    """The counts of this process."""
-
-    def __init__(self) -> None:
-        self._requests = self._grants = self._releases = self._expiries = 0
-        self._hand_offs = [0] * BINS
-
-    def served(self, batch: Served) -> None:
-        """Take in one batch. A hand-off is a grant to a ticket that had waited; those of one batch take equally long."""
-        self._requests += batch.requests
-        hand_offs = 0
-        for notice in batch.notices:
-            event = notice.event
-            if event.repeated:
-                continue
-            match event:
-                case Granted():
-                    self._grants += 1
-                    hand_offs += event.waited_ms > 0
-                case Released():
-                    self._releases += 1
-                case Expired():
-                    self._expiries += 1
-        if hand_offs:
-            self._hand_offs[bin_of(batch.took_ms)] += hand_offs
-
-    def counts(self) -> Counts:
-        """Give what is counted by now."""
-        return Counts(
-            requests=self._requests,
-            grants=self._grants,
-            releases=self._releases,
-            expiries=self._expiries,
-            hand_offs=tuple(self._hand_offs),
-        )
