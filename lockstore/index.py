@@ -74,7 +74,7 @@ class LineIndex:
         waits = sorted(place for shard in counted for place in shard.waiting)
         first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
         looked = await self._look_at({*page, *(conversation_id for _, conversation_id in first)})
-        oldest_ms = await self._oldest(first, waits, looked)
+        oldest = await self._oldest(first, waits, looked)
         at_ms = max((shard.now_ms for shard in counted), default=0)
         lines, tickets = sum(shard.lines for shard in counted), sum(shard.tickets for shard in counted)
         return Survey(
@@ -82,7 +82,8 @@ class LineIndex:
             lines=lines,
             tickets=tickets,
             waiting=max(0, tickets - lines),
-            oldest_wait_ms=None if oldest_ms is None else max(0, at_ms - oldest_ms),
+            oldest_wait_ms=None if oldest is None else max(0, at_ms - oldest[0]),
+            oldest_wait_in=None if oldest is None else oldest[1],
             longest=tuple(looked[name].summary for name in page if name in looked),
             complete=len(counted) == SHARDS,
         )
@@ -110,31 +111,31 @@ class LineIndex:
 
     async def _oldest(
         self, first: list[tuple[int, str]], waits: list[tuple[int, str]], looked: dict[str, _Looked]
-    ) -> int | None:
-        """Find since when the one has waited that waits longest.
+    ) -> tuple[int, str] | None:
+        """Find since when the one has waited that waits longest, and in which conversation.
 
         What the index says is a bound: nobody in that line came earlier. So lines are looked at in the order of their
         bounds, until the bound of the next is later than a time that was seen. Bounds that were too early are raised: where
         very many are, it takes some surveys until the longest wait of all is found.
         """
-        oldest_ms: int | None = None
+        oldest: tuple[int, str] | None = None
         raised: list[tuple[Any, ...]] = []
         for _ in range(_WAITS_ROUNDS):
             for bound_ms, name in first:
                 since_ms = looked[name].waiting_since_ms if name in looked else None
                 if since_ms is None:
                     continue
-                oldest_ms = since_ms if oldest_ms is None else min(oldest_ms, since_ms)
+                oldest = (since_ms, name) if oldest is None else min(oldest, (since_ms, name))
                 if since_ms > bound_ms:
                     waiting = self._keys.of_index(self._keys.shard_of(name))[2]
                     raised.append(("ZADD", waiting, "XX", "GT", since_ms, name))
-            if not waits or (oldest_ms is not None and waits[0][0] >= oldest_ms):
+            if not waits or (oldest is not None and waits[0][0] >= oldest[0]):
                 break
             first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
             looked = await self._look_at({name for _, name in first})
         if raised:
             await self._servers.ask_all(raised)
-        return oldest_ms
+        return oldest
 
     async def _look_at(self, conversation_ids: Iterable[str]) -> dict[str, _Looked]:
         """Read the first two places of these lines; those that are empty by now are left out."""

@@ -82,7 +82,8 @@ class Overview:
             lines=tally.lines,
             tickets=tally.tickets,
             waiting=tally.tickets - tally.lines,
-            oldest_wait_ms=None if tally.first_wait_ms is None else max(0, at_ms - tally.first_wait_ms),
+            oldest_wait_ms=None if tally.first_wait is None else max(0, at_ms - tally.first_wait[0]),
+            oldest_wait_in=None if tally.first_wait is None else tally.first_wait[1],
             longest=tally.page(most, start),
             complete=self._store.knows_all_lines and not cut,
         )

@@ -45,6 +45,8 @@ class Survey:
     oldest_wait_ms: int | None
     longest: tuple[LineSummary, ...]
     complete: bool
+    oldest_wait_in: str | None = None
+    """The conversation in which `oldest_wait_ms` is waited: the longest line need not be the one that is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,18 @@ class Tally:
 
     lines: int = 0
     tickets: int = 0
-    first_wait_ms: int | None = None
-    """Since when the one has waited that waits longest."""
+    first_wait: tuple[int, str] | None = None
+    """Since when the one has waited that waits longest, and in which conversation."""
     _seen: list[tuple[int, str, TicketLock]] = field(default_factory=list)
 
     def add(self, lock: TicketLock) -> None:
         """Count one line in which somebody stands."""
         self.lines += 1
         self.tickets += len(lock.tickets)
-        self.first_wait_ms = _earlier(self.first_wait_ms, _waiting_since_ms(lock))
+        since_ms = _waiting_since_ms(lock)
+        if since_ms is not None:
+            wait = since_ms, lock.conversation_id
+            self.first_wait = wait if self.first_wait is None else min(self.first_wait, wait)
         self._seen.append((-len(lock.tickets), lock.conversation_id, lock))
 
     def page(self, most: int, start: int) -> tuple[LineSummary, ...]:

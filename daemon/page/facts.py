@@ -58,6 +58,7 @@ class LinesFacts:
     tickets_total: int
     waiting_total: int
     waiting_longest_ms: int | None
+    waiting_longest_in: str | None  # the conversation in which it is waited
     complete: bool  # whether the store sees all lines
     start: int
     most: int
@@ -120,6 +121,7 @@ def lines_facts(survey: Survey, start: int, most: int) -> LinesFacts:
         tickets_total=survey.tickets,
         waiting_total=survey.waiting,
         waiting_longest_ms=survey.oldest_wait_ms,
+        waiting_longest_in=survey.oldest_wait_in,
         complete=survey.complete,
         start=start,
         most=most,

@@ -9,13 +9,13 @@ __all__ = ["conversation_id_of", "conversation_place"]
 
 _FOLDER = "conversations/"
 _TURNED = frozenset({".", ".."})  # a browser takes them for steps up, also when they are percent-encoded
-_SPLITTING = frozenset("/\\")  # proxies and browsers decode or turn these, and may join two of them
+_REFUSED = frozenset(map(chr, range(32))) | {"/", "\\"}  # proxies decode, turn, join or refuse these in a path
 
 
 def conversation_place(conversation_id: str) -> str:
     """Give the place of a conversation, seen from the root. What a path may not keep as it is goes into the query."""
     encoded = quote(conversation_id, safe="")
-    in_path = conversation_id not in _TURNED and not _SPLITTING.intersection(conversation_id)
+    in_path = conversation_id not in _TURNED and not _REFUSED.intersection(conversation_id)
     return f"{_FOLDER}{encoded}" if in_path and encoded else f"{_FOLDER}?id={encoded}"
 
 

@@ -65,6 +65,7 @@ class Renderer:
             "place": conversation_place,
             "plain": words.plain,
             "ranges": words.ranges,
+            "release_command": words.release_command,
             "stamp": words.stamp,
             "told": words.told,
             "whole": words.whole,

@@ -38,6 +38,7 @@ class Totals:
     tickets: int
     waiting: int
     waiting_longest_ms: int | None
+    waiting_longest_in: str | None  # the conversation in which it is waited: it need not be the longest line
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,13 @@ class Viewer:
             lines = await self.lines(0, PAGE_LINES)  # what most who look have asked for already
         except StoreUnavailableError:
             return None
-        return Totals(lines.lines_total, lines.tickets_total, lines.waiting_total, lines.waiting_longest_ms)
+        return Totals(
+            lines.lines_total,
+            lines.tickets_total,
+            lines.waiting_total,
+            lines.waiting_longest_ms,
+            lines.waiting_longest_in,
+        )
 
     async def _line(self, conversation_id: str) -> tuple[LineSummary, int]:
         try:

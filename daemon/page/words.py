@@ -3,9 +3,22 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any
 
-__all__ = ["age", "clock", "number", "per_second", "plain", "ranges", "stamp", "told", "whole"]
+__all__ = [
+    "age",
+    "clock",
+    "number",
+    "per_second",
+    "plain",
+    "ranges",
+    "release_command",
+    "span",
+    "stamp",
+    "told",
+    "whole",
+]
 
 _DASH, _MINUS = "\u2013", "\u2212"
 _JOINERS = "\u200c\u200d"  # without them emoji and some scripts fall apart, and they reorder nothing
@@ -29,6 +42,12 @@ def age(ms: float | None) -> str:
             rest = total % size // below
             return f"{sign}{total // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
     return f"{sign}{total} s"
+
+
+def span(seconds: float) -> str:
+    """Say how long something took, below a second in milliseconds."""
+    ms = round(seconds * 1000)
+    return f"{ms} ms" if ms < 1000 else age(ms)  # noqa: PLR2004 - a second
 
 
 def whole(count: int | None) -> str:
@@ -78,15 +97,22 @@ def told(event: Mapping[str, Any]) -> str:
         case "queued":
             said = f"{whole(event['position'])} ahead"
         case "granted":
-            said = f"after {age(round(event['waited'] * 1000))}, {whole(event['behind'])} behind"
+            said = f"after {span(event['waited'])}, {whole(event['behind'])} behind"
         case "released":
-            said = f"held {age(round(event['held'] * 1000))}" + (", by force" if event["reason"] == "forced" else "")
+            said = f"held {span(event['held'])}" + (", by force" if event["reason"] == "forced" else "")
         case "expired":
             said = "its lease ended" if event["phase"] == "held" else "its wait ended"
         case "cancelled":
             reasons = {"requester": "by the requester", "unreachable": "its reply queue is gone", "forced": "by force"}
             said = reasons.get(event["reason"], event["reason"])
     return f"{said}, by {event['by']}" if event.get("by") else said
+
+
+def release_command(conversation_id: str) -> str | None:
+    """Write the command that takes a conversation's lease away; None: its id cannot be typed as it is seen."""
+    if plain(conversation_id) != conversation_id:
+        return None
+    return f"lockstore release --force {'-- ' * conversation_id.startswith('-')}{quote(conversation_id)}"
 
 
 def plain(text: str | None) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -65,10 +66,10 @@ class StagedStore(InMemoryLockStore):
         tally = Tally()
         for lock in self.lines_by_id.values():
             tally.add(lock)
-        oldest_ms = None if tally.first_wait_ms is None else NOW_MS - tally.first_wait_ms
-        waiting = tally.tickets - tally.lines
-        page = tally.page(most, start)
-        return Survey(NOW_MS, tally.lines, tally.tickets, waiting, oldest_ms, page, self.complete)
+        since_ms, oldest_in = tally.first_wait or (None, None)
+        oldest_ms = None if since_ms is None else NOW_MS - since_ms
+        waiting, page = tally.tickets - tally.lines, tally.page(most, start)
+        return Survey(NOW_MS, tally.lines, tally.tickets, waiting, oldest_ms, page, self.complete, oldest_in)
 
     async def find(self, text: str, most: int) -> list[str]:
         self._note("find")
@@ -89,7 +90,7 @@ class StagedStore(InMemoryLockStore):
 class Stage:
     """What a site shows, and the site."""
 
-    store: StagedStore = field(default_factory=StagedStore)
+    store: Any = field(default_factory=StagedStore)  # a StagedStore, or a real one
     health: Health = field(default_factory=Health)
     settings: Settings = field(default_factory=Settings)
     me: Me = field(default_factory=lambda: Me(daemon="me", host="host-1", pid=4711, started_at=time.time() - 90))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from daemon.http.server import HttpServer
 from daemon.page.places import conversation_place
@@ -135,6 +135,22 @@ async def test_a_conversation_of_any_name_is_reached_by_its_link_and_left_again(
             await expect(here.page.get_by_role("rowheader")).to_have_count(len(ODD))
 
 
+def row_link(here: Visit, name: str) -> Locator:
+    return here.page.get_by_role("rowheader").get_by_role("link", name=name, exact=True)
+
+
+async def test_where_somebody_waits_longest_is_one_step_away_however_short_that_line_is(browser: Browser) -> None:
+    stage = stage_of(*[f"c-{number:03}" for number in range(120)])
+    stage.store.lines_by_id["stuck/1"] = line(
+        "stuck/1", "bot-1", "bot-2", held_ms=400_000, lease_ms=900_000, waited_ms=390_000
+    )
+    async with visit(browser, stage) as here:
+        await here.go()
+        await expect(row_link(here, "stuck/1")).to_have_count(0)
+        await here.page.get_by_role("link", name="stuck/1").click()
+        await expect(here.page.get_by_text("Held by bot-1 with ticket 7 for 6 min 40 s")).to_be_visible()
+
+
 async def start(here: Visit, place: str = "") -> None:
     """Open a place with a clock that the test moves."""
     await here.page.clock.install()
@@ -163,13 +179,13 @@ async def test_focus_and_what_is_typed_survive_an_update_in_which_lines_change_p
     async with visit(browser, stage) as here:
         await start(here)
         await here.page.get_by_role("searchbox").fill("half a wo")
-        await here.page.get_by_role("link", name="b", exact=True).focus()
+        await row_link(here, "b").focus()
         stage.store.lines_by_id["c"] = line("c", *["bot"] * 9)
         stage.store.lines_by_id["b"] = line("b", *["bot"] * 5)
         del stage.store.lines_by_id["a"]
         await later(here, stage)
         await expect(here.page.get_by_role("rowheader")).to_have_text(["c", "b"])
-        await expect(here.page.get_by_role("link", name="b", exact=True)).to_be_focused()
+        await expect(row_link(here, "b")).to_be_focused()
         await expect(here.page.get_by_role("searchbox")).to_have_value("half a wo")
 
 

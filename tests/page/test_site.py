@@ -193,7 +193,13 @@ async def test_the_status_tells_readiness_daemons_partitions_and_minutes(stage: 
     status, told = await client.get("api/v1/status")
     assert status == 200
     assert (told["ready"], told["reasons"][0]["reason"]) == (False, "broker_blocked")
-    assert told["totals"] == {"lines": 120, "tickets": 360, "waiting": 240, "waiting_longest_ms": 3000}
+    assert told["totals"] == {
+        "lines": 120,
+        "tickets": 360,
+        "waiting": 240,
+        "waiting_longest_ms": 3000,
+        "waiting_longest_in": "c-001",
+    }
     assert (told["partitions"], told["partitions_without_messages"], told["daemons"]) == (1, [0], [])
     lengths = {len(values) for values in told["minutes"].values() if isinstance(values, list)}
     assert lengths == {120}

@@ -9,7 +9,7 @@ from yarl import URL
 
 from daemon.page.places import conversation_id_of, conversation_place
 from daemon.page.plots import HEIGHT, WIDTH, plot
-from daemon.page.words import age, clock, number, per_second, plain, ranges, stamp, told, whole
+from daemon.page.words import age, clock, number, per_second, plain, ranges, release_command, stamp, told, whole
 
 IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
 ODD_IDS = [
@@ -87,6 +87,13 @@ def test_what_cannot_be_seen_in_a_text_is_shown_by_its_number() -> None:
     assert plain(None) == ""
 
 
+def test_the_command_that_takes_a_lease_away_can_be_pasted_into_a_shell() -> None:
+    assert release_command("user-42") == "lockstore release --force user-42"
+    assert release_command("a b; rm -rf $HOME") == "lockstore release --force 'a b; rm -rf $HOME'"
+    assert release_command("--help") == "lockstore release --force -- --help"
+    assert release_command("a\u202eb") is None
+
+
 def test_emoji_and_all_scripts_stay_as_they_are() -> None:
     text = "👩‍👧 ü 日本 شكراً <b> &"
     assert plain(text) == text
@@ -96,7 +103,7 @@ def test_each_event_says_what_it_tells() -> None:
     said = [
         told({"type": "queued", "position": 3}),
         told({"type": "granted", "waited": 1.5, "behind": 2}),
-        told({"type": "released", "held": 0.4, "reason": "holder"}),
+        told({"type": "released", "held": 0.384, "reason": "holder"}),
         told({"type": "released", "held": 70.0, "reason": "forced", "by": "ann"}),
         told({"type": "expired", "phase": "held"}),
         told({"type": "expired", "phase": "waiting"}),
@@ -106,7 +113,7 @@ def test_each_event_says_what_it_tells() -> None:
     assert said == [
         "3 ahead",
         "after 1.5 s, 2 behind",
-        "held 0.4 s",
+        "held 384 ms",
         "held 1 min 10 s, by force, by ann",
         "its lease ended",
         "its wait ended",

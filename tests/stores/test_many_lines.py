@@ -1,7 +1,5 @@
 """A hundred thousand conversations at once: a page of them costs what a page of few costs. Counted in commands, not in time."""
 
-import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,33 +13,14 @@ from lockstore.commands import Expire, Release
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.keys import SHARDS, ConcurrentKeys
+from lockstore.keys import SHARDS
 from lockstore.rules import Limits
+from tests.support.crowd import fill
 
 MANY = 100_000
 PAGE = 50
 LONG = {f"conversation {place}": place for place in range(2, 120)}
 """Conversations in which more than one stand, and how many do."""
-
-# Writes what the scripts would have written, for all conversations of a shard at once.
-_FILL = """
-local start, now = ARGV[1], tonumber(ARGV[2])
-for place = 3, #ARGV, 2 do
-  local id, count = ARGV[place], tonumber(ARGV[place + 1])
-  for number = 1, count do
-    local held = number == 1
-    local deadline = now + 3600000
-    redis.call('ZADD', start .. 'line:' .. id, number, number)
-    redis.call('HSET', start .. 'tickets:' .. id, number, cjson.encode({'r' .. number, 'bot', '', '', '', '', 60000,
-      now - count * 1000 + number, deadline, held and now or 0}))
-    redis.call('HSET', start .. 'requests:' .. id, 'r' .. number, number)
-    redis.call('ZADD', start .. 'deadlines', deadline, number .. ':' .. id)
-  end
-  redis.call('SET', start .. 'last:' .. id, count)
-  redis.call('ZADD', start .. 'lines', -count, id)
-  if count > 1 then redis.call('ZADD', start .. 'waiting', now - 3600000, id) end
-end
-"""
 
 
 @dataclass
@@ -80,19 +59,8 @@ async def server() -> AsyncIterator[RedisServer]:
     """Start a server of our own, which goes with all that is in it."""
     async with RedisServer(persistence="no") as own:
         with redis.Redis(host=own.host, port=own.port, db=1) as client:
-            fill(client)
+            fill(client, {f"conversation {place}": LONG.get(f"conversation {place}", 1) for place in range(MANY)})
         yield own
-
-
-def fill(client: redis.Redis) -> None:
-    keys, shards = ConcurrentKeys(), defaultdict[int, list[str]](list)
-    for place in range(MANY):
-        name = f"conversation {place}"
-        shards[keys.shard_of(name)] += [name, str(LONG.get(name, 1))]
-    assert len(shards) == SHARDS
-    for shard, lines in shards.items():
-        start = keys.of_shard(shard)[0].removesuffix("deadlines")
-        client.eval(_FILL, 0, start, str(time.time_ns() // 1_000_000), *lines)
 
 
 @pytest_asyncio.fixture

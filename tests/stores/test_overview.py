@@ -69,14 +69,17 @@ class TestASurvey:
 
     async def test_tells_how_long_the_one_has_waited_that_waits_longest(self, clock: Clock, store: LockStore) -> None:
         await stand(store, ("alone", 1))
-        assert (await store.survey(1)).oldest_wait_ms is None
+        none = await store.survey(1)
+        assert (none.oldest_wait_ms, none.oldest_wait_in) == (None, None)
         await stand(store, ("short", 2))
         clock.advance(700)
         await stand(store, ("long", 5))
         clock.advance(70)
-        assert (await store.survey(1)).oldest_wait_ms == 770
+        survey = await store.survey(0)
+        assert (survey.oldest_wait_ms, survey.oldest_wait_in) == (770, "short")
         await store.apply([Release("short", request_id="r1")])
-        assert (await store.survey(1)).oldest_wait_ms == 70
+        survey = await store.survey(0)
+        assert (survey.oldest_wait_ms, survey.oldest_wait_in) == (70, "long")
 
     async def test_does_not_take_the_wait_of_one_who_holds_by_now_for_a_wait(
         self, clock: Clock, store: LockStore
