@@ -114,7 +114,8 @@ def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
 
 
 def lines_facts(survey: Survey, start: int, most: int) -> LinesFacts:
-    """Tell a survey."""
+    """Tell a survey. Some lines have changed since they were chosen: in order are those that are shown."""
+    shown = sorted(survey.longest, key=lambda line: (-line.tickets, line.conversation_id))
     return LinesFacts(
         at_ms=survey.at_ms,
         lines_total=survey.lines,
@@ -125,7 +126,7 @@ def lines_facts(survey: Survey, start: int, most: int) -> LinesFacts:
         complete=survey.complete,
         start=start,
         most=most,
-        lines=tuple(line_facts(line, survey.at_ms) for line in survey.longest),
+        lines=tuple(line_facts(line, survey.at_ms) for line in shown),
     )
 
 

@@ -16,6 +16,9 @@ __all__ = ["FAVICON", "HTML_HEADERS", "Renderer"]
 EVERY_S = 2
 """How often a page brings itself up to date."""
 
+RELOAD_S = 10
+"""How often it loads itself anew where no script runs; what is being typed there is lost then."""
+
 LONG_WAIT_MS = 60_000
 """A wait that is marked: whoever wrote that message has mostly given up by then."""
 
@@ -54,6 +57,7 @@ class Renderer:
         self._templates = Environment(
             loader=PackageLoader("daemon.page"),
             autoescape=True,
+            auto_reload=False,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -75,9 +79,13 @@ class Renderer:
             "host": host,
             "long_wait_ms": LONG_WAIT_MS,
             "namespace": namespace,
+            "reload_s": RELOAD_S,
             "script": Markup(_SCRIPT),  # noqa: S704 - our own files, and no text of anybody's in them
             "style": Markup(_STYLE),  # noqa: S704 - likewise
         }
+
+        for name in self._templates.list_templates(["html"]):
+            self._templates.get_template(name)  # now, from the files of this version: an upgrade may replace them
 
     def page(self, template: str, root: str, **facts: Any) -> str:
         """Fill a template. `root` leads from the page's place to the status page's."""

@@ -19,6 +19,7 @@ from tests.docs.pages import CHECKOUT, PAGES, Block, bare, blocks, codes, sectio
 PROTOCOL = CHECKOUT / "docs" / "protocol.md"
 LOCK_STORES = CHECKOUT / "docs" / "lock-stores.md"
 REDIS = CHECKOUT / "docs" / "redis.md"
+STATUS_PAGE = CHECKOUT / "docs" / "status-page.md"
 
 INBOUND_TYPES: dict[str, type[BaseModel]] = {
     "request": messages.RequestMessage,
@@ -36,7 +37,7 @@ OUTBOUND_TYPES: dict[str, type[BaseModel]] = {
 }
 COMMON = {"type", "conversation_id", "ticket_number", "request_id", "holder", "at"}
 
-MESSAGES = [block for block in blocks("json") if block.page not in (LOCK_STORES, REDIS)]
+MESSAGES = [block for block in blocks("json") if block.page not in (LOCK_STORES, REDIS, STATUS_PAGE)]
 TRANSCRIPT = [line for block in blocks("", PROTOCOL) for line in block.text.splitlines() if line]
 
 

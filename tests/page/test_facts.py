@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Final
 
 from daemon.fleet import Member
-from daemon.page.facts import TICKETS_MOST, conversation_facts, line_facts
+from daemon.page.facts import TICKETS_MOST, conversation_facts, line_facts, lines_facts
 from daemon.page.panels import panels
 from daemon.page.standing import daemon_facts, minutes_facts
 from daemon.presence import Said
 from daemon.record import Step
 from lockstore.events import Released
-from lockstore.survey import LineSummary, summary_of
+from lockstore.survey import LineSummary, Survey, summary_of
 from lockstore.ticket import Claim, Ticket, TicketLock
 from tests.page.stage import NOW_MS, line
 
@@ -54,6 +54,12 @@ def test_a_deadline_is_overdue_when_patrols_have_had_their_time() -> None:
 def test_a_line_that_ended_meanwhile_is_empty() -> None:
     told = line_facts(LineSummary("c", 0, None, None), NOW_MS)
     assert (told.state, told.waiting, told.holder, told.ticket_number) == ("empty", 0, None, None)
+
+
+def test_lines_that_changed_since_they_were_chosen_are_still_in_order() -> None:
+    chosen = tuple(LineSummary(name, count, None, None) for name, count in (("b", 3), ("c", 1), ("a", 2), ("d", 3)))
+    told = lines_facts(Survey(NOW_MS, 4, 9, 5, None, chosen, complete=True), 0, 50)
+    assert [line.conversation_id for line in told.lines] == ["b", "d", "a", "c"]
 
 
 def test_no_age_is_negative_where_clocks_differ() -> None:
