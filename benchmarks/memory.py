@@ -8,15 +8,13 @@ few seconds only, so in the other figures, too, few histories are left. What one
 
 import argparse
 import asyncio
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import aio_pika
 import redis.asyncio as redis
 import uvloop
-from aio_pika.abc import AbstractChannel
-from pamqp.common import FieldTable  # noqa: TC002 - one import line less to explain
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from benchmarks.report import Report, arguments
 from daemon.settings import BrokerSettings
@@ -52,13 +50,26 @@ class Bench:
         self._channel = channel
         self._store = store
         self._gate = asyncio.Semaphore(300)
-        self._log = daemon.log.open()
-        self._served = 0
+        self._answered = asyncio.Event()
+        self._known: set[str] = set()
+        self._released = 0
+
+    @property
+    def _served(self) -> int:
+        """How many messages have had their first answer."""
+        return len(self._known) + self._released
+
+    async def _on_answer(self, message: AbstractIncomingMessage) -> None:
+        if message.type == "released":
+            self._released += 1
+        else:  # queued or granted, or both one after the other: the message id names the ticket and then the event
+            self._known.add((message.message_id or "").rpartition(".")[0])
+        self._answered.set()
 
     async def open(self) -> None:
-        """Declare a queue that takes the answers and keeps few of them."""
-        arguments: FieldTable = {"x-max-length": 1}
-        await self._channel.declare_queue("bench.replies", arguments=arguments)
+        """Have the answers come here."""
+        queue = await self._channel.declare_queue("bench.replies", exclusive=True)
+        await queue.consume(self._on_answer, no_ack=True)
         self._exchange = await self._channel.get_exchange(NAMES.requests)
 
     async def say(self, bodies: list[str]) -> float:
@@ -72,20 +83,10 @@ class Bench:
 
         wanted = self._served + len(bodies)
         await asyncio.gather(*map(publish, bodies))
-        while self._count_served() < wanted:  # noqa: ASYNC110 - the daemon's log tells when it is read
-            await asyncio.sleep(0.02)
+        while self._served < wanted:
+            self._answered.clear()
+            await self._answered.wait()
         return (self.daemon.cpu_s - before) / len(bodies) * 1e6
-
-    def _count_served(self) -> int:
-        """Count the messages served, by what the daemon has logged since the last time."""
-        while True:
-            place = self._log.tell()
-            line = self._log.readline()
-            if not line.endswith("\n"):
-                self._log.seek(place)  # half a line: it is being written
-                return self._served
-            if '"batch.served"' in line:
-                self._served += json.loads(line)["messages"]
 
     async def redis_bytes(self) -> int:
         """Give the memory that Redis uses for data and itself."""

@@ -40,8 +40,14 @@ class Drain:
 
 
 def busy_with(daemon: DaemonProcess) -> set[int]:
-    """Give the partitions that a daemon has served lately."""
-    return {line["partition"] for line in daemon.events("batch.served")[-50:]}
+    """Give the partitions that a daemon is active on and has not passed on, as its log tells."""
+    busy: set[int] = set()
+    for line in daemon.log_lines():
+        if line.get("event") == "partition.active":
+            busy.add(line["partition"])
+        elif line.get("event") == "partition.passed_on":
+            busy.discard(line["partition"])
+    return busy
 
 
 async def settle(driver: Driver, daemons: Sequence[DaemonProcess]) -> None:

@@ -7,6 +7,7 @@ in order.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -175,7 +176,10 @@ class Pipeline:
         served = batch.served(self._partition.number, announced, announced_at)
         self._observers.tell(served)
         counts = Counter(type_of(notice.event) for notice in batch.notices)
-        _log.info(
+        # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
+        unusual = served.dead_letters or served.unreachable or served.refused
+        _log.log(
+            logging.INFO if unusual else logging.DEBUG,
             "batch.served",
             partition=served.partition,
             messages=served.messages,

@@ -10,7 +10,7 @@ Architecture invariant: nothing here imports `lockstore` or `daemon`. The harnes
 with a configuration file, a log and an exit code.
 """
 
-from harness.daemon_process import DaemonProcess
+from harness.daemon_process import DEBUG, DaemonProcess
 from harness.process import ProcessFailedError
 from harness.rabbitmq import RabbitMQ
 from harness.redis_cluster import RedisCluster
@@ -20,6 +20,7 @@ from harness.server import Server, cpu_s_of
 from harness.workplace import Workplace, workplace
 
 __all__ = [
+    "DEBUG",
     "DaemonProcess",
     "ProcessFailedError",
     "RabbitMQ",

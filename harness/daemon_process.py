@@ -13,6 +13,8 @@ from harness.process import Command
 from harness.server import Server
 
 READY_EVENT = "daemon.ready"
+DEBUG = ("--log-level", "debug")
+"""Arguments of a daemon whose log is to tell of each batch."""
 LISTENING_EVENT = "http.listening"
 
 _OF_A_SERVICE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})

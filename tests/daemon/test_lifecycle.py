@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import DaemonProcess, RabbitMQ, RedisServer
+from harness import DEBUG, DaemonProcess, RabbitMQ, RedisServer
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.public import Public
@@ -45,7 +45,7 @@ async def test_stopped_under_load_the_next_daemon_goes_on_in_order(
     how: str, config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:
     first = await start_daemon(config)
-    second = await start_daemon(config)  # stands by
+    second = await start_daemon(config, argv=DEBUG)  # stands by
     publishing = asyncio.create_task(publish_many(bot, 3000))
     async with asyncio.timeout(20):
         while len(bot.answers) < 200:

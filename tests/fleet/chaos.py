@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import DaemonProcess, RedisServer
+from harness import DEBUG, DaemonProcess, RedisServer
 from tests.support.brittle_daemon import FLAG, STEPS
 
 HEARTBEAT_S = 1  # of the daemons' connections to the broker
@@ -57,7 +57,9 @@ class Chaos:
         for place in range(size + ADDITIONS):
             module = site.module or (BRITTLE if place % 2 else "daemon")
             name = f"daemon-{place + 1}"
-            self.daemons.append(DaemonProcess(site.config, name=name, module=module, folder=site.folder / name))
+            folder = site.folder / name
+            argv = DEBUG if module == "daemon" else ()  # the others tell all by themselves
+            self.daemons.append(DaemonProcess(site.config, name=name, argv=argv, module=module, folder=folder))
             if module == BRITTLE:
                 self._brittle.add(self.daemons[-1])
         self._stores = site.stores

@@ -10,7 +10,7 @@ import pytest
 
 from daemon.sweeper import PATROL_S
 from daemon.vigil import Vigil
-from harness import DaemonProcess, RabbitMQ
+from harness import DEBUG, DaemonProcess, RabbitMQ
 from lockstore.errors import BrokerLostError
 from lockstore.outcomes import LEFT_BEHIND_MS
 from tests.conftest import DaemonMaker
@@ -51,7 +51,7 @@ async def test_killed_the_next_one_takes_over_at_once(
     config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:
     config["broker"]["heartbeat"] = 600  # the socket's end tells, no heartbeat
-    first, second = await start_daemon(config), await start_daemon(config)
+    first, second = await start_daemon(config, argv=DEBUG), await start_daemon(config, argv=DEBUG)
 
     async def kill() -> None:
         await first.kill()
@@ -67,7 +67,7 @@ async def test_stopped_in_its_tracks_the_next_one_takes_over_after_some_heartbea
     config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:
     config["broker"]["heartbeat"] = HEARTBEAT_S
-    first, second = await start_daemon(config), await start_daemon(config)
+    first, second = await start_daemon(config, argv=DEBUG), await start_daemon(config, argv=DEBUG)
     async with Talk(bot, 1) as talk:
         await taken_over(talk, first, second, first.pause)
         first.resume()
@@ -83,8 +83,8 @@ async def test_cut_off_the_next_one_takes_over_and_the_first_one_comes_back(
 ) -> None:
     config["broker"]["heartbeat"] = HEARTBEAT_S
     async with FrozenWire(rabbitmq) as wire:
-        first = await start_daemon(config | {"broker": config["broker"] | {"url": wire.url}})
-        second = await start_daemon(config)
+        first = await start_daemon(config | {"broker": config["broker"] | {"url": wire.url}}, argv=DEBUG)
+        second = await start_daemon(config, argv=DEBUG)
         async with Talk(bot, 1) as talk:
             await taken_over(talk, first, second, wire.freeze)
             await served_by(first, "broker.lost")  # it has noticed by itself

@@ -29,7 +29,7 @@ def main() -> None:
         if flag.exists() and flag.read_text() == name:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    logs.set_up("info")
+    logs.set_up("debug")
     loaded = settings.load(Path(config))
     uvloop.run(run(Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits), checkpoint)))
 

@@ -64,7 +64,7 @@ class LyingStore(ConcurrentRedisLockStore):
 def main() -> None:
     _, serve, option, config = sys.argv
     assert (serve, option) == ("serve", "--config")
-    logs.set_up("info")
+    logs.set_up("debug")
     loaded = settings.load(Path(config))
     section = {name: value for name, value in loaded.lock_store.items() if name != "type"}
     store = LyingStore(RedisOptions(**section))
