@@ -187,6 +187,13 @@ def test_the_tables_of_keys_have_every_key() -> None:
     assert {bare(row["key"]) for row in redis} == expected
 
 
+def _chosen_level(level: ast.expr) -> str:
+    """Tell between which levels the code chooses; "as given": it is somebody else's choice."""
+    if not isinstance(level, ast.IfExp):
+        return "as given"
+    return f"{ast.unparse(level.orelse)} or {ast.unparse(level.body)}".replace("logging.", "").lower()
+
+
 def logged_events() -> dict[str, str]:
     """Find every event that the daemon logs, with its level, in the code."""
     found = {}
@@ -198,7 +205,7 @@ def logged_events() -> dict[str, str]:
             if level in ("debug", "info", "warning", "error", "exception", "critical") and node.args:
                 name = node.args[0]
             elif level == "log" and len(node.args) > 1:
-                name, level = node.args[1], "as given"
+                name, level = node.args[1], _chosen_level(node.args[0])
             else:
                 continue
             if isinstance(name, ast.Constant):
