@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ from tests.harness.helpers import pids_in
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT_S = 60
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Give a folder whose name is short: the path of a unix socket below it has at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        yield Path(folder)
 
 
 def demo(folder: Path, *argv: str) -> "subprocess.Popen[str]":
@@ -33,19 +42,19 @@ def outcome(folder: Path, *argv: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_a_short_run_is_well_though_one_replica_is_killed_and_one_is_stopped(tmp_path: Path) -> None:
-    exit_code, text = outcome(tmp_path, "--seconds", "3", "--replicas", "3", "--conversations", "6")
+def test_a_short_run_is_well_though_one_replica_is_killed_and_one_is_stopped(short_folder: Path) -> None:
+    exit_code, text = outcome(short_folder, "--seconds", "3", "--replicas", "3", "--conversations", "6")
     assert exit_code == 0, text
     assert "bot-1 is killed (SIGKILL)" in text
     assert "bot-2 is stopped for 3 s (SIGSTOP)" in text
     assert "All is well: " in text
-    assert not list(tmp_path.iterdir())
-    assert not pids_in(tmp_path)
+    assert not list(short_folder.iterdir())
+    assert not pids_in(short_folder)
 
 
 @pytest.mark.slow
-def test_a_daemon_that_misbehaves_is_found_out(tmp_path: Path) -> None:
-    exit_code, text = outcome(tmp_path, "--seconds", "2", "--misbehave")
+def test_a_daemon_that_misbehaves_is_found_out(short_folder: Path) -> None:
+    exit_code, text = outcome(short_folder, "--seconds", "2", "--misbehave")
     assert exit_code == 1, text
     assert "one that misbehaves on purpose" in text
     last = text.strip().splitlines()[-1]
@@ -55,8 +64,8 @@ def test_a_daemon_that_misbehaves_is_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(tmp_path: Path) -> None:
-    with demo(tmp_path, "--seconds", "60", "--calm") as process:
+def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(short_folder: Path) -> None:
+    with demo(short_folder, "--seconds", "60", "--calm") as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "hand-off p50" in line:
@@ -67,12 +76,12 @@ def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(tmp_path: Path) -> 
     assert "Verdict so far" in text
     assert text.strip().splitlines()[-1].startswith("All was well: ")
     assert "Traceback" not in text
-    assert not list(tmp_path.iterdir())
-    assert not pids_in(tmp_path)
+    assert not list(short_folder.iterdir())
+    assert not pids_in(short_folder)
 
 
 @pytest.mark.parametrize(("argv", "exit_code"), [(["--help"], 0), (["--replicas", "1"], 2), (["--seconds", "x"], 2)])
 def test_its_options_explain_themselves(tmp_path: Path, argv: list[str], exit_code: int) -> None:
-    code, text = outcome(tmp_path, *argv)
+    code, text = outcome(short_folder, *argv)
     assert code == exit_code
     assert "--misbehave" in text
