@@ -1,29 +1,22 @@
 """Where operators' commands read lines: in the lock store itself, or, where that is in memory, from its daemon over HTTP."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Protocol, TypeVar
-
-import aiohttp
-from pydantic import TypeAdapter, ValidationError
+from typing import Protocol
 
 from daemon.page.facts import ConversationFacts, LinesFacts, conversation_facts, lines_facts
 from daemon.settings import Settings
-from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
+from lockstore.errors import ConfigError, StoreUnavailableError
 from lockstore.factory import create_store
 from lockstore.memory import InMemoryLockStore
 from lockstore.store import LockStore
 from lockstore.survey import Examination
 from lockstore.wire import partition_of
 
-__all__ = ["HttpSource", "PartialSource", "Source", "StoreSource", "source_of"]
+__all__ = ["PartialSource", "Source", "StoreSource", "source_of"]
 
-_ANSWER_S = 10.0
 _FOUND_MOST = 20
-
-T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -70,57 +63,10 @@ class StoreSource:
         return await self.store.examine()
 
 
-class HttpSource:
-    """Asks a daemon."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url.rstrip("/")
-
-    async def lines(self, start: int, most: int) -> LinesFacts:
-        """Give lines, the longest first, and the totals of all."""
-        return _parsed(LinesFacts, await self._get("lines", start=str(start), most=str(most)))
-
-    async def conversation(self, conversation_id: str) -> ConversationFacts:
-        """Give one line and its history."""
-        return _parsed(ConversationFacts, await self._get("conversations/", id=conversation_id))
-
-    async def find(self, text: str) -> list[str]:
-        """Give some live conversations whose id contains a text."""
-        found = await self._get("find", text=text, most=str(_FOUND_MOST))
-        return [str(line["conversation_id"]) for line in found["lines"]]
-
-    async def examine(self) -> Examination | None:
-        """Give None: a daemon does not tell that."""
-        return None
-
-    async def _get(self, place: str, **query: str) -> Any:
-        try:
-            asking = self._session.get(f"{self._url}/api/v1/{place}", params=query)
-            async with asyncio.timeout(_ANSWER_S), asking as answer:
-                told = await answer.json()
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise StoreUnavailableError(
-                f"no daemon answers at {self._url} ({str(error) or type(error).__name__}); start one, or name the one that "
-                "holds the tickets with --daemon URL"
-            ) from error
-        if answer.status == 200:  # noqa: PLR2004 - OK
-            return told
-        detail = str(told.get("detail"))
-        raise ConversationError(detail) if told.get("error") == "damaged" else StoreUnavailableError(detail)
-
-
-def _parsed(kind: type[T], told: Any) -> T:
-    try:
-        return TypeAdapter(kind).validate_python(told)
-    except ValidationError as error:
-        raise StoreUnavailableError("the daemon is of another version, and its answer cannot be read") from error
-
-
 class PartialSource(StoreSource):
     """Reads a store that cannot list its lines, and asks a daemon, which has seen some, where lines are to be listed."""
 
-    def __init__(self, store: LockStore, partitions: int, daemon: HttpSource) -> None:
+    def __init__(self, store: LockStore, partitions: int, daemon: Source) -> None:
         super().__init__(store, partitions)
         self._daemon = daemon
 
@@ -149,7 +95,9 @@ async def source_of(settings: Settings, daemon_url: str | None) -> AsyncIterator
         if reads_store and (store.knows_all_lines or settings.daemon.http_place is None):
             yield StoreSource(store, settings.broker.partitions)
             return
-        daemon = HttpSource(await stack.enter_async_context(aiohttp.ClientSession()), daemon_url or _address(settings))
+        from daemon.remote import HttpSource  # noqa: PLC0415 - takes as long to import as all else together
+
+        daemon = await stack.enter_async_context(HttpSource(daemon_url or _address(settings)))
         yield PartialSource(store, settings.broker.partitions, daemon) if reads_store else daemon
 
 

@@ -51,7 +51,7 @@ def test_twenty_shells_count_and_none_is_lost(place: Place, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("script", "code"),
-    [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -KILL $$", 137)],
+    [("exit 7", 7), ("kill -TERM $$", 143)],
 )
 def test_the_exit_code_passes(script: str, code: int, place: Place) -> None:
     ran = place.run("exec", "codes", "--", "sh", "-c", script)
@@ -154,7 +154,6 @@ async def test_a_turn_that_does_not_come_in_time_has_a_code_of_its_own(place: Pl
     ("argv", "code", "said"),
     [
         pytest.param(("c", "--", "no-such-command"), 127, "no-such-command: not found", id="not found"),
-        pytest.param(("c", "--", "/no/such/path"), 127, "/no/such/path: not found", id="no path"),
         pytest.param(("c", "--", "/etc/hostname"), 126, "/etc/hostname: cannot be executed", id="not executable"),
         pytest.param(("c" * 201, "--", "true"), 2, "conversation_id", id="too long"),
         pytest.param(("a\nb", "--", "true"), 2, "a\\nb: invalid", id="control character"),

@@ -81,8 +81,8 @@ async def system(
         for place in range(WAITERS):
             await bot.request(found.stuck, holder=f"bot-{place}", wait=3600)
             await bot.expect("queued", position=place + 1)
-        await bot.lock(found.sound, holder="bot-well")
-        await bot.lock(found.damaged, holder="bot-9")
+        await bot.lock(found.sound, holder="bot-well", lifetime=3600)
+        await bot.lock(found.damaged, holder="bot-9", lifetime=3600)
         damage(redis_server, namespace, found.damaged)
         await bot.request(found.unserved, partition=1)
         yield found
@@ -166,7 +166,7 @@ async def test_check_finds_it(system: System) -> None:
 async def test_doctor_finds_it_and_who_stands_where_nobody_serves(system: System) -> None:
     store = create_store(system.place.config["lock_store"], Limits())
     try:
-        number = await store.issue_ticket(system.unserved, 60)
+        number = await store.issue_ticket(system.unserved, 3600)
         told = await system.told("doctor")
         await store.cleanup(system.unserved, number)
     finally:
