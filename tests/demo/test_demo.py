@@ -81,7 +81,7 @@ def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(short_folder: Path)
 
 
 @pytest.mark.parametrize(("argv", "exit_code"), [(["--help"], 0), (["--replicas", "1"], 2), (["--seconds", "x"], 2)])
-def test_its_options_explain_themselves(tmp_path: Path, argv: list[str], exit_code: int) -> None:
+def test_its_options_explain_themselves(short_folder: Path, argv: list[str], exit_code: int) -> None:
     code, text = outcome(short_folder, *argv)
     assert code == exit_code
     assert "--misbehave" in text
