@@ -18,11 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from daemon.commands.minding import mind
+from daemon.commands.minding import heard, mind
 
 __all__ = ["Ended", "Failed", "Minder"]
-
-_WORD_MAX_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,7 @@ class Minder:
             self._wire.close()
             mind(theirs, self._argv)  # which never returns
         theirs.close()
+        self._wire.settimeout(0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,12 +72,12 @@ class Minder:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Failed | Ended] = loop.create_future()
 
-        def heard() -> None:
+        def take() -> None:
             loop.remove_reader(self._wire)
             if not outcome.done():
                 outcome.set_result(self._outcome())
 
-        loop.add_reader(self._wire, heard)
+        loop.add_reader(self._wire, take)
         self._say("start", until, grace_s, dict(variables))
         return outcome
 
@@ -95,11 +94,12 @@ class Minder:
         self._say("lost")
 
     def _say(self, *word: Any) -> None:
-        with suppress(ConnectionError):  # it has ended; what became of the command is there to be read
+        # It has ended, and what became of the command is there to be read; or somebody has stopped it, and it hears nothing.
+        with suppress(ConnectionError, BlockingIOError):
             self._wire.send(json.dumps(word).encode())
 
     def _outcome(self) -> Failed | Ended:
-        match json.loads(self._wire.recv(_WORD_MAX_BYTES) or "[]"):
+        match json.loads(heard(self._wire) or "[]"):
             case ["failed", number]:
                 return Failed(number)
             case ["ended", code, cut, left]:

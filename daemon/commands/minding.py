@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["RELAYED", "mind"]
+__all__ = ["RELAYED", "heard", "mind"]
 
 RELAYED = (
     signal.SIGINT,
@@ -100,7 +100,7 @@ class _Minding:
 
     def _obey(self) -> bool:
         """Do what it is told, and say whether there is more to come."""
-        match json.loads(self._wire.recv(_WORD_MAX_BYTES) or "[]"):
+        match json.loads(heard(self._wire) or "[]"):
             case ["start", until, grace_s, variables]:
                 self._grace_s = grace_s
                 self._safe_until(until)
@@ -184,6 +184,18 @@ class _Minding:
                 return False
             if pid == self._pid:
                 self._code = os.waitstatus_to_exitcode(status)
+
+
+def heard(wire: socket.socket) -> bytes:
+    """Read the next word, b"" when there will be none.
+
+    Who ends without having read all that he was told has the kernel say so once, in place of what he said himself.
+    """
+    with suppress(ConnectionResetError):
+        return wire.recv(_WORD_MAX_BYTES)
+    with suppress(ConnectionResetError):
+        return wire.recv(_WORD_MAX_BYTES)
+    return b""
 
 
 def _send(number: int, pids: Sequence[int]) -> None:

@@ -12,7 +12,9 @@ import pytest
 import pytest_asyncio
 import redis
 import yaml
+from typer.testing import CliRunner
 
+from daemon.cli import app
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.client import LockClient
 from lockstore.factory import create_store
@@ -40,6 +42,15 @@ class Place:
     def run(self, command: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         options = {"capture_output": True, "text": True, "timeout": LIMIT_S} | options
         return subprocess.run(self.argv(command, *argv), check=False, **options)
+
+    def refusal(self, command: str, *argv: str) -> str:
+        """Run what is refused before anything is done, in this process since it takes no other; give what it complains of."""
+        refused = CliRunner().invoke(app, [command, "--config", str(self.file), *argv])
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        start = f"lockstore {command}: "
+        assert refused.stderr.startswith(start)
+        assert refused.stderr.count("\n") == 1
+        return refused.stderr.removeprefix(start)
 
     def changed(self, folder: Path, **sections: dict[str, Any] | None) -> "Place":
         """Give the same place with other options in some sections; None: without the section."""
