@@ -6,7 +6,7 @@ from daemon.checks.steps import Failure, Verdict
 from daemon.page.words import age
 from daemon.settings import Settings
 from daemon.sources import source_of
-from daemon.suspicion import suspects_of
+from daemon.suspicion import suspects_of, waited_for
 from daemon.troubles import of_examination, of_line, of_survey
 from lockstore.errors import ConfigError, StoreUnavailableError
 
@@ -25,7 +25,7 @@ async def check_lines(connection: "AbstractConnection", settings: Settings) -> V
         async with source_of(settings, None) as source:
             lines = await source.lines(0, _LINES)
             examination = await source.examine()
-            suspects = await suspects_of(connection, source, lines.lines)
+            suspects = await suspects_of(connection, source, waited_for(lines))
     except (ConfigError, StoreUnavailableError) as error:
         if settings.store_type == "in_memory":
             return Verdict("skip", f"they are in a daemon's memory: {error}")

@@ -15,10 +15,10 @@ from daemon.commands.reports import Report, carry_out
 from daemon.commands.troubling import show_troubles
 from daemon.estate import estate_of
 from daemon.link import connected
-from daemon.page.facts import LineFacts
+from daemon.page.facts import LinesFacts
 from daemon.settings import Settings
 from daemon.sources import Source, StoreSource, source_of
-from daemon.suspicion import suspects_of
+from daemon.suspicion import suspects_of, waited_for
 from daemon.troubles import Trouble, of_estate, of_finding, of_line, of_stranded
 from lockstore.audit import Finding, Progress
 from lockstore.store import LockStore
@@ -102,12 +102,14 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
                 report.passed_over.append(_UNLISTED)
         else:
             report.passed_over.append(_IN_MEMORY)
-        lines = [line async for page in _pages(source) for line in page]
+        pages = [page async for page in _pages(source)]
+        lines = [line for page in pages for line in page.lines]
         _note_all(report, (trouble for line in lines for trouble in of_line(line)))
         _note_all(report, of_stranded(lines, estate.queues, estate.number))
         with progress.line() as moving:
             moving.add_task("looking for those who hold while others wait", total=None)
-            _note_all(report, await suspects_of(connection, source, lines, DEEPEST))
+            waited = dict.fromkeys(name for page in pages for name in waited_for(page))
+            _note_all(report, await suspects_of(connection, source, waited, DEEPEST))
 
 
 def _note_all(report: _Report, troubles: Iterable[Trouble]) -> None:
@@ -130,10 +132,10 @@ async def _audit(report: _Report, store: LockStore) -> None:
                     moving.update(tasks["keys"], completed=done, total=total, visible=True)
 
 
-async def _pages(source: Source) -> AsyncIterator[tuple[LineFacts, ...]]:
+async def _pages(source: Source) -> AsyncIterator[LinesFacts]:
     """Give lines, the longest first, page by page, as far as a survey reaches."""
     for start in range(0, DEEPEST, _PAGE):
         found = await source.lines(start, _PAGE)
-        yield found.lines
+        yield found
         if start + _PAGE >= found.lines_total:
             return

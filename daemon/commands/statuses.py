@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daemon import settings
 from daemon.commands import progress
 from daemon.commands.ends import DONE, LEFT
-from daemon.commands.plain import counted
+from daemon.commands.plain import counted, shown
 from daemon.commands.printing import say, show
 from daemon.commands.reports import Report, carry_out
 from daemon.commands.troubling import show_troubles
@@ -20,7 +20,7 @@ from daemon.page.facts import LinesFacts
 from daemon.page.words import age
 from daemon.settings import Settings
 from daemon.sources import Source, source_of
-from daemon.suspicion import suspects_of
+from daemon.suspicion import suspects_of, waited_for
 from daemon.troubles import Trouble, of_estate, of_examination, of_line, of_survey
 from lockstore.survey import Examination
 
@@ -105,7 +105,7 @@ class _Look:
             finally:
                 report.troubles += self._troubles()
             if self._connection is not None and self._source is not None and report.lines is not None:
-                report.troubles += await suspects_of(self._connection, self._source, report.lines.lines)
+                report.troubles += await suspects_of(self._connection, self._source, waited_for(report.lines))
 
     async def _at_broker(self, stack: AsyncExitStack) -> None:
         broker = self._loaded.broker
@@ -163,6 +163,7 @@ def _show_lines(lines: LinesFacts, most: int, examination: Examination | None) -
     said = f"{counted(lines.lines_total, 'line', 'lines')} with {counted(lines.tickets_total, 'ticket', 'tickets')}"
     if lines.waiting_total:
         said += f"; {lines.waiting_total:,} wait, the longest for {age(lines.waiting_longest_ms)}"
+        said += "" if lines.waiting_longest_in is None else f" in {shown(lines.waiting_longest_in)}"
     if examination is not None:
         said += f"; {counted(examination.outbox, 'event', 'events')} to announce"
     say(said if lines.complete else f"{said}. The store could not look at all lines: there are more")

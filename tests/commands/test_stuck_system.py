@@ -116,6 +116,8 @@ async def test_status_finds_all_three(system: System) -> None:
 async def test_people_see_it_with_what_to_do_and_nobodys_name_does_anything_to_the_terminal(system: System) -> None:
     text = await system.said("status")
     assert "3 things are wrong:" in text
+    assert "3 wait, the longest for" in text
+    assert "in [red]stuck\\u202e" in text
     assert "[red]stuck\\u202e" in text
     assert "--force" in text
     assert "-> find them with: lockstore doctor" in text
