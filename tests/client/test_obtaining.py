@@ -87,11 +87,19 @@ async def test_a_cut_connection_is_asked_on_again_with_the_same_request_id(
     assert (await task).request_id == first["request_id"]
 
 
+async def all_confirmed(locks: LockClient) -> None:
+    """Wait until the broker has confirmed all that the client has published: the other end may see it before."""
+    async with asyncio.timeout(20):
+        while locks._desk.link.current._channel.confirmations:  # type: ignore[union-attr]
+            await asyncio.sleep(0.01)
+
+
 async def test_every_waiting_call_asks_again_in_the_order_of_the_first_time(
     daemon: StandIn, locks: LockClient, proxy: Proxy
 ) -> None:
     tasks = [asyncio.create_task(hold(locks)) for _ in range(5)]
     first = [(await daemon.take("request"))["request_id"] for _ in tasks]
+    await all_confirmed(locks)
     proxy.cut()
     again = [await daemon.take("request") for _ in tasks]
     assert [request["request_id"] for request in again] == first
