@@ -175,9 +175,13 @@ class Pipeline:
         self._checkpoint("acknowledged")
         served = batch.served(self._partition.number, announced, announced_at)
         self._observers.tell(served)
-        counts = Counter(type_of(notice.event) for notice in batch.notices)
+        self._say(batch, served)
+
+    def _say(self, batch: _Batch, served: Served) -> None:
         # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
-        unusual = served.dead_letters or served.unreachable or served.refused
+        unusual = bool(served.dead_letters or served.unreachable or served.refused)
+        if not (unusual or _log.is_enabled_for(logging.DEBUG)):
+            return
         _log.log(
             logging.INFO if unusual else logging.DEBUG,
             "batch.served",
@@ -188,7 +192,7 @@ class Pipeline:
             parked=len(served.dead_letters),
             unreachable=served.unreachable,
             refused=served.refused,
-            **counts,
+            **Counter(type_of(notice.event) for notice in batch.notices),
         )
 
 
