@@ -13,6 +13,7 @@ from enum import Enum
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.letters import Letter, Wanted, is_release, release, renewal, request
 from lockstore.client.outcomes import AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Outcome, Standing
+from lockstore.client.replies import shorten
 from lockstore.errors import BusyError, LockError, RefusedError, WaitExpiredError
 from lockstore.messages import (
     CancelledMessage,
@@ -33,9 +34,13 @@ ANSWER_GRACE_S = 5.0
 WAIT_UNSTATED_S = 300.0
 """Until the daemon has said how long an unstated wait is: the daemon's own default."""
 
+UNSTATED_MOST_S = 30 * 86_400.0
+"""No wait and no lease is believed to be longer, unless the caller asked for more."""
+
 RENEW_SHARE = 1 / 3  # of the lease: two more chances if the first renewal fails
 RENEW_RETRY_SHARE = 1 / 12  # of the lease: so often a renewal is tried again, until it is answered or the lease is lost
 RENEW_RETRY_MOST_S = 5.0
+_LEASE_ROUNDING_S = 0.002  # the daemon counts in milliseconds, and a lease lasts at least one
 _RENEWALS_REMEMBERED = 16  # renewals whose answer may still come
 
 
@@ -54,7 +59,7 @@ class Call:
         self.wanted = wanted
         self.started_at = now
         wait_s = WAIT_UNSTATED_S if wanted.wait is None else wanted.wait
-        self.deadline = now + wait_s + ANSWER_GRACE_S
+        self.deadline = now + min(wait_s, UNSTATED_MOST_S) + ANSWER_GRACE_S
         self.partition: int | None = None  # where it is served, if that is not where its conversation should be
         self._new_id = new_id
         self._ever_asked = False
@@ -151,7 +156,8 @@ class Call:
             case QueuedMessage():
                 self._clock.sample(self._asked_at, message.at)
                 if self.wanted.wait is None:
-                    self.deadline = now + message.wait_until - message.at + ANSWER_GRACE_S
+                    left_s = min(max(0.0, message.wait_until - message.at), UNSTATED_MOST_S)
+                    self.deadline = now + left_s + ANSWER_GRACE_S
                     self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
                 return Standing()
             case GrantedMessage():
@@ -189,11 +195,15 @@ class Call:
             case "busy" if self.wait_is_over(now):
                 return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
             case reason:
-                return self._fail(RefusedError(reason, message.detail))
+                return self._fail(RefusedError(reason, shorten(message.detail)))
 
     def _hear_held(self, message: Outbound, tag: str, now: float) -> Outcome | None:  # noqa: PLR0911 - likewise
+        if tag and tag not in self._renewals:
+            return None  # an answer to a renewal that was never sent, or whose answer has come
         match message:
-            case RenewedMessage() if (sent_at := self._renewals.pop(tag, None)) is not None:
+            case RenewedMessage() if (
+                message.ticket_number == self.number and (sent_at := self._renewals.pop(tag, None)) is not None
+            ):
                 self._clock.sample(sent_at, message.at)
                 return self._extend(message, now)
             case GrantedMessage() if message.ticket_number == self.number:
@@ -206,13 +216,12 @@ class Call:
                 return Misrouted(partitions)
             case RejectedMessage():
                 self.is_known_over = message.reason in ("finished", "unknown_ticket")
-                return self._lose(
-                    f"the daemon refused to renew it: {message.reason}, {message.ended or message.detail}"
-                )
-            case ExpiredMessage():
+                why = message.ended or shorten(message.detail)
+                return self._lose(f"the daemon refused to renew it: {message.reason}, {why}")
+            case ExpiredMessage() if message.ticket_number == self.number:
                 self.is_known_over = True
                 return self._lose("it expired")
-            case ReleasedMessage() | CancelledMessage():
+            case ReleasedMessage() | CancelledMessage() if message.ticket_number == self.number:
                 self.is_known_over = True
                 return self._lose(f"it was {message.type} ({_why(message)})")
             case _:
@@ -227,12 +236,15 @@ class Call:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _extend(self, message: GrantedMessage | RenewedMessage, now: float) -> Outcome:
-        ends_at = self._clock.ends_at(message.expires_at, message.at, now)
-        if message.expires_at < self.expires_at or ends_at < self.ends_at:
+        asked_s = self.wanted.lifetime
+        most_s = UNSTATED_MOST_S if asked_s is None else asked_s + _LEASE_ROUNDING_S
+        expires_at = min(message.expires_at, message.at + most_s)  # nobody gives a longer lease than was asked for
+        ends_at = self._clock.ends_at(expires_at, message.at, now)
+        if expires_at < self.expires_at or ends_at < self.ends_at:
             return Extended()  # an answer that was overtaken, or that tells less than is known
-        self.expires_at = message.expires_at
+        self.expires_at = expires_at
         self.ends_at = ends_at
-        self._lease_s = max(self._lease_s, message.expires_at - message.at)  # a grant told again tells what is left
+        self._lease_s = max(self._lease_s, expires_at - message.at)  # a grant told again tells what is left
         self.renew_at = now + max(0.0, ends_at - now) * RENEW_SHARE
         return Extended()
 
@@ -250,4 +262,4 @@ class Call:
 
 
 def _why(message: ReleasedMessage | CancelledMessage) -> str:
-    return message.reason if message.by is None else f"{message.reason} by {message.by}"
+    return message.reason if message.by is None else f"{message.reason} by {shorten(message.by)}"

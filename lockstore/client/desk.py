@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from typing import Protocol
 
 from aiormq.abc import DeliveredMessage
-from pydantic import ValidationError
 
 from lockstore.client.call import Call
 from lockstore.client.epoch import NotTakenError
-from lockstore.client.letters import Routes, is_release, release, split
+from lockstore.client.letters import Routes, is_release, release
 from lockstore.client.link import Link
+from lockstore.client.log_limit import RateLimitedLog
 from lockstore.client.outbox import Outbox
 from lockstore.client.outcomes import Misrouted, Outcome
+from lockstore.client.replies import InvalidReplyError, Reply, read_reply
 from lockstore.errors import BrokerLostError
-from lockstore.messages import OUTBOUND, GrantedMessage, Outbound, RejectedMessage
+from lockstore.messages import GrantedMessage, RejectedMessage
 from lockstore.wire import Names
 
 __all__ = ["Desk", "Listener"]
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 RELEASE_LIMIT_S = 2.0
 """How long leaving a lock waits for the broker. After that the outbox goes on trying, and the caller goes on."""
+
+FINISHED_MOST = 10_000  # calls that are over, and whose late answers are still acted on
 
 
 class Listener(Protocol):
@@ -50,8 +54,10 @@ class Desk:
         self.link = Link(url, names, self)
         self.outbox = Outbox(self.link, self.routes)
         self._calls: dict[str, tuple[Call, Listener]] = {}
+        self._finished: OrderedDict[str, str] = OrderedDict()  # request id to conversation id, the oldest first
         self._no_calls = asyncio.Event()
         self._no_calls.set()
+        self._log = RateLimitedLog(logger)
 
     def listen(self, call: Call, listener: Listener) -> None:
         """Let this listener hear what is said to the call, from now on and instead of the one before."""
@@ -61,6 +67,10 @@ class Desk:
     def forget(self, call: Call) -> None:
         """Let nobody hear what is said to the call's request id any more."""
         self._calls.pop(call.request_id, None)
+        if call.asked:
+            self._finished[call.request_id] = call.wanted.conversation_id
+            if len(self._finished) > FINISHED_MOST:
+                self._finished.popitem(last=False)
         if not self._calls:
             self._no_calls.set()
 
@@ -111,31 +121,46 @@ class Desk:
     def heard(self, message: DeliveredMessage) -> None:
         """Bring an answer to the call that it is for."""
         try:
-            told = OUTBOUND.validate_json(message.body)
-        except ValidationError:
-            logger.warning("lock_client.answer_not_understood")
+            reply = read_reply(message)
+        except InvalidReplyError as error:
+            self._ignore("lock_client.reply_not_understood", str(error))
             return
-        request_id, tag = split(message.header.properties.correlation_id or told.request_id or "")
-        known = self._calls.get(request_id)
+        known = self._calls.get(reply.request_id)
         if known is None:
-            self._heard_late(told, request_id, tag)
+            self._heard_late(reply)
             return
         call, listener = known
-        outcome = call.hear(told, tag, asyncio.get_running_loop().time())
+        if reply.message.conversation_id != call.wanted.conversation_id:
+            self._ignore(
+                "lock_client.reply_not_ours", "it is about another conversation than the request that it names"
+            )
+            return
+        outcome = call.hear(reply.message, reply.tag, asyncio.get_running_loop().time())
         if outcome is not None:
             if isinstance(outcome, Misrouted):
                 self.routes.partitions = outcome.partitions
                 call.partition = None
             listener.told(outcome)
 
-    def _heard_late(self, told: Outbound, request_id: str, tag: str) -> None:
-        """Give back a grant that nobody waits for any more, and send a release again that went to the wrong place."""
-        match told:
-            case GrantedMessage(conversation_id=str(conversation_id), ticket_number=number):
-                self.outbox.put(release(conversation_id, request_id, number, None))
-            case RejectedMessage(reason="wrong_partition", conversation_id=str(conversation_id), partitions=int(count)):
-                if is_release(tag) and count != self.routes.partitions:
+    def _heard_late(self, reply: Reply) -> None:
+        """Give back a grant that nobody waits for any more, and send a release again that went to the wrong place.
+
+        Only for requests of this client's: it must not release for others what somebody else holds.
+        """
+        conversation_id = self._finished.get(reply.request_id)
+        if conversation_id is None or conversation_id != reply.message.conversation_id:
+            self._ignore("lock_client.reply_not_ours", "this client has no such request")
+            return
+        match reply.message:
+            case GrantedMessage(ticket_number=number):
+                del self._finished[reply.request_id]
+                self.outbox.put(release(conversation_id, reply.request_id, number, None))
+            case RejectedMessage(reason="wrong_partition", partitions=int(count), ticket_number=number):
+                if is_release(reply.tag) and count != self.routes.partitions:
                     self.routes.partitions = count
-                    self.outbox.put(release(conversation_id, request_id, told.ticket_number, None))
+                    self.outbox.put(release(conversation_id, reply.request_id, number, None))
             case _:
                 pass
+
+    def _ignore(self, code: str, reason: str) -> None:
+        self._log.warning(code, "a message on the reply queue was ignored", reason)

@@ -9,13 +9,14 @@ from contextlib import aclosing
 from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from pydantic import ValidationError
 
 from lockstore.backoff import Backoff
 from lockstore.client.epoch import Epoch, as_ours
 from lockstore.client.link import Link
+from lockstore.client.log_limit import RateLimitedLog
+from lockstore.client.replies import InvalidReplyError, read_message
 from lockstore.errors import BrokerLostError, LockError
-from lockstore.messages import OUTBOUND, Outbound
+from lockstore.messages import Outbound
 from lockstore.wire import Names
 
 __all__ = ["PUBLIC_TYPES", "Feed"]
@@ -42,6 +43,7 @@ class Feed:
         self._types = types
         self._conversation = conversation
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._log = RateLimitedLog(logger)
 
     async def events(self) -> AsyncGenerator[Outbound, None]:
         """Yield events from the first connection on, until the client is closed."""
@@ -71,8 +73,9 @@ class Feed:
             if len(self._seen) > REMEMBERED_IDS:
                 self._seen.popitem(last=False)
         try:
-            event = OUTBOUND.validate_json(message.body)
-        except ValidationError:
+            event = read_message(message)
+        except InvalidReplyError as error:
+            self._log.warning("lock_client.event_not_understood", "a public event was ignored", str(error))
             return None
         # A conversation id with `*` or `#` in it binds to more than its own events.
         return event if self._conversation in (None, event.conversation_id) else None

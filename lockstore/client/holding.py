@@ -35,6 +35,7 @@ class Holding:
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
+        self._misrouted = 0  # times in a row
         self._confirmed_on = call.epoch  # the connection on which the daemon last said that the lease is ours
 
     async def __aenter__(self) -> Self:
@@ -76,11 +77,14 @@ class Holding:
                     self._scope.reschedule(self._call.safe_until)
                 epoch = self._desk.link.current
                 self._confirmed_on = 0 if epoch is None else epoch.number
+                self._misrouted = 0
                 self._nudge.set()
             case Lost():
                 self._stop_body()
             case Misrouted():
-                self._renew_now()
+                self._misrouted += 1
+                if self._misrouted == 1:  # a daemon that contradicts itself is asked again only when it is time
+                    self._renew_now()
             case _:
                 pass
 

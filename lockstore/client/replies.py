@@ -1,0 +1,95 @@
+"""Reading what arrives on the client's queues. Anybody may publish there, so nothing is believed unchecked. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from aiormq.abc import DeliveredMessage
+from pydantic import ValidationError
+
+from lockstore.client.letters import split
+from lockstore.messages import OUTBOUND, Outbound
+from lockstore.wire import BODY_MAX_BYTES
+
+__all__ = ["InvalidReplyError", "Reply", "read_message", "read_reply", "shorten"]
+
+_CLOCK_MOST_S = 1e11  # the year 5138
+_NUMBER_MOST = 2**53 - 1
+_PARTITIONS_MOST = 65_535
+_TEXT_MOST = 500  # characters of another's text in a message of ours
+
+
+class InvalidReplyError(ValueError):
+    """Ignore the message: it is not one that a daemon sends. Its text is short and printable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message together with the request id and the tag of the letter that it answers."""
+
+    message: Outbound
+    request_id: str
+    tag: str
+
+
+def read_message(delivered: DeliveredMessage) -> Outbound:
+    """Parse a message of the daemon's. Raises InvalidReplyError."""
+    if len(delivered.body) > BODY_MAX_BYTES:
+        raise InvalidReplyError(f"its body has {len(delivered.body)} bytes")
+    try:
+        message = OUTBOUND.validate_json(delivered.body)
+    except ValidationError as error:
+        raise InvalidReplyError(_first_fault(error)) from None
+    stated = delivered.header.properties.message_type
+    if stated is not None and stated != message.type:
+        raise InvalidReplyError("its AMQP type is not the type in its body")
+    _check_numbers(message)
+    return message
+
+
+def read_reply(delivered: DeliveredMessage) -> Reply:
+    """Parse an answer to a letter. Raises InvalidReplyError, also where correlation id and body name different requests."""
+    message = read_message(delivered)
+    correlation = delivered.header.properties.correlation_id
+    request_id, tag = split(correlation if isinstance(correlation, str) else message.request_id or "")
+    if message.request_id != request_id:
+        raise InvalidReplyError("its correlation id and its body name different requests")
+    return Reply(message, request_id, tag)
+
+
+def shorten(text: str) -> str:
+    """Make another's text fit to stand in a line of ours."""
+    cut = text if len(text) <= _TEXT_MOST else f"{text[:_TEXT_MOST]}..."
+    return (
+        cut
+        if cut.isprintable()
+        else "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in cut)
+    )
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"].startswith("union_tag"):
+        return "its type is unknown"  # pydantic would repeat it
+    place = ".".join(str(part) for part in first["loc"])
+    return shorten(f"{place or 'body'}: {first['msg']}")
+
+
+def _check_numbers(message: Outbound) -> None:
+    for name, value in message:
+        match name, value:
+            case _, bool() | str() | None:
+                continue
+            case "at" | "expires_at" | "wait_until", float(moment):
+                is_sound = 0 <= moment <= _CLOCK_MOST_S
+            case _, float(seconds):  # NaN is not less than anything
+                is_sound = math.fabs(seconds) <= _CLOCK_MOST_S
+            case "partitions", int(partitions):
+                is_sound = 1 <= partitions <= _PARTITIONS_MOST
+            case "ticket_number", int(number) if message.type != "rejected":
+                is_sound = 0 <= number <= _NUMBER_MOST
+            case _, int(number):
+                is_sound = abs(number) <= _NUMBER_MOST
+            case _:
+                is_sound = False
+        if not is_sound:
+            raise InvalidReplyError(f"{name} is out of bounds")
