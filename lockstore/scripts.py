@@ -20,12 +20,14 @@ class Script:
     sha: str
     writes: bool
     """Whether it may write: its first line does not say otherwise."""
+    repeatable: bool
+    """Whether it may be run again where nobody knows whether it was: its header (`RETRY`) does not say otherwise."""
 
     @classmethod
     def of(cls, name: str, text: str) -> "Script":
         """Name a text by its SHA1, as Redis does."""
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        return cls(name, text, sha, "no-writes" not in text.partition("\n")[0])
+        return cls(name, text, sha, "no-writes" not in text.partition("\n")[0], "-- RETRY    NOT safe" not in text)
 
 
 def _read(name: str) -> str:

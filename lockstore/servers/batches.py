@@ -21,6 +21,11 @@ _LOADS_MAX = 3  # of scripts, for one batch
 
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError)  # redis-py's MovedError is an AskError
 
+_CUT_OFF = (
+    exceptions.ConnectionError,
+    ConnectionError,
+)  # by the other end; what says nothing for long is another matter
+
 
 class Batches:
     """Everything that is sent on behalf of lines goes this way. A batch has one time limit as a whole."""
@@ -98,7 +103,13 @@ class Batches:
             # WAIT asks for this connection's last write. The mark is one for sure, and younger than what others wrote.
             last = [("SET", self._mark_of(parts[0].key), 1), ("WAIT", self._replicas, self._replicas_ms)]
         try:
-            answers, told = await self._exchange.parts(place, parts, last)
+            try:
+                answers, told = await self._exchange.parts(place, parts, last)
+            except _CUT_OFF:
+                # In the middle of this batch, or unnoticed just before: on a new connection the server may well serve it.
+                if not all(part.repeatable for part in parts):
+                    raise
+                answers, told = await self._exchange.parts(place, parts, last)
             if waits and not all(isinstance(answer, _ELSEWHERE) for answer in answers):
                 self._check_replicas(told)
         except BaseException:

@@ -37,11 +37,17 @@ class Cluster:
         """Ask for the layout, if it is not known or no longer trusted."""
         if self._known:
             return
-        await self._layout.initialize(last_failed_node_name=self._suspect)
+        await self._ask(self._suspect)
         self._known = True
         for name in self._places.keys() - self._layout.nodes_cache.keys():
             if (place := self._places.pop(name, None)) is not None:
                 await place.client.aclose()
+
+    async def _ask(self, last: str | None) -> None:
+        """Ask the nodes for the layout, `last` after all others; on new connections, because old ones may have been cut off."""
+        for node in {**self._layout.startup_nodes, **self._layout.nodes_cache}.values():
+            await node.disconnect_free_connections()
+        await self._layout.initialize(last_failed_node_name=last)
 
     def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
         """Sort the parts by the nodes that have their slots."""
@@ -88,7 +94,7 @@ class Cluster:
     async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:  # noqa: ARG002 - a place is a node
         """Ask the other nodes whether this one is still a primary."""
         try:
-            await self._layout.initialize(last_failed_node_name=place.name)
+            await self._ask(place.name)
         except LOST:
             return False  # they don't know either, for now
         node = self._layout.nodes_cache.get(place.name)

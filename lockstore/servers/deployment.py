@@ -1,17 +1,21 @@
 """What a deployment of Redis is to the stores: places that take writes, and which place a key is at."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 __all__ = ["Command", "Deployment", "Part", "Place"]
 
 Command = tuple[Any, ...]
 """One command of Redis, as its words."""
+
+_IDLE_S = 0.5  # a connection that was not used for so long is asked whether the server still answers on it
 
 
 @dataclass(eq=False, slots=True)
@@ -24,35 +28,79 @@ class Place:
 
     name: str
     client: redis.Redis
-    _at_hand: list[AbstractConnection] = field(default_factory=list)
+    _at_hand: list[tuple[AbstractConnection, float]] = field(default_factory=list)
+    _idle_since_s: dict[AbstractConnection, float] = field(default_factory=dict)
 
     def take(self) -> AbstractConnection:
         """Give a connection that nobody uses; it may not be connected yet."""
         if self._at_hand:
-            return self._at_hand.pop()
+            connection, since_s = self._at_hand.pop()
+            self._idle_since_s[connection] = since_s
+            return connection
         return cast("AbstractConnection", self.client.connection_pool.get_available_connection())  # type: ignore[no-untyped-call]
 
-    async def ensure(self, connection: AbstractConnection) -> None:
-        """Have it connected, with nothing unread in it."""
-        if not connection.is_connected or await connection.can_read():
-            await self.client.connection_pool.ensure_connection(connection)
+    async def ensure(self, connection: AbstractConnection, patience_s: float) -> None:
+        """Have it connected to a server that answers within `patience_s`, with nothing unread in it.
+
+        Redis closes idle connections (`timeout`, CLIENT KILL, a restart), and so do proxies, some without a word. What is
+        sent on such a connection is lost, or may be; so this is found out before anything is sent.
+        """
+        idle_since_s = self._idle_since_s.pop(connection, None)
+        if connection.is_connected and not await _is_spoilt(connection):
+            if idle_since_s is not None and time.monotonic() - idle_since_s < _IDLE_S:
+                return
+            if await _answers(connection, patience_s):
+                return
+            await self._drop_idle()  # whatever cut this one off has cut off those that were idle for longer
+        await connection.disconnect(nowait=True)
+        await connection.connect()  # type: ignore[no-untyped-call]
 
     async def give_back(self, connection: AbstractConnection) -> None:
         """Keep a connection for the next batch, if it is good."""
+        self._idle_since_s.pop(connection, None)
         if connection.is_connected and not connection.should_reconnect():  # type: ignore[no-untyped-call]
-            self._at_hand.append(connection)
+            self._at_hand.append((connection, time.monotonic()))
         else:
             await self.client.connection_pool.release(connection)
 
+    async def fresh_client(self) -> redis.Redis:
+        """Give its client for what is seldom asked: on a new connection, because an old one may have been cut off."""
+        await self.client.connection_pool.disconnect(inuse_connections=False)
+        return self.client
+
     async def let_go(self) -> None:
         """Close all connections: those in use when they are given back."""
+        await self._drop_idle()
+        await self.client.connection_pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+
+    async def _drop_idle(self) -> None:
         pool = self.client.connection_pool
         at_hand, self._at_hand = self._at_hand, []
-        for connection in at_hand:
-            await connection.disconnect()  # before it is the pool's: whoever takes it from there makes a new one of it
+        for connection, _ in at_hand:
+            await connection.disconnect(nowait=True)  # before it is the pool's: whoever takes it makes a new one of it
             await pool.release(connection)
-        await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]  # when given back
         await pool.disconnect(inuse_connections=False)
+
+
+async def _answers(connection: AbstractConnection, patience_s: float) -> bool:
+    try:
+        async with asyncio.timeout(patience_s):
+            await connection.send_command("PING", check_health=False)
+            await connection.read_response()
+    except ResponseError:
+        return True  # an answer, too
+    except (RedisError, OSError, TimeoutError):
+        return False
+    return True
+
+
+async def _is_spoilt(connection: AbstractConnection) -> bool:
+    """Tell whether the other end has closed it, or something unread is in it."""
+    writer = connection._writer  # noqa: SLF001 - redis-py overlooks a reset
+    try:
+        return writer is None or writer.is_closing() or await connection.can_read()
+    except RedisError:
+        return True
 
 
 @dataclass(eq=False, slots=True)
@@ -63,6 +111,7 @@ class Part:
     commands: list[Command] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)  # of their replies, among those of the whole batch
     writes: bool = True
+    repeatable: bool = True  # whether it may be done again where nobody knows whether it was done
     asking: Place | None = None  # where a slot that is being moved is going to: the next try goes there
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from lockstore.errors import StoreUnavailableError
 from lockstore.options import RedisOptions
@@ -20,6 +21,8 @@ __all__ = ["ChangingCredentials", "Dialing"]
 
 _REPLACED_S = 1.5  # for connecting, where another server may take this one's place meanwhile
 _AGAIN_S = 600.0  # until the next try, when there were no credentials to authenticate a live connection anew
+# With its maintenance notifications, redis-py takes what is unread for one of them: a closed connection is no longer mended.
+_NO_MAINTENANCE = MaintNotificationsConfig(enabled=False)
 _PATIENCE_S = 2.0  # for those; then the connection is used as it is, rather than given up with the batch that waits
 
 
@@ -60,6 +63,7 @@ class Dialing:
             # Whoever calls tries again, and knows what may be tried again. A pool hands out no connection that is closed.
             "retry": Retry(NoBackoff(), 0),
             "redis_connect_func": self._prepare,
+            "maint_notifications_config": _NO_MAINTENANCE,
         }
         return common | self._tls() | self._who(*self.options.credentials)
 
@@ -67,7 +71,7 @@ class Dialing:
         """Give what connections have that only ask where things are: sentinels, or any node of a cluster."""
         limit_s = min(patience_s, self.options.socket_timeout)
         common: dict[str, Any] = {"socket_connect_timeout": limit_s, "socket_timeout": limit_s}
-        common["redis_connect_func"] = self._introduce
+        common |= {"redis_connect_func": self._introduce, "maint_notifications_config": _NO_MAINTENANCE}
         return common | {"retry": Retry(NoBackoff(), 0)} | self._tls()
 
     def to_sentinels(self, patience_s: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ __all__ = ["Answer", "Exchange"]
 Answer = list[Any] | ResponseError
 """What came of a part: a reply or an error for each of its commands; or why none of them was done."""
 
+_PATIENCE_S = 1.0  # for an answer on a connection that was idle; then a new one is made
 _SILENCE_S = 1.0  # after which others are asked whether the server has been replaced
 _AGAIN_S = 0.5  # until they are asked again
 
@@ -28,6 +29,7 @@ class Exchange:
     def __init__(self, dialing: Dialing, deployment: Deployment) -> None:
         self._dialing = dialing
         self._deployment = deployment
+        self._patience_s = min(_PATIENCE_S, dialing.options.socket_timeout / 4)
 
     async def parts(
         self, place: Place, parts: Sequence[Part], last: Sequence[Command]
@@ -57,7 +59,7 @@ class Exchange:
         return replies
 
     async def _talk(self, place: Place, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-        await place.ensure(connection)
+        await place.ensure(connection, self._patience_s)
         await self._dialing.refresh(connection)
         await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
         return [await _reply(connection) for _ in commands]

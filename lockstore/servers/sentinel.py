@@ -17,6 +17,7 @@ from lockstore.servers.standard import OnePlace
 __all__ = ["Sentinels"]
 
 _PATIENCE_S = 1.0  # for one sentinel; then the next is asked
+_IDLE_S = 5.0  # after which a sentinel is asked on a new connection; while the primary is in use, each second is one
 _LOOK_S = 1.0  # how often, while the primary is in use, sentinels are asked whether it still is the primary
 
 
@@ -34,7 +35,7 @@ class Sentinels(OnePlace):
         self._service = options.sentinel_service
         nodes = [(node.host, node.port) for node in options.nodes]
         arguments = dialing.to_sentinels(_PATIENCE_S)
-        self._sentinel = _Sentinel(nodes, sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
+        self._sentinel = _Sentinel(nodes, arguments)
         client = self._sentinel.master_for(self._service, redis.Redis, db=options.database, **dialing.to_servers())
         super().__init__(Place("primary", client))
         self._looked_at_s = time.monotonic()
@@ -76,6 +77,10 @@ class Sentinels(OnePlace):
 class _Sentinel(Sentinel):
     """redis-py's, whose error says what each sentinel answered, and keeps the last one's own error as its cause."""
 
+    def __init__(self, nodes: list[tuple[str, int]], arguments: dict[str, Any]) -> None:
+        super().__init__(nodes, sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
+        self._asked_at_s: dict[redis.Redis, float] = {}
+
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Give the primary's address, from the first sentinel that knows one. Raises MasterNotFoundError."""
         told: list[str] = []
@@ -83,6 +88,7 @@ class _Sentinel(Sentinel):
         for sentinel in list(self.sentinels):
             where = sentinel.connection_pool.connection_kwargs
             try:
+                await self._renew(sentinel)
                 answer = await self._ask(sentinel, service_name)
             except LOST as error:
                 cause, answer = error, str(error)
@@ -93,6 +99,13 @@ class _Sentinel(Sentinel):
                 return answer
             told.append(f"{where['host']}:{where['port']}: {answer}")
         raise MasterNotFoundError(f"no sentinel names a primary of {service_name!r}: {'; '.join(told)}") from cause
+
+    async def _renew(self, sentinel: redis.Redis) -> None:
+        """Have a sentinel that was not asked for a while asked on a new connection: the old one may have been cut off."""
+        now_s = time.monotonic()
+        if now_s - self._asked_at_s.get(sentinel, now_s) > _IDLE_S:
+            await sentinel.connection_pool.disconnect(inuse_connections=False)
+        self._asked_at_s[sentinel] = now_s
 
     async def _ask(self, sentinel: redis.Redis, service_name: str) -> tuple[str, int] | str:
         """Give the address that one sentinel names, or what it says instead. Raises one of LOST."""

@@ -96,6 +96,7 @@ class Servers:
             part.commands.append(call.command(*self._absent(call)))
             part.positions.append(position)
             part.writes = part.writes or call.script.writes
+            part.repeatable = part.repeatable and call.script.repeatable
         await self._batches.do(parts, replies)
         return replies
 
@@ -128,7 +129,8 @@ class Servers:
                 try:
                     await self._deployment.prepare()
                     places = await self._deployment.places()
-                    return [await place.client.execute_command(*command) for place in places]  # type: ignore[no-untyped-call]
+                    clients = [await place.fresh_client() for place in places]
+                    return [await client.execute_command(*command) for client in clients]  # type: ignore[no-untyped-call]
                 except LOST:
                     self._deployment.doubt()
                     raise
@@ -191,7 +193,7 @@ class Servers:
         """Give a client of any server that takes writes, to subscribe with: what one publishes, all do."""
         await self._deployment.prepare()
         places = await self._deployment.places()
-        return places[0].client
+        return await places[0].fresh_client()
 
     @property
     def reauthenticate_s(self) -> float | None:

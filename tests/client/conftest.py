@@ -6,8 +6,8 @@ import pytest_asyncio
 
 from harness import RabbitMQ
 from lockstore.client import LockClient
-from tests.client.proxy import Proxy
 from tests.client.stand_in import StandIn
+from tests.support.proxy import Proxy
 
 
 @pytest_asyncio.fixture

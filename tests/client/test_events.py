@@ -9,8 +9,8 @@ import pytest
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.messages import ExpiredMessage, Outbound, ReleasedMessage
-from tests.client.proxy import Proxy
 from tests.client.stand_in import LIMIT_S, StandIn
+from tests.support.proxy import Proxy
 
 MARK = "mark"  # an event that only tells that the feed is on
 

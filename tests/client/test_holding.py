@@ -10,8 +10,8 @@ import pytest
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import LockLostError
-from tests.client.proxy import Proxy
 from tests.client.stand_in import LIMIT_S, Received, StandIn
+from tests.support.proxy import Proxy
 
 
 async def for_ever() -> None:

@@ -7,8 +7,8 @@ import pytest
 from harness import RabbitMQ
 from lockstore.client import HeldTicket, LockClient
 from lockstore.errors import BusyError, LockError, RefusedError, WaitExpiredError
-from tests.client.proxy import Proxy
 from tests.client.stand_in import StandIn
+from tests.support.proxy import Proxy
 
 
 async def hold(locks: LockClient, wait: float | None = 30, conversation: str = "talk") -> HeldTicket:

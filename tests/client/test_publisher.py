@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 from harness import RabbitMQ
 from lockstore.errors import BrokerLostError
 from lockstore.publisher import Outgoing, Publisher
-from tests.client.proxy import Proxy
+from tests.support.proxy import Proxy
 
 PATIENCE_S = 20.0
 

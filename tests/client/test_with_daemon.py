@@ -10,8 +10,8 @@ from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import BusyError, LockLostError, WaitExpiredError
 from lockstore.messages import GrantedMessage
-from tests.client.proxy import Proxy
 from tests.conftest import DaemonMaker
+from tests.support.proxy import Proxy
 
 LIMIT_S = 30.0
 

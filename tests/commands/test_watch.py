@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from harness import RabbitMQ
-from tests.client.proxy import Proxy
 from tests.commands.conftest import LIMIT_S, Place
+from tests.support.proxy import Proxy
 
 FOLLOWING = "lockstore watch: following events\n"
 

@@ -11,10 +11,10 @@ import aiohttp
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from harness.ports import LOOPBACK
-from tests.client.proxy import Proxy
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.manager import Manager
+from tests.support.proxy import Proxy
 from tests.support.serve import run_serve
 
 ANYWHERE = f"{LOOPBACK}:0"

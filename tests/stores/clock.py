@@ -86,7 +86,7 @@ class TimedScript:
     """Stands in for a `Script`, and is always the one of its clock's present time."""
 
     def __init__(self, script: Script, clock: WrittenClock) -> None:
-        self.name, self.writes = script.name, script.writes
+        self.name, self.writes, self.repeatable = script.name, script.writes, script.repeatable
         self._script, self._clock = script, clock
 
     @property

@@ -1,0 +1,94 @@
+"""A TCP proxy between a client and a server that a test can cut, or have drop connections without a word."""
+
+import asyncio
+import socket
+import struct
+from typing import Self
+
+
+class Proxy:
+    """Forwards one TCP port.
+
+    `cut` breaks what is connected (RST), `close` ends it in order (FIN), `forget` drops it silently: both ends keep an open
+    connection on which nothing travels. `block` lets nothing new through until `unblock`.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._forgotten: set[asyncio.StreamWriter] = set()
+        self._blocked = False
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    def cut(self) -> None:
+        for writer in self._writers | self._forgotten:
+            _reset(writer)
+        self._writers.clear()
+        self._forgotten.clear()
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    def forget(self) -> None:
+        self._forgotten |= self._writers
+        self._writers.clear()
+
+    def block(self) -> None:
+        self._blocked = True
+        self.cut()
+
+    def unblock(self) -> None:
+        self._blocked = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        if self._blocked:
+            writer.transport.abort()
+            return
+        self.connections += 1
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if writer not in self._forgotten:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Have the other end see a reset, not an end."""
+    connection: socket.socket | None = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
