@@ -8,6 +8,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
+from daemon.dead_letter import DeadLetter
 from lockstore.commands import Withdraw
 from lockstore.errors import BrokerLostError
 from lockstore.events import Event, Granted, is_public
@@ -112,22 +113,10 @@ class Announcer:
                 public.append((notice, Outgoing(body, properties, key, self._names.events)))
         return public
 
-    async def park(self, body: bytes, properties: Basic.Properties, reason: str, detail: str) -> None:
-        """Put a message among the dead letters, as it came, with the reason. Raises BrokerLostError."""
-        headers = {**(properties.headers or {}), "x-error-reason": reason, "x-error-detail": detail}
-        kept = Basic.Properties(
-            content_type=properties.content_type,
-            content_encoding=properties.content_encoding,
-            headers=headers,
-            delivery_mode=_PERSISTENT,
-            correlation_id=properties.correlation_id,
-            reply_to=properties.reply_to,
-            message_id=properties.message_id,
-            timestamp=properties.timestamp,
-            message_type=properties.message_type,
-            app_id=properties.app_id,
-        )
-        [refused] = await self._replies.publish([Outgoing(body, kept, "", self._names.dead_letters)])
+    async def park(self, dead: DeadLetter) -> None:
+        """Put a message among the dead letters, with the reason. Raises BrokerLostError."""
+        properties = dead.written(self._replies.header_max)
+        [refused] = await self._replies.publish([Outgoing(dead.body, properties, "", self._names.dead_letters)])
         if refused is not None:
             raise BrokerLostError(str(refused)) from refused
 

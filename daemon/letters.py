@@ -4,18 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
 
+from daemon.dead_letter import DeadLetter
+from lockstore.amqp.content_header import Notes, take_notes
 from lockstore.commands import Release, Renew, Request
 from lockstore.errors import MessageError
 from lockstore.events import Rejected
-from lockstore.ticket import Sender
-from lockstore.wire import Bounds, Salvage, decode, partition_of
+from lockstore.ticket import NOBODY, Sender
+from lockstore.wire import BODY_MAX_BYTES, Bounds, Salvage, decode, partition_of
 
 __all__ = ["Letter", "Reader"]
 
 _TRACEPARENT_MAX = 128  # W3C's is 55 characters; later versions may be longer
+_DETAIL_MAX = 500  # characters of a rejection's detail
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +30,32 @@ class Letter:
     delivery: DeliveredMessage
     command: Request | Release | Renew | None
     rejected: Rejected | None
+    notes: Notes
 
     @property
     def tag(self) -> int:
         """The delivery tag."""
         return self.delivery.delivery_tag or 0
 
-    @property
-    def properties(self) -> Basic.Properties:
-        """The AMQP properties."""
-        return self.delivery.header.properties
+    def as_dead_letter(self, rejected: Rejected) -> DeadLetter:
+        """Give what is put among the dead letters."""
+        properties = self.delivery.header.properties
+        return DeadLetter(self.delivery.body, properties, self.notes, rejected.reason, rejected.detail)
 
 
 def _traceparent(headers: Mapping[str, Any] | None) -> str | None:
     value = headers.get("traceparent") if headers else None
     return value if isinstance(value, str) and 0 < len(value) <= _TRACEPARENT_MAX and value.isprintable() else None
+
+
+def _sender(delivery: DeliveredMessage) -> Sender:
+    properties = delivery.header.properties
+    return Sender(
+        properties.reply_to or None,
+        properties.correlation_id or None,
+        properties.user_id or None,
+        _traceparent(properties.headers),
+    )
 
 
 class Reader:
@@ -51,28 +67,38 @@ class Reader:
         self._partitions = partitions
 
     def read(self, delivery: DeliveredMessage, at_ms: int) -> Letter:
-        """Decode one delivery. `at_ms` dates a rejection that no store has seen."""
-        properties = delivery.header.properties
-        sender = Sender(
-            properties.reply_to or None,
-            properties.correlation_id or None,
-            properties.user_id or None,
-            _traceparent(properties.headers),
-        )
+        """Decode one delivery. `at_ms` dates a rejection that no store has seen. Never raises."""
+        notes, sender = Notes(), NOBODY
         try:
-            command = decode(delivery.body, properties.message_id, sender, self._bounds)
+            notes = take_notes(delivery.header)
+            sender = _sender(delivery)
+            command = self._command(delivery, sender, notes)
         except MessageError as error:
-            return Letter(delivery, None, self._refusal(delivery, sender, error, at_ms))
-        if self._partitions > 1:
-            right = partition_of(command.conversation_id, self._partitions)
-            if right != self._partition:
-                detail = f"conversation_id: belongs to partition {right} of {self._partitions}, not {self._partition}"
-                wrong = MessageError("wrong_partition", detail)
-                return Letter(delivery, None, self._refusal(delivery, command.sender, wrong, at_ms))
-        return Letter(delivery, command, None)
+            return Letter(delivery, None, self._refusal(delivery, sender, error, at_ms), notes)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, which must not stop those who sent something else
+            _log.exception("message.undecodable", partition=self._partition)
+            fault = MessageError("invalid", f"the message cannot be decoded: {type(error).__name__}")
+            return Letter(delivery, None, self._refusal(delivery, sender, fault, at_ms), notes)
+        return Letter(delivery, command, None, notes)
+
+    def _command(self, delivery: DeliveredMessage, sender: Sender, notes: Notes) -> Request | Release | Renew:
+        if notes.body_size is not None:
+            detail = f"body: must be at most {BODY_MAX_BYTES} bytes"
+            raise MessageError("too_large", detail)
+        if notes.unreadable:
+            raise MessageError("invalid", "; ".join(notes.unreadable)[:_DETAIL_MAX])
+        command = decode(delivery.body, delivery.header.properties.message_id, sender, self._bounds)
+        right = partition_of(command.conversation_id, self._partitions)
+        if right != self._partition and self._partitions > 1:
+            detail = f"conversation_id: belongs to partition {right} of {self._partitions}, not {self._partition}"
+            raise MessageError("wrong_partition", detail)
+        return command
 
     def _refusal(self, delivery: DeliveredMessage, sender: Sender, error: MessageError, at_ms: int) -> Rejected:
-        found = Salvage.of(delivery.body, delivery.header.properties.message_id)
+        try:
+            found = Salvage.of(delivery.body, delivery.header.properties.message_id)
+        except Exception:  # noqa: BLE001 - likewise
+            found = Salvage()
         if sender.correlation_id is None and found.request_id is not None:
             sender = Sender(sender.reply_to, found.request_id, sender.user_id, sender.traceparent)
         return Rejected(

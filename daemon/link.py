@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -11,15 +12,37 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelInvalidStateError
 
 from daemon.settings import BrokerSettings
+from lockstore.amqp.transport import FilteringTransport
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.tls import certificate_fault, tls_context
+from lockstore.wire import BODY_MAX_BYTES
 
-__all__ = ["LOST", "connected", "innermost", "is_blocked", "opened", "raise_when_closed", "raw", "refusal", "told"]
+__all__ = [
+    "LOST",
+    "FilteredConnection",
+    "connected",
+    "innermost",
+    "is_blocked",
+    "opened",
+    "raise_when_closed",
+    "raw",
+    "refusal",
+    "told",
+]
 
 LOST = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, is told by."""
 
 _CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
+
+
+class FilteredConnection(aio_pika.Connection):
+    """A connection that no message can end, however it is written."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what aio-pika's own connection takes."""
+        super().__init__(*args, **kwargs)
+        self.kwargs["transport_factory"] = FilteringTransport(BODY_MAX_BYTES)  # for aiormq
 
 
 @asynccontextmanager
@@ -39,6 +62,7 @@ async def _connect(broker: BrokerSettings) -> AbstractConnection:
             ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
             heartbeat=broker.heartbeat,
             client_properties={"connection_name": "lockstore"},
+            connection_class=FilteredConnection,
         )
     except StopAsyncIteration:  # so aiormq tells, now and then, that the other side hung up during the greeting
         raise BrokerLostError("the connection was closed while it was made") from None

@@ -164,8 +164,7 @@ class Pipeline:
         self._beat.step()
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
-            body = letter.delivery.body
-            await self._announcer.park(body, letter.properties, rejected.reason, rejected.detail)
+            await self._announcer.park(letter.as_dead_letter(rejected))
         self._checkpoint("announced")
         if before is not None:
             await before

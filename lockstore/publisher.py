@@ -142,6 +142,11 @@ class Publisher:
         self._lock = asyncio.Lock()  # tags are counted in the order of sending
         self._route = lru_cache(maxsize=_ROUTES_KEPT)(self._encode_route)
 
+    @property
+    def header_max(self) -> int:
+        """The most bytes that a content header may have: it must fit one frame."""
+        return self._channel.max_content_size
+
     async def publish(self, messages: Sequence[Outgoing]) -> list[Unpublished | None]:
         """Send, and wait for the answers. Raises BrokerLostError."""
         return await (await self.send(messages)).answers() if messages else []

@@ -15,10 +15,11 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.transport import FilteringTransport
 from lockstore.client.letters import Letter, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.publisher import Outgoing, Publisher
-from lockstore.wire import Names
+from lockstore.wire import BODY_MAX_BYTES, Names
 
 __all__ = ["Epoch", "NoQueueError", "NotTakenError", "OnReply", "as_ours", "open_epoch"]
 
@@ -152,7 +153,9 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
             async with asyncio.timeout(limit_s):
                 with as_ours():
                     connection = await aiormq.connect(
-                        url, client_properties={"connection_name": f"{names.namespace} client"}
+                        url,
+                        client_properties={"connection_name": f"{names.namespace} client"},
+                        transport_factory=FilteringTransport(BODY_MAX_BYTES),
                     )
                     channel = cast("Channel", await connection.channel())
                     epoch = Epoch(number, connection, channel, names)

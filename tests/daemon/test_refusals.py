@@ -98,7 +98,8 @@ async def test_an_oversized_body_is_too_large(bot: Bot) -> None:
     answer = await bot.expect("rejected", reason="too_large")
     assert answer["detail"] == "body: must be at most 65536 bytes"
     [letter] = await dead_letters(bot, 1)
-    assert letter.body == body
+    assert letter.body == body[:4096]
+    assert letter.headers["x-body-size"] == len(body)
     await assert_still_serving(bot)
 
 

@@ -1,0 +1,188 @@
+"""Total decoding of AMQP content headers: whatever a publisher put into one, the message can still be read. Pure.
+
+pamqp raises on property values that RabbitMQ accepts and delivers, and aiormq's reader dies of it. `readable` leaves out of
+a content header what pamqp cannot decode, and notes in the header itself what that was. Such a header is marked in its
+field `weight`, which a broker always sends as zero, so no publisher can forge a note.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from pamqp.header import ContentHeader
+
+from lockstore.amqp.field_table import CutShortError, UnreadableError, check_text, check_value, readable_fields
+
+__all__ = ["PREFIX_BYTES", "Notes", "readable", "take_notes"]
+
+PREFIX_BYTES = 4096
+"""How much is kept of a body that is over the limit."""
+
+_FIXED = struct.Struct(">HHQ")  # class, weight, body size
+_BASIC = 60
+_MARKED = 1
+_NOTES_MAX = 16
+_UNREADABLE = "x-lockstore-unreadable"
+_BODY_SIZE = "x-lockstore-body-size"
+_RESERVED = {_UNREADABLE.encode(), _BODY_SIZE.encode()}
+
+_HEADERS = 0x2000
+_TIMESTAMP = 0x0040
+_PROPERTIES = (
+    (0x8000, "content_type", "string"),
+    (0x4000, "content_encoding", "string"),
+    (_HEADERS, "headers", "table"),
+    (0x1000, "delivery_mode", "octet"),
+    (0x0800, "priority", "octet"),
+    (0x0400, "correlation_id", "string"),
+    (0x0200, "reply_to", "string"),
+    (0x0100, "expiration", "string"),
+    (0x0080, "message_id", "string"),
+    (_TIMESTAMP, "timestamp", "timestamp"),
+    (0x0020, "type", "string"),
+    (0x0010, "user_id", "string"),
+    (0x0008, "app_id", "string"),
+    (0x0004, "cluster_id", "string"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What could not be taken over from a message as it was sent."""
+
+    unreadable: tuple[str, ...] = ()  # "timestamp: out of range"
+    body_size: int | None = None  # bytes; None: the body is whole
+
+
+_NOTHING = Notes()
+
+
+def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
+    """Give a content header that pamqp decodes, and how many bytes of the body it announces; None: the whole body.
+
+    Never raises. If there is nothing to note, what is given back is the payload itself.
+    """
+    try:
+        class_id, weight, body_size = _FIXED.unpack_from(payload)
+        unreadable: list[str] = []
+        flags, parts, table = _properties(payload, unreadable)
+    except (struct.error, CutShortError):
+        class_id, weight, body_size = _BASIC, 0, 0
+        flags, parts, table = 0, [], b""
+        unreadable = ["properties: cannot be read"]
+    cut = None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
+    if not unreadable and cut is None and weight == 0:
+        return payload, None
+    announced = body_size if cut is None else cut
+    notes = Notes(tuple(unreadable), None if cut is None else body_size)
+    written = _write(class_id, announced, flags, parts, table, notes)
+    try:
+        ContentHeader().unmarshal(written)
+    except Exception:  # noqa: BLE001 - whatever pamqp finds in what seemed sound: the message itself must get through
+        notes = Notes(("properties: cannot be read",), notes.body_size)
+        written = _write(_BASIC, announced, 0, [], b"", notes)
+    return written, cut
+
+
+def take_notes(header: ContentHeader) -> Notes:
+    """Take the notes out of a decoded header that `readable` wrote."""
+    if header.weight != _MARKED:
+        return _NOTHING
+    header.weight = 0
+    headers = header.properties.headers or {}
+    unreadable, body_size = headers.pop(_UNREADABLE, []), headers.pop(_BODY_SIZE, None)
+    header.properties.headers = headers or None
+    assert isinstance(unreadable, list)  # noqa: S101 - `readable` wrote it
+    assert body_size is None or isinstance(body_size, int)  # noqa: S101 - likewise
+    return Notes(tuple(map(str, unreadable)), body_size)
+
+
+def _properties(payload: bytes, unreadable: list[str]) -> tuple[int, list[tuple[int, bytes]], bytes]:
+    """Take the properties apart: the flags of those that can be read, their bytes, and the fields of the headers."""
+    given, offset = _flags(payload, unreadable)
+    flags, parts, table = 0, [], b""
+    for flag, name, kind in _PROPERTIES:
+        if not given & flag:
+            continue
+        try:
+            stop = _end(payload, offset, kind)
+        except CutShortError as error:
+            unreadable.append(f"{name}: {error}, and what follows it cannot be found")
+            break
+        value = payload[offset:stop]
+        offset = stop
+        if kind == "table":
+            table = readable_fields(value, unreadable, _RESERVED)
+            flags |= flag
+            continue
+        try:
+            _check_property(value, kind)
+        except UnreadableError as error:
+            unreadable.append(f"{name}: {error}")
+        else:
+            flags |= flag
+            parts.append((flag, value))
+    return flags, parts, table
+
+
+def _flags(payload: bytes, unreadable: list[str]) -> tuple[int, int]:
+    offset, first, more = _FIXED.size, 0, False
+    while True:
+        if offset + 2 > len(payload):
+            raise CutShortError
+        word = int.from_bytes(payload[offset : offset + 2], "big")
+        more = more or (offset > _FIXED.size and word != 0)
+        first = first if offset > _FIXED.size else word
+        offset += 2
+        if not word & 1:
+            break
+    if more or first & 2:
+        unreadable.append("properties: some are unknown")
+    return first, offset
+
+
+def _end(data: bytes, offset: int, kind: str) -> int:
+    """Find where a property ends."""
+    if kind == "string":
+        length = 1 + int.from_bytes(data[offset : offset + 1], "big")
+        found = offset < len(data)
+    elif kind == "table":
+        length = 4 + int.from_bytes(data[offset : offset + 4], "big")
+        found = offset + 4 <= len(data)
+    else:
+        length, found = (1 if kind == "octet" else 8), True
+    if not found or offset + length > len(data):
+        raise CutShortError("cut short")
+    return offset + length
+
+
+def _check_property(value: bytes, kind: str) -> None:
+    if kind == "string":
+        check_text(value[1:])
+    elif kind == "timestamp":
+        check_value(b"T" + value)
+
+
+def _write(
+    class_id: int, body_size: int, flags: int, parts: list[tuple[int, bytes]], table: bytes, notes: Notes
+) -> bytes:
+    marked = table + _noted(notes)
+    pieces = [*parts, (_HEADERS, len(marked).to_bytes(4, "big") + marked)]
+    pieces.sort(reverse=True)  # by flag: the order of the properties
+    head = _FIXED.pack(class_id, _MARKED if notes != _NOTHING else 0, body_size) + struct.pack(">H", flags | _HEADERS)
+    return head + b"".join(piece for _, piece in pieces)
+
+
+def _noted(notes: Notes) -> bytes:
+    told = list(notes.unreadable[:_NOTES_MAX])
+    if len(notes.unreadable) > _NOTES_MAX:
+        told.append(f"and {len(notes.unreadable) - _NOTES_MAX} more")
+    texts = b"".join(b"S" + len(text.encode()).to_bytes(4, "big") + text.encode() for text in told)
+    written = _key(_UNREADABLE) + b"A" + len(texts).to_bytes(4, "big") + texts if told else b""
+    if notes.body_size is not None:
+        size = min(notes.body_size, 2**63 - 1)
+        written += _key(_BODY_SIZE) + b"l" + size.to_bytes(8, "big")
+    return written
+
+
+def _key(name: str) -> bytes:
+    return bytes([len(name)]) + name.encode()
