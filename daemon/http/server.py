@@ -6,26 +6,20 @@ import logging
 import os
 import socket
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import structlog
 from aiohttp import web, web_response
 
+from daemon.http.connections import ConnectionLimits, Connections
 from lockstore.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp.typedefs import Handler, Middleware
-    from aiohttp.web_protocol import RequestHandler
 
 __all__ = ["HttpServer"]
 
-_CONNECTIONS_MOST = 100  # a monitor and some browsers need a dozen; a flood must not take the daemon's file descriptors
 _LINE_MOST = 4096  # bytes; the longest path has a conversation id of 200 bytes, three characters for each when quoted
 _HEADERS_MOST = 64
-_KEEP_ALIVE_S = 60.0
-_SILENT_S = 10.0  # a connection that has asked nothing by then only takes up room
+_BACKLOG = 64  # fewer than there may be connections: none that is new is closed before it could be read
+_AIOHTTP_KEEP_ALIVE_S = 86_400.0  # our own limits come before
 _GOODBYE_S = 1.0  # for answers under way when the daemon stops
 _LOOK_S = 1.0
 
@@ -38,26 +32,19 @@ _unread.propagate = False
 web_response.SERVER_SOFTWARE = "lockstore"  # type: ignore[attr-defined]
 
 
-class _Refusal(asyncio.Protocol):
-    """What one connection too many gets: its end."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
 class HttpServer:
     """Listens as long as its context lasts."""
 
-    def __init__(self, host: str, port: int, app: web.Application) -> None:
+    def __init__(self, host: str, port: int, app: web.Application, limits: ConnectionLimits | None = None) -> None:
         """Take an address (port 0: a free one) and what to serve there; the application is this server's from now on."""
         self._place = (host, port)
-        self._silent: set[RequestHandler] = set()  # the connections that have asked nothing yet
-        app.middlewares.insert(0, _noting(self._silent.discard))
+        self.connections = Connections(limits or ConnectionLimits())
+        app.middlewares.insert(0, self.connections.middleware)
         self._runner = web.AppRunner(
             app,
             access_log=None,
             logger=_unread,
-            keepalive_timeout=_KEEP_ALIVE_S,
+            keepalive_timeout=_AIOHTTP_KEEP_ALIVE_S,
             lingering_time=0,  # nobody reads a request's body
             max_line_size=_LINE_MOST,
             max_headers=_HEADERS_MOST,
@@ -70,7 +57,7 @@ class HttpServer:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._connection, host, port)
+            self._server = await loop.create_server(self._connection, host, port, backlog=_BACKLOG)
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(_told(host, port, error)) from None
@@ -97,28 +84,8 @@ class HttpServer:
 
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= _CONNECTIONS_MOST:
-            return _Refusal()
-        handler = server()
-        self._silent.add(handler)
-        asyncio.get_running_loop().call_later(_SILENT_S, self._end_if_silent, handler)
-        return handler
-
-    def _end_if_silent(self, handler: "RequestHandler") -> None:
-        if handler in self._silent:
-            self._silent.discard(handler)
-            handler.force_close()
-
-
-def _noting(heard: "Callable[[RequestHandler], None]") -> "Middleware":
-    """Tell which connections have asked something."""
-
-    @web.middleware
-    async def note(request: web.Request, handler: "Handler") -> web.StreamResponse:
-        heard(request.protocol)
-        return await handler(request)
-
-    return note
+        assert server is not None  # noqa: S101 - it was set up before anything listens
+        return self.connections.accept(server)
 
 
 def _bracketed(host: str) -> str:

@@ -132,30 +132,6 @@ async def test_an_address_that_is_not_here_is_refused(host: str, why: str) -> No
             pass
 
 
-async def test_beyond_so_many_connections_one_more_is_closed(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CONNECTIONS_MOST", 1)
-    _, first = await asyncio.open_connection(LOOPBACK, port_of(server))
-    assert await said(server, b"") == b""
-    first.close()
-    async with asyncio.timeout(5):
-        while not (await asked(server, "GET / HTTP/1.1\r\nHost: localhost")).startswith(b"HTTP/1.1 200 "):
-            await asyncio.sleep(0.01)
-
-
-async def test_who_connects_and_asks_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SILENT_S", 0.05)
-    async with server_on() as server:
-        assert await said(server, b"GET / HTT") == b""
-        async with aiohttp.ClientSession(server.url) as client:
-            for _ in range(2):  # who has asked once stays
-                async with client.get("/") as got:
-                    assert got.status == 200
-                await asyncio.sleep(0.1)
-            assert len(client.connector._conns) == 1  # type: ignore[union-attr]
-
-
 async def test_a_server_that_listens_no_more_is_noticed(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOOK_S", 0.01)
     running = asyncio.create_task(server.run())
