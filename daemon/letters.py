@@ -76,7 +76,7 @@ class Reader:
         except MessageError as error:
             return Letter(delivery, None, self._refusal(delivery, sender, error, at_ms), notes)
         except Exception as error:  # noqa: BLE001 - a fault of ours, which must not stop those who sent something else
-            _log.exception("message.undecodable", partition=self._partition)
+            _log.error("message.undecodable", partition=self._partition, exc_info=True)
             fault = MessageError("invalid", f"the message cannot be decoded: {type(error).__name__}")
             return Letter(delivery, None, self._refusal(delivery, sender, fault, at_ms), notes)
         return Letter(delivery, command, None, notes)
