@@ -50,6 +50,8 @@ LOCK = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 -
 lock:  ## pin requirements/*.txt anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it with UV=path/to/uv" >&2; exit 1; }
 	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
+	@$(LOCK) requirements/client.in --output-file requirements/client.txt
+	@$(LOCK) requirements/beside-aio-pika-9.in --output-file requirements/beside-aio-pika-9.txt
 	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
 	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 	@$(LOCK) requirements/build.in --output-file requirements/build.txt

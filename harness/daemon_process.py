@@ -75,7 +75,15 @@ class DaemonProcess(Server):
         inherited = {name: value for name, value in os.environ.items() if name not in _OF_A_SERVICE}
         return Command(
             name=self.name,
-            argv=(sys.executable, "-m", self._module, "serve", "--config", str(self.config_file), *self._argv),
+            argv=(
+                os.environ.get("LOCKSTORE_DAEMON_PYTHON", sys.executable),
+                "-m",
+                self._module,
+                "serve",
+                "--config",
+                str(self.config_file),
+                *self._argv,
+            ),
             folder=self.folder,
             log=self.log,
             env={**inherited, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **self._env},

@@ -19,7 +19,7 @@ def spans_of(names: Names) -> Iterator[Callable[[Served], None]]:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"daemon.tracing: OpenTelemetry is not installed (no module {error.name}); "
-            "pip install 'lockstore[otel]', or WITH=otel make install"
+            "pip install 'lockstore-daemon[otel]', or WITH=otel make install"
         ) from None
     with exported() as tracer:
         yield Spans(tracer, names).served

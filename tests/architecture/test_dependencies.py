@@ -8,6 +8,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+DAEMON = tomllib.loads((CHECKOUT / "daemon" / "pyproject.toml").read_text())["project"]
 
 
 def listed(name: str) -> set[str]:
@@ -21,12 +22,23 @@ def pinned(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (CHECKOUT / "requirements" / name).read_text(), re.MULTILINE))
 
 
-def test_the_dependencies_of_the_project_are_those_that_are_pinned() -> None:
-    assert set(PROJECT["dependencies"]) == listed("runtime.in")
-    assert set(PROJECT["optional-dependencies"]["otel"]) == listed("otel.in")
+def test_the_dependencies_of_both_distributions_are_those_that_are_pinned() -> None:
+    assert set(PROJECT["dependencies"]) == listed("client.in")
+    extras = {item for extra in PROJECT["optional-dependencies"].values() for item in extra}
+    own = {item for item in DAEMON["dependencies"] if not item.startswith("lockstore")}
+    assert own | extras == listed("runtime.in")
+    assert set(DAEMON["optional-dependencies"]["otel"]) == listed("otel.in")
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "build.txt"])
+def test_the_daemon_asks_for_the_library_of_its_own_version() -> None:
+    version = PROJECT["version"]
+    assert DAEMON["version"] == version
+    assert [item for item in DAEMON["dependencies"] if item.startswith("lockstore")] == [
+        f"lockstore[redis,aws]=={version}"
+    ]
+
+
+@pytest.mark.parametrize("name", ["runtime.txt", "client.txt", "otel.txt", "build.txt"])
 def test_what_is_installed_for_users_is_what_is_tested(name: str) -> None:
     tested = pinned("dev.txt")
     assert {package: tested.get(package) for package in pinned(name)} == pinned(name)

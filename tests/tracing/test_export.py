@@ -25,7 +25,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.Mo
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with (
-        pytest.raises(ConfigError, match=r"daemon.tracing: OpenTelemetry is not installed .*lockstore\[otel\]"),
+        pytest.raises(ConfigError, match=r"daemon.tracing: OpenTelemetry is not installed .*lockstore-daemon\[otel\]"),
         spans_of(Names()),
     ):
         pass
