@@ -53,7 +53,9 @@ def test_a_bots_environment_is_small_and_has_no_daemon(wheels: dict[str, Path], 
     assert not bot.distributions & {"lockstore-daemon", "boto3", "botocore", "typer", "redis", "aio-pika", "structlog"}
     found = run(bot.python, "-I", "-c", "import importlib.util; print(importlib.util.find_spec('daemon'))")
     assert found.strip() == "None"
-    run(bot.python, "-I", "-W", "error", "-c", "from lockstore.client import LockClient; LockClient('amqp://localhost')")
+    run(
+        bot.python, "-I", "-W", "error", "-c", "from lockstore.client import LockClient; LockClient('amqp://localhost')"
+    )
     run(bot.python, "-I", "-W", "error", "-c", "import lockstore; lockstore.InMemoryLockStore()")
 
 
