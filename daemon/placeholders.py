@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstore.errors import ConfigError
+from lockstore.fields import is_one_line
 
 __all__ = ["CREDENTIALS_VARIABLE", "CREDENTIAL_MAX_BYTES", "filled"]
 
@@ -19,12 +20,14 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 CREDENTIAL_MAX_BYTES = 16 * 1024
 """Far more than a URL or a password; a larger file is somebody's mistake."""
 
-_PLACEHOLDER = re.compile(r"\$\{(\w+)(?::([^{}]*))?\}")
+_PLACEHOLDER = re.compile(r"(\$)?\$\{(?:(\w+)(?::([^{}]*))?\})?")
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")  # no path: none leads out of the folder
 
 
 def filled(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
     """Replace `${NAME}` and `${credential:NAME}` in every text of a section, once: what came in is not looked at again.
+
+    `$${` stands for `${` itself.
 
     `place`: where the value stands, as `section.option`. Raises ConfigError with that place, and never with a secret.
     """
@@ -32,16 +35,38 @@ def filled(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
         return {name: filled(item, environ, f"{place}.{name}" if place else str(name)) for name, item in value.items()}
     if isinstance(value, list):
         return [filled(item, environ, f"{place}.{index}") for index, item in enumerate(value)]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "${" not in value:
         return value
-    return _PLACEHOLDER.sub(lambda found: _meant(found[1], found[2], environ, place), value)
+    return _PLACEHOLDER.sub(lambda found: _meant(found, environ, place), value)
 
 
-def _meant(word: str, name: str | None, environ: Mapping[str, str], place: str) -> str:
+def _meant(found: re.Match[str], environ: Mapping[str, str], place: str) -> str:
+    escaped, word, name = found.groups()
+    if escaped:
+        return found[0][1:]
+    if word is None:
+        raise ConfigError(
+            f"{place}: a ${{ that begins neither ${{NAME}} nor ${{credential:NAME}}; as a text it is written $${{"
+        )
     if name is None:
-        if word not in environ:
-            raise ConfigError(f"{place}: the environment has no variable {word}")
-        return environ[word]
+        return _variable(word, environ, place)
+    return _credential(word, name, environ, place)
+
+
+def _variable(word: str, environ: Mapping[str, str], place: str) -> str:
+    value = environ.get(word)
+    if value is None:
+        raise ConfigError(f"{place}: the environment has no variable {word}")
+    if not value:
+        raise ConfigError(f"{place}: the variable {word} is empty")
+    if not is_one_line(value):
+        raise ConfigError(
+            f"{place}: the variable {word} must be one line of text, without a line end or other control characters"
+        )
+    return value
+
+
+def _credential(word: str, name: str, environ: Mapping[str, str], place: str) -> str:
     if word != "credential":
         raise ConfigError(f"{place}: ${{{word}:...}} is not known; write ${{NAME}} or ${{credential:NAME}}")
     if not _CREDENTIAL_NAME.fullmatch(name):
@@ -73,6 +98,6 @@ def _content(file: Path) -> str:
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         raise ValueError("is empty")
-    if not text.isprintable():
+    if not is_one_line(text):
         raise ValueError("must be one line without control characters")
     return text

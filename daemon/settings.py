@@ -1,17 +1,15 @@
 """The configuration file: each option once, with its type, unit, default and rule.
 
-One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. What
-`${...}` in a value stands for is said in `daemon/placeholders.py`.
+One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. How the file
+is read is `daemon/config_file.py`'s matter, what `${...}` in a value stands for is `daemon/placeholders.py`'s.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,11 +21,15 @@ from pydantic import (
     model_validator,
 )
 
+from daemon.config_file import read_sections
 from daemon.placeholders import filled
+from daemon.section_checks import check_places, store_section
 from lockstore.errors import ConfigError
-from lockstore.fields import ExistingFile, broken_rule
+from lockstore.fields import ExistingFile, Number, Switch, WholeNumber, as_number, broken_rule
+from lockstore.options import RedisOptions
 from lockstore.rules import Limits
 from lockstore.tls import check_tls_files
+from lockstore.urls import check_amqp_url
 from lockstore.wire import Bounds, Names
 
 __all__ = ["LIFETIME_VARIABLE", "PARTITIONS_MOST", "BrokerSettings", "DaemonSettings", "Settings", "load"]
@@ -39,10 +41,9 @@ PARTITIONS_MOST = 256
 """How many request queues there may be."""
 
 _LIFETIME_S = 60
-_FILE_MAX_BYTES = 1024 * 1024
+_LEAST_S = 0.001
 _PORT_MAX = 65535
 _BATCH_SHARE = 5  # of the prefetch
-_SCHEMES = ("amqp://", "amqps://")
 
 
 def _is_name(value: str) -> str:
@@ -69,17 +70,22 @@ def _is_address(value: str) -> str:
     return value
 
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+def _is_a_millisecond(value: float) -> float:
+    if 0 < value < _LEAST_S:
+        raise ValueError(f"must be {_LEAST_S:g} or more, a millisecond")
+    return value
+
+
+Seconds = Annotated[Number, Field(gt=0, allow_inf_nan=False), AfterValidator(_is_a_millisecond)]
 
 
 def _lifetime_of(environ: Mapping[str, str]) -> float:
-    given = environ.get(LIFETIME_VARIABLE, "")
     try:
-        seconds = float(given or 0)
+        seconds = as_number(environ.get(LIFETIME_VARIABLE) or "0")
     except ValueError:
         seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"{LIFETIME_VARIABLE}: must be a number of seconds, not {given!r}")
+    if seconds < 0:
+        raise ConfigError(f"{LIFETIME_VARIABLE}: must be a number of seconds in plain digits")
     return seconds or _LIFETIME_S
 
 
@@ -95,30 +101,23 @@ class BrokerSettings(BaseModel):
     ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
     ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     heartbeat: Annotated[
-        int, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
+        WholeNumber, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
     ] = 5
     namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
-    partitions: Annotated[int, Field(ge=1, le=PARTITIONS_MOST, description="request queues")] = 1
-    balance: Annotated[bool, Field(description="whether busy partitions are shared with other daemons")] = True
-    prefetch: Annotated[int, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = 500
-    delivery_limit: Annotated[int, Field(ge=1, description="deliveries of one message before it is a dead letter")] = (
-        100
+    partitions: Annotated[WholeNumber, Field(ge=1, le=PARTITIONS_MOST, description="request queues")] = 1
+    balance: Annotated[Switch, Field(description="whether busy partitions are shared with other daemons")] = True
+    prefetch: Annotated[WholeNumber, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = (
+        500
     )
-    dead_letters: Annotated[int, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
+    delivery_limit: Annotated[
+        WholeNumber, Field(ge=1, description="deliveries of one message before it is a dead letter")
+    ] = 100
+    dead_letters: Annotated[WholeNumber, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
 
     @field_validator("url")
     @classmethod
     def _is_amqp(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if not url.startswith(_SCHEMES):
-            raise ValueError("must begin with amqp:// or amqps://")
-        try:
-            parts = urlsplit(url)
-            complete = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            complete = False
-        if not complete:
-            raise ValueError("must name a host, and a port between 1 and 65535 if any")
+        check_amqp_url(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -148,20 +147,22 @@ class DaemonSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lifetime: Annotated[Seconds, Field(description="of a lease, when none is asked for")] = _LIFETIME_S
-    wait: Annotated[float, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
+    wait: Annotated[Number, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
     max_lifetime: Annotated[Seconds, Field(description="the longest lease that may be asked for")] = 3600
     max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
-    max_waiting: Annotated[int, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
+    max_waiting: Annotated[WholeNumber, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
     dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
-    events: Annotated[bool, Field(description="whether public events are published")] = True
-    history: Annotated[int, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")] = 20
+    events: Annotated[Switch, Field(description="whether public events are published")] = True
+    history: Annotated[
+        WholeNumber, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")
+    ] = 20
     history_keep: Annotated[Seconds, Field(description="how long they are kept")] = 3600
     stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
     http: Annotated[
         Annotated[str, AfterValidator(_is_address)] | None,
         Field(description="host:port where health, metrics and the status page are; null: nowhere"),
     ] = "127.0.0.1:8470"
-    tracing: Annotated[bool, Field(description="whether spans are made for OpenTelemetry; needs the extra otel")] = (
+    tracing: Annotated[Switch, Field(description="whether spans are made for OpenTelemetry; needs the extra otel")] = (
         False
     )
 
@@ -197,17 +198,25 @@ class Settings(BaseModel):
         return str(self.lock_store.get("type") or "in_memory")
 
 
+_OPTIONS: dict[str, Collection[str]] = {
+    "lock_store": ("type", *RedisOptions.model_fields),
+    "broker": tuple(BrokerSettings.model_fields),
+    "daemon": tuple(DaemonSettings.model_fields),
+}
+
+
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the configuration; None: all defaults. Raises ConfigError with the field and the rule that it breaks."""
-    data = {} if path is None else _read(path)
-    ours = {name: section for name, section in data.items() if name in Settings.model_fields and section is not None}
-    daemon = ours.get("daemon", {})
-    if isinstance(daemon, dict):
-        ours["daemon"] = {"lifetime": _lifetime_of(environ), **daemon}
+    """Read the configuration; None: all defaults. Raises ConfigError with the option and the rule that it breaks."""
+    ours = {} if path is None else read_sections(path, _OPTIONS)
+    check_places(ours, _OPTIONS)
+    ours = {name: filled(section, environ, name) for name, section in ours.items()}
+    if "lock_store" in ours:
+        ours["lock_store"] = store_section(ours["lock_store"])
+    ours["daemon"] = {"lifetime": _lifetime_of(environ), **ours.get("daemon", {})}
     try:
-        settings = Settings.model_validate(filled(ours, environ))
+        settings = Settings.model_validate(ours)
     except ValidationError as error:
-        raise ConfigError(broken_rule(error)) from None
+        raise ConfigError(broken_rule(error, known=_OPTIONS)) from None
     _check_together(settings.daemon)
     return settings
 
@@ -217,28 +226,3 @@ def _check_together(daemon: DaemonSettings) -> None:
         if getattr(daemon, name) > most:
             message = f"daemon.{name}: must be at most daemon.max_{name} ({most:g})"
             raise ConfigError(message)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_FILE_MAX_BYTES + 1)
-    except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}"
-        raise ConfigError(message) from None
-    if len(text) > _FILE_MAX_BYTES:
-        message = f"{path}: larger than {_FILE_MAX_BYTES} bytes"
-        raise ConfigError(message)
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f", line {place.line + 1}" if place is not None else ""
-        message = f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-        raise ConfigError(message) from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        message = f"{path}: must be a mapping of sections"
-        raise ConfigError(message)
-    return data

@@ -2,17 +2,21 @@
 
 import importlib
 import inspect
+import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 from lockstore.errors import ConfigError
+from lockstore.fields import is_secret_name
 from lockstore.store import LockStore
 
 __all__ = ["EndpointConfig", "build"]
 
 _REQUIRED = ("get_lock", "save_lock", "delete_lock")
+_PASSWORD_IN_URL = re.compile(r"//[^:/@]*:([^@]+)@")
 _RASAS_SHAPE = "endpoint_config"  # the parameter by which a constructor asks for its section as Rasa gives it
 
 
@@ -46,7 +50,29 @@ def build(path: str, section: Mapping[str, Any]) -> LockStore:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"lock_store: {path} could not be built: {type(error).__name__}: {error}") from error
+        told = _without_values(f"{type(error).__name__}: {error}", section)
+        raise ConfigError(f"lock_store: {path} could not be built: {told}") from error
+
+
+def _without_values(text: str, section: Mapping[str, Any]) -> str:
+    """Take out of a text of the class's own what may be secret in its section: each text under a name, however deep."""
+    for secret in sorted(_secrets_of(section), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets_of(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets_of(item, str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secrets_of(item, name)
+    elif isinstance(value, str) and value and (is_secret_name(name) or "@" in value):
+        yield value
+        if found := _PASSWORD_IN_URL.search(value):
+            yield found[1]
+            yield unquote(found[1])
 
 
 def _find(path: str) -> type[LockStore]:

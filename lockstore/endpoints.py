@@ -3,18 +3,27 @@
 import re
 from ipaddress import IPv6Address
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
+
+from lockstore.fields import without_control_characters
+from lockstore.urls import PORT_MAX, check_encoding, split_url
 
 __all__ = ["Endpoint", "RedisUrl", "checked_place", "is_url", "parsed_endpoints"]
 
 _PORT = 6379
-_PORT_MAX = 65535
 _SCHEMES = ("redis://", "rediss://", "unix://")
 _NAME = re.compile(r"[^\s:/@?#,\[\]\\]+")
 _ENDPOINT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<port>[^:]*)")
 _PORT_TEXT = re.compile(r"[0-9]{1,5}")
 _DATABASE = re.compile(r"[0-9]{1,9}")
 _OWN_QUERY = frozenset({"db", "username", "password"})
+_OPTIONS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "socket_timeout"})
+_VERIFICATION = frozenset(
+    {"ssl_cert_reqs", "ssl_check_hostname", "ssl_include_verify_flags", "ssl_exclude_verify_flags"}
+)
+_OF_THE_LIBRARY = re.compile(
+    r"protocol|decode_responses|encoding|timeout|max_connections|retry_\w+|(?:socket|health|ssl|client)_\w+"
+)
 
 
 class Endpoint(NamedTuple):
@@ -31,6 +40,7 @@ def is_url(place: str) -> bool:
 
 def checked_place(value: str) -> str:
     """Take a host name, an address or a full URL; of a host, give it bare. Raises ValueError with the rule."""
+    without_control_characters(value)
     if is_url(value):
         RedisUrl.parse(value)
         return value
@@ -53,12 +63,10 @@ def parsed_endpoints(value: Any) -> Any:
         raise ValueError('must be a list of "host:port", or one text of them with commas')  # noqa: TRY004
     if not entries or entries == [""]:
         raise ValueError("must name one server at least, as host:port")
-    # Whoever writes a URL here may have written its password too, and a comma in that splits it.
-    secret = any(isinstance(entry, str) and ("@" in entry or "//" in entry) for entry in entries)
     parsed = []
     for number, entry in enumerate(entries, 1):
-        place = f"entry {number}" if secret or not isinstance(entry, str) else f"entry {number}, {entry.strip()!r}"
-        parsed.append(entry if isinstance(entry, Endpoint) else _endpoint(entry, place))
+        # None is repeated: whoever writes a URL here, or mistakes the line, may have written a password too.
+        parsed.append(entry if isinstance(entry, Endpoint) else _endpoint(entry, f"entry {number}"))
     return tuple(parsed)
 
 
@@ -70,31 +78,21 @@ class RedisUrl(NamedTuple):
     username: str | None
     password: str | None
     db: int | None
-    others: tuple[str, ...]
-    """Names of further options behind `?`."""
 
     @classmethod
     def parse(cls, url: str) -> "RedisUrl":
         """Read a URL as redis-py does. Raises ValueError with the rule."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            # The reason may quote what is really a part of the password.
-            raise ValueError(
-                f"not a URL: the port must be 1 to {_PORT_MAX}, an IPv6 address stands in brackets, and in user and "
-                "password every / : @ ? # [ ] % is written as %2F %3A %40 %3F %23 %5B %5D %25"
-            ) from None
-        if port == 0:
-            raise ValueError(f"the URL's port must be 1 to {_PORT_MAX}")
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        parts = split_url(url)
+        query = _query(parts)
+        for name, there in (("username", parts.username), ("password", parts.password)):
+            if there and name in query:
+                raise ValueError(f"the URL names a {name} twice, before the host and behind the ?")
         return cls(
             scheme=parts.scheme,
             node=_node(parts),
             username=unquote(parts.username or "") or query.get("username"),
             password=unquote(parts.password or "") or query.get("password"),
             db=_database(parts, query),
-            others=tuple(sorted(query.keys() - _OWN_QUERY)),
         )
 
     def __repr__(self) -> str:
@@ -110,9 +108,29 @@ def _node(parts: SplitResult) -> Endpoint | None:
     return Endpoint(unquote(parts.hostname or "localhost"), parts.port or _PORT)
 
 
+def _query(parts: SplitResult) -> dict[str, str]:
+    """Read what stands behind the `?`. What is not known is not named: it may be a part of a password."""
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    for name, _ in pairs:
+        if name in _VERIFICATION:
+            raise ValueError(f"the URL's {name} behind the ? is not taken: Redis' certificate is always verified")
+        if name in _OPTIONS:
+            raise ValueError(f"the URL's {name} behind the ? is not taken; there is an option of that name")
+        if _OF_THE_LIBRARY.fullmatch(name):
+            raise ValueError(f"the URL's {name} behind the ? is not taken")
+        if name not in _OWN_QUERY:
+            raise ValueError("behind the ? of the URL only db, username and password are taken; an & in them is %26")
+    if "+" in parts.query or len(dict(pairs)) < len(pairs):
+        raise ValueError("behind the ? of the URL each name stands once, a + is written as %2B and a space as %20")
+    check_encoding(parts.query)
+    return dict(pairs)
+
+
 def _database(parts: SplitResult, query: dict[str, str]) -> int | None:
     in_path = parts.path.strip("/") if parts.scheme != "unix" else ""
     text = query.get("db", in_path)
+    if in_path and text != in_path:
+        raise ValueError("the URL names two databases, one behind the host and one behind the ?")
     if not text:
         return None
     if not _DATABASE.fullmatch(text):
@@ -135,8 +153,8 @@ def _endpoint(entry: Any, place: str) -> Endpoint:
     if found is None or host is None:
         raise ValueError(f"{place}: must be host:port, and an IPv6 address in brackets, as [::1]:6379")
     port = found["port"]
-    if not (_PORT_TEXT.fullmatch(port) and 1 <= int(port) <= _PORT_MAX):
-        raise ValueError(f"{place}: the port must be 1 to {_PORT_MAX}")
+    if not (_PORT_TEXT.fullmatch(port) and 1 <= int(port) <= PORT_MAX):
+        raise ValueError(f"{place}: the port must be 1 to {PORT_MAX}")
     return Endpoint(host, int(port))
 
 

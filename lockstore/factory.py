@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from lockstore import custom
 from lockstore.concurrent import ConcurrentRedisLockStore
 from lockstore.errors import ConfigError
-from lockstore.fields import broken_rule
+from lockstore.fields import broken_rule, did_you_mean
 from lockstore.iam import ElastiCacheCredentials, check_iam_options, iam_settings
 from lockstore.memory import InMemoryLockStore
-from lockstore.options import RedisOptions
+from lockstore.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE, RedisOptions
 from lockstore.redis_store import RedisLockStore
 from lockstore.rules import Limits
 from lockstore.store import LockStore
@@ -22,8 +22,7 @@ __all__ = ["REDIS_STORES", "create_store", "redis_credentials", "redis_options"]
 REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] = {
     "redis": RedisLockStore,
     "concurrent_redis": ConcurrentRedisLockStore,
-    # the spelling that older Rasa Plus configurations have
-    "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore": ConcurrentRedisLockStore,
+    OLD_CONCURRENT_TYPE: ConcurrentRedisLockStore,
 }
 
 
@@ -53,10 +52,10 @@ def _build(section: Mapping[str, Any], environ: Mapping[str, str]) -> LockStore:
     if kind in REDIS_STORES:
         checked = redis_options(options)
         return REDIS_STORES[kind](checked, redis_credentials(checked, environ))
-    if "." in kind:
+    if "." in kind and all(part.isidentifier() for part in kind.split(".")):
         return custom.build(kind, section)
-    message = f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class, not {kind!r}"
-    raise ConfigError(message)
+    near = did_you_mean(kind, BUILT_IN_TYPES)
+    raise ConfigError(f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class{near}")
 
 
 def redis_options(options: Mapping[str, Any]) -> RedisOptions:
@@ -64,7 +63,7 @@ def redis_options(options: Mapping[str, Any]) -> RedisOptions:
     try:
         return RedisOptions.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(broken_rule(error, "lock_store")) from None
+        raise ConfigError(broken_rule(error, "lock_store", known={"lock_store": RedisOptions.model_fields})) from None
 
 
 def redis_credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:

@@ -1,38 +1,217 @@
-"""What the pydantic models of options and messages share: kinds of field, and how a broken rule is told."""
+"""What the pydantic models of options and messages share: kinds of field, and how a broken rule is reported.
 
+A number or a truth value may be given as a text, because a text is what a file, a variable or a credential has.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_core import ErrorDetails
 
-__all__ = ["ExistingFile", "broken_rule"]
+__all__ = [
+    "NUMBER_MAX",
+    "ExistingFile",
+    "Number",
+    "Switch",
+    "WholeNumber",
+    "as_number",
+    "broken_rule",
+    "did_you_mean",
+    "is_one_line",
+    "is_secret_name",
+    "looks_like_name",
+    "without_control_characters",
+]
 
-_VERDICTS = {
+NUMBER_MAX = 1_000_000_000
+"""The largest number that an option takes; as seconds it is 31 years. Milliseconds of it are still exact everywhere."""
+
+_TOO_LARGE = f"must be at most {NUMBER_MAX}"
+_DIGITS_MAX = 18  # of a text, before it is made a number
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_UNLIMITED = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
+_TRAILED = re.compile(r"[-+.0-9]+([^\w\s.])")
+_WITH_UNIT = re.compile(r"[-+.0-9]+\s*(?:ms|s|sec|secs|seconds?|m|min|minutes?|h|hours?|d|days?)", re.IGNORECASE)
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_SECRETS = re.compile(r"pass|secret|token|credential|private|apikey|api_key", re.IGNORECASE)
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
+
+_FIXED_RULES = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of options",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "is too large a number",
+    "int_type": "must be a whole number",
+    "mapping_type": "must be a mapping of options",
+    "missing": "is required",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "path_type": "must be the path of a file",
     "string_pattern_mismatch": "must not contain control characters",
+    "string_type": "must be a text",
+    "string_unicode": "must be a text of valid Unicode",
     "union_tag_invalid": "type: must be one of request, release, renew",
     "union_tag_not_found": "type: must be one of request, release, renew",
 }
-"""In plain words, what pydantic says by repeating a pattern or its own names."""
+_BOUND_RULES = {
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "literal_error": "must be {expected}",
+    "json_invalid": "not valid JSON: {error}",
+}
 
 
-def _exists(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
+def _check_exists(path: Path) -> Path:
+    try:
+        found = is_one_line(str(path)) and path.is_file()
+    except OSError:  # too long a name
+        found = False
+    if not found:
+        # A path is shown, but only what looks like one: a password may have got into the wrong line.
+        shown = str(path)
+        named = f": {shown}" if "/" in shown and "://" not in shown and "@" not in shown and shown.isprintable() else ""
+        raise ValueError(f"no such file{named}")
     return path
 
 
-ExistingFile = Annotated[Path, AfterValidator(_exists)]
+def _whole_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, and not true or false")  # noqa: TRY004 - pydantic takes a ValueError for a broken rule
+    if not isinstance(value, str):
+        return value
+    if not _WHOLE.fullmatch(value):
+        raise ValueError(f"must be a whole number in plain digits{_fault_of(value)}")
+    if len(value) > _DIGITS_MAX:
+        raise ValueError(_TOO_LARGE)
+    return int(value)
+
+
+def _check_size(number: float) -> float:
+    if NUMBER_MAX < abs(number) < float("inf"):
+        raise ValueError(_TOO_LARGE)
+    return number
+
+
+def _decimal_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, and not true or false")  # noqa: TRY004 - as above
+    return as_number(value) if isinstance(value, str) else value
+
+
+def as_number(text: str) -> float:
+    """Read a number in plain digits, as 2.5 or 1e3. Raises ValueError with the rule, and without the text."""
+    if _UNLIMITED.fullmatch(text):
+        raise ValueError("must be a finite number")
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"must be a number in plain digits{_fault_of(text)}")
+    number = float(text)
+    if abs(number) == float("inf"):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _fault_of(text: str) -> str:
+    """Say what keeps a text from being a number, as far as that shows nothing of it but a sign."""
+    if text.strip() != text:
+        return ", without a space or a line end beside them"
+    if trailed := _TRAILED.fullmatch(text):
+        return f', without the "{trailed[1]}" behind them'
+    if _WITH_UNIT.fullmatch(text):
+        return ", without a unit"
+    if re.fullmatch(r"[-+]?0[0-9]+(?:\.[0-9]*)?", text):
+        return ", without a 0 before them"
+    return ""
+
+
+def _switch(value: Any) -> Any:
+    if isinstance(value, str):
+        meant = _SWITCHES.get(value.lower())
+        if meant is None:
+            raise ValueError("must be true or false")
+        return meant
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - as above
+    return value
+
+
+def is_one_line(text: str) -> bool:
+    """Tell whether a text has no line end, no other control character, and no half of a character."""
+    return _UNFIT.search(text) is None
+
+
+def without_control_characters(value: str) -> str:
+    """Take a text of one line. Raises ValueError for any other, as one with the line end of a file."""
+    if not is_one_line(value):
+        raise ValueError("must not contain control characters, a line end among them")
+    return value
+
+
+ExistingFile = Annotated[Path, AfterValidator(_check_exists)]
 """A path that stops the start, named, when there is no such file."""
 
+Number = Annotated[float, BeforeValidator(_decimal_number), AfterValidator(_check_size)]
+WholeNumber = Annotated[int, BeforeValidator(_whole_number), AfterValidator(_check_size)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 
-def broken_rule(error: ValidationError, *within: str, skip: int = 0) -> str:
-    """Name the first field at fault and the rule that it breaks: `section.field: rule`.
 
-    `within`: what to put before the field's own place; `skip`: how many parts of that place are not the sender's words.
+def is_secret_name(name: str) -> bool:
+    """Tell by its name whether an option holds a secret."""
+    return _SECRETS.search(name) is not None
+
+
+def looks_like_name(text: str) -> bool:
+    """Tell what may be shown as an option's name: a part of a password may stand where a name is expected."""
+    return _NAME.fullmatch(text) is not None
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Give the question for the nearest name that is known, with a prefix; an empty text where none is near."""
+    near = get_close_matches(name.lower().replace("-", "_"), list(known), 1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def broken_rule(
+    error: ValidationError, *within: str, skip: int = 0, known: Mapping[str, Iterable[str]] | None = None
+) -> str:
+    """Name the first field at fault and the rule that it breaks: `section.field: rule`. It shows no value.
+
+    `within`: what to put before the field's own place. `skip`: how many parts of that place are not the sender's words.
+    `known`: the names that there are, by what stands directly before them, so that a near one can be offered.
     """
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    rule = _VERDICTS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    first = error.errors(include_url=False, include_input=False)[0]
     if first["type"].startswith("union_tag"):
-        return rule
-    place = ".".join([*within, *(str(part) for part in first["loc"][skip:])])
-    return f"{place or 'body'}: {rule}"
+        return _FIXED_RULES[first["type"]]
+    whole = [*within, *(str(part) for part in first["loc"])]
+    shown = [*within, *(str(part) for part in first["loc"][skip:])]
+    if first["type"] == "extra_forbidden":
+        near = (known or {}).get(whole[-2] if len(whole) > 1 else "", ())
+        rule = f"is not known here{did_you_mean(whole[-1], near, ''.join(f'{part}.' for part in shown[:-1]))}"
+    else:
+        rule = _rule(first)
+    return f"{'.'.join(shown) or 'body'}: {rule}"
+
+
+def _rule(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "value_error":
+        return details["msg"].removeprefix("Value error, ")
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "must not be empty"
+    if kind in _BOUND_RULES:
+        return _BOUND_RULES[kind].format_map(context)
+    return _FIXED_RULES.get(kind, "is not what it has to be")

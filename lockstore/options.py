@@ -14,10 +14,16 @@ from pydantic import (
 )
 
 from lockstore.endpoints import Endpoint, RedisUrl, checked_place, is_url, parsed_endpoints
-from lockstore.fields import ExistingFile
+from lockstore.fields import ExistingFile, Number, Switch, WholeNumber, without_control_characters
 from lockstore.tls import check_tls_files
 
-__all__ = ["Credentials", "Endpoint", "RedisOptions"]
+__all__ = ["BUILT_IN_TYPES", "OLD_CONCURRENT_TYPE", "Credentials", "Endpoint", "RedisOptions"]
+
+OLD_CONCURRENT_TYPE = "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore"
+"""The spelling that older Rasa Plus configurations have for `concurrent_redis`."""
+
+BUILT_IN_TYPES = ("in_memory", "redis", "concurrent_redis", OLD_CONCURRENT_TYPE)
+"""The types of lock stores that are no class of the user's own."""
 
 Credentials = tuple[str | None, SecretStr | None]
 """User and password; None: there is none."""
@@ -25,22 +31,20 @@ Credentials = tuple[str | None, SecretStr | None]
 _SENTINEL_SERVICE = "mymaster"
 
 
-def _number(value: Any) -> Any:
-    """Take a text of digits for a number, as Rasa's documented example has it. YAML's yes and true are no numbers."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  pydantic takes a ValueError for a broken rule
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-
-
 def _text(value: Any) -> Any:
     """Take a number for a text, as Rasa does: a password of digits is often written without quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _secret(value: SecretStr) -> SecretStr:
+    without_control_characters(value.get_secret_value())
+    return value
+
+
 Place = Annotated[str, AfterValidator(checked_place)]
-Number = Annotated[int, BeforeValidator(_number)]
-Name = Annotated[str, BeforeValidator(_text)]
-Secret = Annotated[SecretStr, BeforeValidator(_text)]
+Line = Annotated[str, AfterValidator(without_control_characters)]
+Name = Annotated[Line, BeforeValidator(_text)]
+Secret = Annotated[SecretStr, BeforeValidator(_text), AfterValidator(_secret)]
 
 
 class RedisOptions(BaseModel):
@@ -55,7 +59,7 @@ class RedisOptions(BaseModel):
         Place | None,
         Field(min_length=1, repr=False, description="older name for host; where both are given they agree"),
     ] = None
-    port: Annotated[Number, Field(ge=1, le=65535)] = 6379
+    port: Annotated[WholeNumber, Field(ge=1, le=65535)] = 6379
     deployment_mode: Annotated[
         Literal["standard", "cluster", "sentinel"],
         Field(description="one server; a Redis Cluster; or a server that sentinels name"),
@@ -65,28 +69,29 @@ class RedisOptions(BaseModel):
         BeforeValidator(parsed_endpoints),
         Field(description="nodes of the cluster, or sentinels: host:port, as a list or with commas"),
     ] = None
-    db: Annotated[Number, Field(ge=0, description="number of the database; in a cluster it is always 0")] = 1
+    db: Annotated[WholeNumber, Field(ge=0, description="number of the database; in a cluster it is always 0")] = 1
     key_prefix: Annotated[str | None, Field(description="put before every key, with a colon; letters and digits")] = (
         None
     )
     username: Name | None = None
     password: Secret | None = None
-    sentinel_service: Annotated[str, Field(min_length=1, description="what the sentinels call the server")] = (
+    sentinel_service: Annotated[Line, Field(min_length=1, description="what the sentinels call the server")] = (
         _SENTINEL_SERVICE
     )
     sentinel_username: Annotated[Name | None, Field(description="at the sentinels, if not the same")] = None
     sentinel_password: Annotated[Secret | None, Field(description="at the sentinels, if not the same")] = None
-    use_ssl: bool = False
+    use_ssl: Switch = False
     ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
     ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs")] = None
     socket_timeout: Annotated[
-        float,
-        BeforeValidator(_number),
+        Number,
         Field(gt=0, allow_inf_nan=False, description="seconds until an unanswered call is an error"),
     ] = 10
-    wait_replicas: Annotated[Number, Field(ge=0, description="a grant is announced when so many replicas have it")] = 0
-    wait_replicas_timeout_ms: Annotated[Number, Field(gt=0, description="how long to wait for them, in ms")] = 1000
+    wait_replicas: Annotated[
+        WholeNumber, Field(ge=0, description="a grant is announced when so many replicas have it")
+    ] = 0
+    wait_replicas_timeout_ms: Annotated[WholeNumber, Field(gt=0, description="how long to wait for them, in ms")] = 1000
 
     @field_validator("key_prefix")
     @classmethod
@@ -211,11 +216,6 @@ class RedisOptions(BaseModel):
             raise ValueError(
                 "endpoints: the host is a URL; name the servers in endpoints only, and give username, password and "
                 "use_ssl as options"
-            )
-        if url.others:
-            raise ValueError(
-                f"host: the URL's {', '.join(url.others)} behind the ? is not taken with "
-                f"deployment_mode {self.deployment_mode}"
             )
 
     def _check_mode(self) -> None:

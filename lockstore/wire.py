@@ -33,6 +33,11 @@ __all__ = [
 
 BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
 _DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
+_KNOWN_FIELDS = {
+    "request": RequestMessage.model_fields,
+    "release": ReleaseMessage.model_fields,
+    "renew": RenewMessage.model_fields,
+}
 _EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a millisecond
 
 
@@ -113,7 +118,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) 
     try:
         message = INBOUND.validate_json(body)
     except ValidationError as error:
-        raise MessageError("invalid", broken_rule(error, skip=1)[:_DETAIL_MAX]) from None
+        raise MessageError("invalid", broken_rule(error, skip=1, known=_KNOWN_FIELDS)[:_DETAIL_MAX]) from None
     sender = _with_correlation(sender, message.request_id or message_id)
     conversation_id = message.conversation_id
     if isinstance(message, RequestMessage):

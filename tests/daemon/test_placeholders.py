@@ -41,9 +41,30 @@ def test_what_a_credential_contains_is_not_looked_at_again(tmp_path: Path) -> No
     assert filled("${credential:password}", environ) == "${HOME}${credential:password}"
 
 
-@pytest.mark.parametrize("text", ["$HOME", "${}", "${a b}", "{HOME}", "pa$$word"])
+@pytest.mark.parametrize("text", ["$HOME", "{HOME}", "pa$$word", "$", "a$ {b}"])
 def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
     assert filled(text, {}) == text
+
+
+@pytest.mark.parametrize("text", ["${}", "${a b}", "${NOT-A-NAME}", "${${X}}", "a${", "${X", "${credential:a{b}}"])
+def test_a_placeholder_that_is_none_is_refused_and_not_taken_as_the_password(text: str) -> None:
+    assert refusal(text, {"X": "geheim"}).startswith("lock_store.password: a ${ that begins neither ")
+
+
+@pytest.mark.parametrize(("text", "meant"), [("$${", "${"), ("a$${X}b", "a${X}b"), ("$${X}${X}", "${X}x")])
+def test_a_second_dollar_makes_it_a_text(text: str, meant: str) -> None:
+    assert filled(text, {"X": "x"}) == meant
+
+
+@pytest.mark.parametrize("value", ["geheim\n", "geheim\r\n", "ge\nheim", "\tgeheim", "geheim\x7f", "geheim\udcff"])
+def test_a_variable_with_a_line_end_or_another_control_character_is_named_and_not_shown(value: str) -> None:
+    said = refusal("${SECRET}", {"SECRET": value})
+    assert said.startswith("lock_store.password: the variable SECRET must be one line of text")
+    assert "geheim" not in said
+
+
+def test_an_empty_variable_is_no_password() -> None:
+    assert refusal("${SECRET}", {"SECRET": ""}) == "lock_store.password: the variable SECRET is empty"
 
 
 @pytest.mark.parametrize(

@@ -13,32 +13,32 @@ from tests.conftest import DaemonMaker, shared_config
 from tests.support.bot import Bot, dead_letters
 
 MALFORMED: list[tuple[bytes, str]] = [
-    (b"", "body: Invalid JSON"),
-    (b"{", "body: Invalid JSON"),
-    (b"\xff\xfe\x00", "body: Invalid JSON"),
-    (b"[" * 60_000, "body: Invalid JSON: recursion limit exceeded"),
-    (b'{"a":' * 5_000, "body: Invalid JSON: recursion limit exceeded"),
-    (b"null", "body: Input should be an object"),
-    (b"[1]", "body: Input should be an object"),
+    (b"", "body: not valid JSON"),
+    (b"{", "body: not valid JSON"),
+    (b"\xff\xfe\x00", "body: not valid JSON"),
+    (b"[" * 60_000, "body: not valid JSON: recursion limit exceeded"),
+    (b'{"a":' * 5_000, "body: not valid JSON: recursion limit exceeded"),
+    (b"null", "body: must be an object"),
+    (b"[1]", "body: must be an object"),
     (b"{}", "type: must be one of request, release, renew"),
     (b'{"type": "lock", "conversation_id": "c"}', "type: must be one of request, release, renew"),
-    (b'{"type": "request", "request_id": "r"}', "conversation_id: Field required"),
-    (b'{"type": "request", "conversation_id": 7, "request_id": "r"}', "conversation_id: Input should be a valid string"),
-    (b'{"type": "request", "conversation_id": "", "request_id": "r"}', "conversation_id: String should have at least 1"),
+    (b'{"type": "request", "request_id": "r"}', "conversation_id: is required"),
+    (b'{"type": "request", "conversation_id": 7, "request_id": "r"}', "conversation_id: must be a text"),
+    (b'{"type": "request", "conversation_id": "", "request_id": "r"}', "conversation_id: must not be empty"),
     (b'{"type": "request", "conversation_id": "a\\u0000b", "request_id": "r"}', "conversation_id: must not contain control"),
     (b'{"type": "request", "conversation_id": "%s", "request_id": "r"}' % ("é" * 101).encode(), "conversation_id: must be at most"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "%s"}' % (b"r" * 65), "request_id: String should have at most 64"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "lifetime": "30"}', "lifetime: Input should be a valid number"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "lifetime": 0}', "lifetime: Input should be greater than 0"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "%s"}' % (b"r" * 65), "request_id: must have at most 64 characters"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "lifetime": "30"}', "lifetime: must be a number"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "lifetime": 0}', "lifetime: must be more than 0"),
     (b'{"type": "request", "conversation_id": "c", "request_id": "r", "lifetime": 101}', "lifetime: must be at most 100 seconds"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "wait": -1}', "wait: Input should be greater than or equal to 0"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "wait": NaN}', "wait: Input should be a finite number"),
-    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "holder": "%s"}' % (b"h" * 129), "holder: String should have at most 128"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "wait": -1}', "wait: must be 0 or more"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "wait": NaN}', "wait: must be a finite number"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "holder": "%s"}' % (b"h" * 129), "holder: must have at most 128 characters"),
     (b'{"type": "release", "conversation_id": "c"}', "ticket_number: it or request_id is required"),
-    (b'{"type": "release", "conversation_id": "c", "ticket_number": -1}', "ticket_number: Input should be greater than or equal to 0"),
-    (b'{"type": "release", "conversation_id": "c", "ticket_number": "1"}', "ticket_number: Input should be a valid integer"),
-    (b'{"type": "release", "conversation_id": "c", "ticket_number": true}', "ticket_number: Input should be a valid integer"),
-    (b'{"type": "renew", "conversation_id": "c", "request_id": "r", "wait": 3}', "wait: Extra inputs are not permitted"),
+    (b'{"type": "release", "conversation_id": "c", "ticket_number": -1}', "ticket_number: must be 0 or more"),
+    (b'{"type": "release", "conversation_id": "c", "ticket_number": "1"}', "ticket_number: must be a whole number"),
+    (b'{"type": "release", "conversation_id": "c", "ticket_number": true}', "ticket_number: must be a whole number"),
+    (b'{"type": "renew", "conversation_id": "c", "request_id": "r", "wait": 3}', "wait: is not known here"),
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ async def test_an_unknown_field_is_invalid_and_parked(bot: Bot, c: str) -> None:
     await bot.request(c, lifetme=3)
     answer = await bot.expect("rejected")
     assert answer["reason"] == "invalid"
-    assert answer["detail"] == "lifetme: Extra inputs are not permitted"
+    assert answer["detail"] == "lifetme: is not known here; did you mean lifetime?"
     [letter] = await dead_letters(bot, 1)
     assert letter.headers["x-error-reason"] == "invalid"
     assert letter.headers["x-error-detail"] == answer["detail"]

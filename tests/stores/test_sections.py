@@ -114,7 +114,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"deployment_mode": "ring"}, r"lock_store\.deployment_mode: .*'standard', 'cluster' or 'sentinel'"),
         ({"endpoints": ["a:1"]}, r"lock_store: endpoints: only with deployment_mode cluster or sentinel"),
         ({"deployment_mode": "cluster", "endpoints": []}, r"lock_store\.endpoints: must name one server at least"),
-        ({"deployment_mode": "cluster", "endpoints": ["a"]}, r"lock_store\.endpoints: entry 1, 'a': has no port"),
+        ({"deployment_mode": "cluster", "endpoints": ["a"]}, r"lock_store\.endpoints: entry 1: has no port"),
         ({"wait_replicas": -1}, r"lock_store\.wait_replicas: "),
         ({"wait_replicas_timeout_ms": 0}, r"lock_store\.wait_replicas_timeout_ms: "),
     ],
@@ -139,7 +139,7 @@ def test_a_password_is_in_no_message_and_no_repr() -> None:
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ({"type": "postgres"}, r"lock_store\.type: must be in_memory, redis, concurrent_redis or .*, not 'postgres'"),
+        ({"type": "postgres"}, r"lock_store\.type: must be in_memory, redis, concurrent_redis or .*"),
         ({"type": 5}, r"lock_store\.type: must be a text, not int"),
         ({"type": "in_memory", "host": "localhost"}, r"lock_store\.host: the in_memory store takes no options"),
         ({"type": "no.such.module.Store"}, r"lock_store\.type: cannot import 'no\.such\.module'"),

@@ -99,7 +99,7 @@ class TestTheConversationId:
         assert detail.startswith("conversation_id: ")
 
     def test_is_needed(self) -> None:
-        assert refusal({"type": "request"}) == ("invalid", "conversation_id: Field required")
+        assert refusal({"type": "request"}) == ("invalid", "conversation_id: is required")
 
     @pytest.mark.parametrize("name", ["é" * 101, "a\nb"])
     def test_breaks_a_rule_that_is_told(self, name: str) -> None:
