@@ -45,7 +45,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
 _FIXED_RULES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
-    "dict_type": "must be a mapping of options",
+    "dict_type": "must be an object",
     "finite_number": "must be a finite number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
@@ -53,7 +53,7 @@ _FIXED_RULES = {
     "int_parsing": "must be a whole number",
     "int_parsing_size": "is too large a number",
     "int_type": "must be a whole number",
-    "mapping_type": "must be a mapping of options",
+    "mapping_type": "must be an object",
     "missing": "is required",
     "model_attributes_type": "must be an object",
     "model_type": "must be an object",
