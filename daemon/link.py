@@ -6,12 +6,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError
+from aio_pika.abc import AbstractChannel, AbstractConnection, UnderlayConnection
+from aiormq.abc import AbstractConnection as AiormqConnection
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelInvalidStateError
+from yarl import URL
 
 from daemon.settings import BrokerSettings
+from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors, describe_error, innermost
+from lockstore.amqp.errors import CONNECTION_ERRORS as LOST
+from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.transport import FilteringTransport
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.tls import certificate_fault, tls_context
@@ -20,6 +23,7 @@ from lockstore.wire import BODY_MAX_BYTES
 __all__ = [
     "LOST",
     "FilteredConnection",
+    "address_of",
     "connected",
     "innermost",
     "is_blocked",
@@ -30,19 +34,37 @@ __all__ = [
     "told",
 ]
 
-LOST = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
-"""What a connection that is gone, or cannot be made for now, is told by."""
-
 _CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
 
 
+class _Underlay(UnderlayConnection):
+    """What aio-pika keeps of aiormq's connection."""
+
+    @classmethod
+    async def make_connection(cls, url: URL, timeout: Any = None, **kwargs: Any) -> AiormqConnection:  # noqa: ASYNC109 - aio-pika's name
+        connection = OpeningConnection(url, **kwargs)
+        async with asyncio.timeout(timeout):
+            await connection.connect()
+            await connection.ready()
+        return connection
+
+
 class FilteredConnection(aio_pika.Connection):
-    """A connection that no message can end, however it is written."""
+    """A connection that no message can end, however it is written, and that tells why it could not be opened."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what aio-pika's own connection takes."""
         super().__init__(*args, **kwargs)
         self.kwargs["transport_factory"] = FilteringTransport(BODY_MAX_BYTES)  # for aiormq
+
+    async def connect(self, timeout: Any = None) -> None:  # noqa: ASYNC109 - aio-pika's name
+        self.transport = await _Underlay.connect(self.url, self._on_connection_close, timeout=timeout, **self.kwargs)
+        await self._on_connected()
+
+
+def address_of(broker: BrokerSettings) -> BrokerAddress:
+    """Say where `broker.url` leads, without its password."""
+    return BrokerAddress.of(broker.url.get_secret_value())
 
 
 @asynccontextmanager
@@ -56,7 +78,7 @@ async def connected(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]
 
 
 async def _connect(broker: BrokerSettings) -> AbstractConnection:
-    try:
+    with broker_errors(address_of(broker)):
         return await aio_pika.connect(
             broker.url.get_secret_value(),
             ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
@@ -64,8 +86,6 @@ async def _connect(broker: BrokerSettings) -> AbstractConnection:
             client_properties={"connection_name": "lockstore"},
             connection_class=FilteredConnection,
         )
-    except StopAsyncIteration:  # so aiormq tells, now and then, that the other side hung up during the greeting
-        raise BrokerLostError("the connection was closed while it was made") from None
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -96,11 +116,14 @@ async def raw(channel: AbstractChannel) -> Channel:
     return below
 
 
-async def raise_when_closed(connection: AbstractConnection) -> None:
+async def raise_when_closed(connection: AbstractConnection, broker: BrokerSettings) -> None:
     """Wait for the connection's end, which aio-pika's own `closed()` tells only when we close it ourselves."""
     transport = connection.transport
     assert transport is not None  # noqa: S101 - it is connected
-    await asyncio.wait([transport.connection.closing])
+    below = transport.connection
+    await asyncio.wait([below.closing])
+    with broker_errors(address_of(broker), below):
+        await below.closing
     raise BrokerLostError("the connection was closed")
 
 
@@ -116,17 +139,9 @@ async def is_blocked(connection: AbstractConnection) -> bool:
     return False
 
 
-def innermost(error: BaseException) -> BaseException:
-    """Take an error out of the groups that it came in; of several, the first."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def told(error: BaseException) -> str:
-    """Say in one line what ended a connection."""
-    error = innermost(error)
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def told(error: BaseException, address: BrokerAddress = BROKER) -> str:
+    """Say in one sentence what ended a connection."""
+    return describe_error(error, address).what
 
 
 def refusal(error: BaseException) -> ConfigError | None:

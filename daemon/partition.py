@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from lockstore.amqp.errors import BROKER, broker_errors
 from lockstore.errors import BrokerLostError
 
 __all__ = ["Partition"]
@@ -83,10 +84,8 @@ class Partition:
 
     async def acknowledge(self, delivery_tag: int) -> None:
         """Be done with this message and all before it."""
-        try:
+        with broker_errors(BROKER, self._channel):
             await self._channel.basic_ack(delivery_tag, multiple=True, wait=False)
-        except Exception as error:
-            raise BrokerLostError(str(error)) from error
         self._settled_tag = delivery_tag
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.counts import Counts
 from daemon.settings import PARTITIONS_MOST
-from lockstore.errors import BrokerLostError
+from lockstore.amqp.errors import BROKER, broker_errors
 
 if TYPE_CHECKING:
     from lockstore.wire import Names
@@ -93,12 +93,10 @@ class Presence:
     async def say(self, word: Said) -> None:
         """Tell all. Raises BrokerLostError."""
         properties = Basic.Properties(content_type="application/json", delivery_mode=1)
-        try:
+        with broker_errors(BROKER, self._channel):
             await self._channel.basic_publish(
                 word.model_dump_json().encode(), exchange=self._exchange, properties=properties, wait=False
             )
-        except Exception as error:
-            raise BrokerLostError(str(error)) from error
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         try:

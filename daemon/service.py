@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractConnection
 from daemon import layout, topology
 from daemon.http.server import HttpServer
 from daemon.http.site import site_of
-from daemon.link import LOST, connected, opened, refusal, told
+from daemon.link import LOST, address_of, connected, opened, refusal, told
 from daemon.lookout import Lookout
 from daemon.metrics.census import Census
 from daemon.notify import Notifier
@@ -110,7 +110,7 @@ class Service:
                 except* LOST as group:
                     if (fault := refusal(group)) is not None:
                         raise fault from None
-                    await self._pause(stop, told(group))
+                    await self._pause(stop, told(group, address_of(self._parts.settings.broker)))
         finally:
             await self._parts.keeper.store.close()
             _log.info("daemon.stopped")

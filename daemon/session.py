@@ -54,7 +54,7 @@ class Session:
         self._parts.pulse.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(raise_when_closed(self._connection)),
+                tasks.create_task(raise_when_closed(self._connection, self._parts.settings.broker)),
                 tasks.create_task(self._parts.vigil.run()),
                 tasks.create_task(self._sweeper.run()),
                 tasks.create_task(self._watch_blocking()),

@@ -2,16 +2,15 @@
 
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from aio_pika import Message
 from aio_pika.exceptions import ChannelNotFoundEntity
-from aiormq.exceptions import ChannelAccessRefused, InvalidFrameError, ProbableAuthenticationError
+from aiormq.exceptions import ChannelAccessRefused
 
 from daemon import layout
 from daemon.checks.steps import Failure, Verdict
 from daemon.estate import dead_letters
-from daemon.link import is_blocked, opened
+from daemon.link import address_of, is_blocked, opened
 from daemon.listening import heard
 from daemon.settings import BrokerSettings
 
@@ -20,42 +19,11 @@ if TYPE_CHECKING:
 
     from daemon.presence import Said
 
-__all__ = ["BrokerChecks", "Way"]
+__all__ = ["BrokerChecks"]
 
 _OLDEST = (3, 10)
 _CHANNELS_BESIDE = 8  # that a daemon opens besides those of its partitions
 _TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
-
-
-class Way:
-    """Where the broker's URL leads, without its password."""
-
-    def __init__(self, broker: BrokerSettings) -> None:
-        url = urlsplit(broker.url.get_secret_value())
-        self.port = url.port or (5671 if broker.speaks_tls else 5672)
-        self.host = url.hostname or ""
-        self.user = unquote(url.username or "guest")
-        self.vhost = unquote(url.path[1:]) or "/"
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}, virtual host {self.vhost}, user {self.user}"
-
-
-def found_of(error: Exception, way: Way) -> Failure | None:
-    """Say what is wrong where a connection could not be opened; None: the error says it."""
-    match error:
-        case ProbableAuthenticationError():
-            return Failure(
-                f"RabbitMQ does not take user {way.user} with this password",
-                "correct both in broker.url; the user guest may only come from RabbitMQ's own machine",
-            )
-        case InvalidFrameError():
-            return Failure(
-                f"RabbitMQ ended the connection: there is no virtual host {way.vhost}, or user {way.user} may not enter it",
-                f"rabbitmqctl add_vhost {way.vhost}; rabbitmqctl set_permissions -p {way.vhost} {way.user} ...",
-            )
-        case _:
-            return None
 
 
 class BrokerChecks:
@@ -65,7 +33,7 @@ class BrokerChecks:
         self._broker = broker
         self._names = broker.names
         self._connection = connection
-        self._way = Way(broker)
+        self._way = address_of(broker)
         self.queues: dict[int, layout.Queue] = {}
         self.daemons: list[Said] = []
 

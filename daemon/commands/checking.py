@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from daemon import settings
-from daemon.checks.broker import BrokerChecks, Way, found_of
+from daemon.checks.broker import BrokerChecks
 from daemon.checks.lines import check_lines
 from daemon.checks.round_trip import ASK_THE_DAEMON, RoundTrip
-from daemon.checks.steps import Step, Steps, Verdict
+from daemon.checks.steps import Failure, Step, Steps, Verdict
 from daemon.checks.store import CONVERSATION, StoreChecks
 from daemon.commands import progress
 from daemon.commands.ends import DONE, LEFT
 from daemon.commands.printing import lines, say, show
 from daemon.commands.reports import Report, carry_out
-from daemon.link import LOST, connected
+from daemon.link import LOST, address_of, connected, refusal
 from daemon.settings import Settings
+from lockstore.amqp.errors import describe_error
 from lockstore.factory import REDIS_STORES, create_store
 from lockstore.inspection import Remark, inspect
 from lockstore.memory import InMemoryLockStore
@@ -103,17 +104,20 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
 
 async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -> "AbstractConnection | None":
     """Take the steps at RabbitMQ, and give the connection, which lasts as long as the stack."""
-    broker, way = loaded.broker, Way(loaded.broker)
+    broker, way = loaded.broker, address_of(loaded.broker)
     found: list[AbstractConnection] = []
+    remedy = f"is RabbitMQ running there? broker.url names {way.place}"
 
     async def connect() -> Verdict:
         try:
             found.append(await stack.enter_async_context(connected(broker)))
         except LOST as error:
-            raise found_of(error, way) or error from None
+            if refusal(error) is not None:
+                raise
+            described = describe_error(error, way)
+            raise Failure(described.what, described.remedy or remedy) from None
         return Verdict("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
 
-    remedy = f"is RabbitMQ running there? broker.url names {way.host}:{way.port}"
     if not await steps.take("RabbitMQ: connection", connect(), remedy):
         return None
     checks = BrokerChecks(broker, found[0])

@@ -5,16 +5,17 @@ Here, and only here, what aiormq raises becomes ours: `BrokerLostError`, `NotTak
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import cast
 
-import aiormq
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.abc import AbstractBase, AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
+from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.transport import FilteringTransport
 from lockstore.client.letters import Letter, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
@@ -37,25 +38,9 @@ class NoQueueError(NotTakenError):
     """The broker has no queue for the message: no daemon has declared it. Nobody will ever see the message."""
 
 
-@contextmanager
-def as_ours() -> Iterator[None]:
-    """Turn whatever the connection's end raises in here into BrokerLostError.
-
-    When aiormq closes, it fails what waits with the cause: an AMQPError, a plain Exception, or even a CancelledError that
-    nobody asked for. A cancellation of this task is none of these, and passes.
-    """
-    task = asyncio.current_task()
-    cancelling = task.cancelling() if task else 0
-    try:
-        yield
-    except LockstoreError:
-        raise
-    except asyncio.CancelledError:
-        if task is None or task.cancelling() > cancelling:
-            raise
-        raise BrokerLostError("the connection was closed") from None
-    except Exception as error:  # nothing in here is ours, so nothing of ours is hidden
-        raise BrokerLostError(f"{type(error).__name__}: {error}") from error
+def as_ours(*ends: AbstractBase) -> AbstractContextManager[None]:
+    """Turn whatever the connection's end raises in here into BrokerLostError. `ends`: the channel that is worked on."""
+    return broker_errors(BROKER, *ends)
 
 
 class Epoch:
@@ -99,7 +84,7 @@ class Epoch:
             reply_to=self.reply_to,
         )
         async with asyncio.timeout(limit_s):
-            with as_ours():
+            with as_ours(self._channel):
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
                 message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
@@ -112,14 +97,14 @@ class Epoch:
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
         """Open another channel on this connection, whose end harms nothing else."""
-        with as_ours():
+        with as_ours(self._connection):
             channel = await self._connection.channel(publisher_confirms=False)
         try:
             yield channel
         finally:
             with suppress(BrokerLostError, TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT_S):
-                    with as_ours():
+                    with as_ours(channel):
                         await channel.close(BrokerLostError("the channel was closed"))
 
     def condemn(self) -> None:
@@ -149,19 +134,17 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
     """Connect, and close at the end. Raises BrokerLostError if it takes more than `limit_s` seconds or cannot be."""
     connection: AbstractConnection | None = None
     try:
-        try:
+        with broker_errors(BrokerAddress.of(url)):
             async with asyncio.timeout(limit_s):
-                with as_ours():
-                    connection = await aiormq.connect(
-                        url,
-                        client_properties={"connection_name": f"{names.namespace} client"},
-                        transport_factory=FilteringTransport(BODY_MAX_BYTES),
-                    )
-                    channel = cast("Channel", await connection.channel())
-                    epoch = Epoch(number, connection, channel, names)
-                    await epoch.begin(on_reply)
-        except TimeoutError:
-            raise BrokerLostError(f"no connection within {limit_s:g} s") from None
+                connection = OpeningConnection(
+                    url,
+                    client_properties={"connection_name": f"{names.namespace} client"},
+                    transport_factory=FilteringTransport(BODY_MAX_BYTES),
+                )
+                await connection.connect()
+                channel = cast("Channel", await connection.channel())
+                epoch = Epoch(number, connection, channel, names)
+                await epoch.begin(on_reply)
         yield epoch
     finally:
         if connection is not None:

@@ -89,7 +89,7 @@ class Feed:
             while True:
                 message = await _next(arrived, closing)
                 yield message
-                with as_ours():
+                with as_ours(channel):
                     await channel.basic_ack(message.delivery_tag or 0, wait=False)
 
     async def _subscribed(
@@ -97,7 +97,7 @@ class Feed:
     ) -> None:
         """Subscribe, and say what came of it: until there are events, nothing else tells that they would be heard."""
         try:
-            with as_ours():
+            with as_ours(channel):
                 await self._subscribe(channel, names, arrived)
         except BrokerLostError as error:
             logger.warning("lock_client.events_unheard", extra={"reason": str(error)})

@@ -83,10 +83,15 @@ class Link:
 
     async def run(self) -> None:
         """Connect, again and again."""
+        ended_by: Exception = LockError("the client is closed")
         try:
             await self._connect_for_ever()
+        except Exception as error:  # a programming error: no broker is at fault, and whoever waits gets it as it is
+            logger.exception("lock_client.failed")
+            ended_by = error
+            raise
         finally:
-            self._epoch.set_exception(LockError("the client is closed"))
+            self._epoch.set_exception(ended_by)
             self._epoch.exception()  # nobody may be waiting for it, which is no mistake
 
     async def _connect_for_ever(self) -> None:

@@ -10,9 +10,9 @@ import yaml
 from harness.daemon_process import without_http
 
 
-def run_serve(config: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `serve` with a configuration until it ends by itself, and give its exit code and what it said."""
+def run_serve(config: dict[str, Any], folder: Path, command: str = "serve") -> subprocess.CompletedProcess[str]:
+    """Run `serve`, or another command, with a configuration until it ends by itself, and give its exit code and what it said."""
     file = folder / "endpoints.yml"
     file.write_text(yaml.safe_dump(without_http(config)))
-    argv = [sys.executable, "-m", "daemon", "serve", "--endpoints", str(file)]
+    argv = [sys.executable, "-m", "daemon", command, "--endpoints", str(file)]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
