@@ -79,7 +79,7 @@ async def test_it_works_with_no_daemon_running_and_says_so(place: Place, namespa
     [
         pytest.param("guest:hidden@{place}/", "does not take user guest", "correct both in broker.url", id="password"),
         pytest.param("guest:guest@{place}/elsewhere", "no virtual host elsewhere", "add_vhost elsewhere", id="vhost"),
-        pytest.param("guest:hidden@127.0.0.1:1/", "[Errno 111]", "127.0.0.1:1", id="nobody there"),
+        pytest.param("guest:hidden@127.0.0.1:1/", "nothing listens at 127.0.0.1:1", "127.0.0.1:1", id="nobody there"),
     ],
 )
 async def test_a_way_to_rabbitmq_that_leads_nowhere_is_told_with_the_remedy_and_the_store_is_looked_at_all_the_same(
