@@ -58,6 +58,7 @@ class FilteredConnection(aio_pika.Connection):
         self.kwargs["transport_factory"] = FilteringTransport(BODY_MAX_BYTES)  # for aiormq
 
     async def connect(self, timeout: Any = None) -> None:  # noqa: ASYNC109 - aio-pika's name
+        """Connect, as aio-pika's own connection does."""
         self.transport = await _Underlay.connect(self.url, self._on_connection_close, timeout=timeout, **self.kwargs)
         await self._on_connected()
 
