@@ -133,7 +133,7 @@ def _text(node: Text, place: str) -> Any:
     if node.tag not in (None, STRING_TAG):
         raise LineError(node.line, f"{place}: begins with ! (a tag of YAML), which has no meaning here: {_QUOTES}")
     if node.anchored and (secret or not node.text):
-        raise LineError(node.line, f"{place}: begins with & (an anchor of YAML): {_QUOTES}")
+        raise LineError(node.line, f"{place}: begins with & or * (an anchor or an alias of YAML): {_QUOTES}")
     if node.marked and not node.text:
         raise LineError(node.line, f"{place}: nothing but a sign that YAML has a meaning for (|, > or !): {_QUOTES}")
     if node.plain:

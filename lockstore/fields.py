@@ -210,7 +210,7 @@ def _rule(details: ErrorDetails) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "value_error":
         return details["msg"].removeprefix("Value error, ")
-    if kind == "string_too_short" and context["min_length"] == 1:
+    if kind in ("string_too_short", "too_short") and context["min_length"] == 1:
         return "must not be empty"
     if kind in _BOUND_RULES:
         return _BOUND_RULES[kind].format_map(context)

@@ -145,6 +145,7 @@ def test_no_option_takes_a_list_a_mapping_or_a_control_character_and_none_is_rep
         ({"type": "[a]"}, "lock_store.type: must be "),
         ({"type": "redis", "deployment_mode": "Cluster"}, "lock_store.deployment_mode: must be 'standard', 'cluster' or 'sentinel'"),
         ({"type": "redis", "host": "''"}, "lock_store.host: "),
+        ({"type": "redis", "deployment_mode": "sentinel", "sentinel_service": "''"}, "lock_store.sentinel_service: must not be empty"),
         ({"type": "redis", "ssl_keyfile": SECRET}, "lock_store.ssl_keyfile: no such file"),
         ({"type": "redis", "ssl_keyfile": "/no/such.pem"}, "lock_store.ssl_keyfile: no such file: /no/such.pem"),
         ({"type": "redis", "ssl_keyfile": "x" * 5000}, "lock_store.ssl_keyfile: no such file"),
