@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import changing, looking, running
+from daemon.commands import changing, looking, running, streams
+from daemon.commands.options import ConversationCommand
 
 __all__ = ["app", "main"]
 
@@ -35,18 +36,19 @@ def _root(
 _RUN, _LOOK, _CHANGE = "To run something", "To look", "To change something"
 
 app.command(rich_help_panel=_RUN)(running.serve)
-app.command("exec", rich_help_panel=_RUN)(running.execute)
+app.command("exec", rich_help_panel=_RUN, cls=ConversationCommand)(running.execute)
 app.command(rich_help_panel=_LOOK)(looking.check)
 app.command(rich_help_panel=_LOOK)(looking.status)
-app.command(rich_help_panel=_LOOK)(looking.show)
+app.command(rich_help_panel=_LOOK, cls=ConversationCommand)(looking.show)
 app.command(rich_help_panel=_LOOK)(looking.doctor)
-app.command(rich_help_panel=_LOOK)(looking.watch)
+app.command(rich_help_panel=_LOOK, cls=ConversationCommand)(looking.watch)
 app.command(rich_help_panel=_LOOK)(looking.schema)
-app.command(rich_help_panel=_CHANGE)(changing.release)
+app.command(rich_help_panel=_CHANGE, cls=ConversationCommand)(changing.release)
 app.command(rich_help_panel=_CHANGE)(changing.purge)
 app.command(rich_help_panel=_CHANGE)(changing.repartition)
 
 
 def main() -> None:
     """Run the command line."""
+    streams.prepare()
     app()

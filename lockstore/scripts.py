@@ -31,7 +31,7 @@ class Script:
 
 
 def _read(name: str) -> str:
-    return (files("lockstore") / "lua" / f"{name}.lua").read_text()
+    return (files("lockstore") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
 @cache

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.ends import end
+from daemon.commands.ends import end, end_of_change
 from daemon.commands.options import AsJson, ConfigFile, Conversation, NeededConfigFile, StoreName, Yes
 
 __all__ = ["purge", "release", "repartition"]
@@ -39,7 +39,7 @@ def release(
     from daemon.commands import releasing
 
     order = releasing.Order(conversation=conversation, ticket=ticket, by=by, is_forced=force, is_confirmed=yes)
-    end("release", lambda: releasing.run(config, order, as_json=as_json))
+    end_of_change("release", lambda: releasing.run(config, order, as_json=as_json))
 
 
 def purge(

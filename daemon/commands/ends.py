@@ -1,7 +1,7 @@
 """How a command ends: the exit codes, and what is wrong with the configuration as one line."""
 
+import errno
 import os
-import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -17,7 +17,9 @@ __all__ = [
     "NOT_EXECUTABLE",
     "NOT_FOUND",
     "SIGNALLED",
+    "conversation_id",
     "end",
+    "end_of_change",
 ]
 
 DONE = 0
@@ -38,16 +40,51 @@ SIGNALLED = 128
 
 
 def end(command: str, work: Callable[[], int]) -> NoReturn:
-    """Do a command's work and end with the exit code that it gives; a ConfigError is told in one line."""
+    """Do a command's work and end with the exit code that it gives; a ConfigError is told in one line.
+
+    What could not be printed was the purpose of the command, so then the exit code is at least 1.
+    """
+    code = _code_of(command, work)
+    is_lost = _complain_of_lost_output(command)
+    raise typer.Exit(LEFT if is_lost and code == DONE else code)
+
+
+def end_of_change(command: str, work: Callable[[], int]) -> NoReturn:
+    """Do the same for a command that changes something: its exit code says what was done, printed or not."""
+    code = _code_of(command, work)
+    _complain_of_lost_output(command)
+    raise typer.Exit(code)
+
+
+def conversation_id(text: str) -> str:
+    """Give a conversation id of the command line. Raises ConfigError for one that cannot be."""
+    from lockstore.errors import ConfigError
+
+    if not text:
+        raise ConfigError("CONVERSATION: must not be empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("CONVERSATION: is not UTF-8") from None
+    return text
+
+
+def _code_of(command: str, work: Callable[[], int]) -> int:
     from daemon.commands.plain import complain
     from lockstore.errors import ConfigError
 
     try:
-        code = work()
+        return work()
     except ConfigError as error:
         complain(command, str(error))
-        code = BAD_CONFIGURATION
-    except BrokenPipeError:  # whoever reads the output has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's end would complain
-        code = LEFT
-    raise typer.Exit(code)
+        return BAD_CONFIGURATION
+
+
+def _complain_of_lost_output(command: str) -> bool:
+    from daemon.commands.plain import complain
+    from daemon.commands.streams import lost_output
+
+    error = lost_output()
+    if error is not None and error.errno != errno.EPIPE:  # whoever reads has seen enough, as `head` does
+        complain(command, f"standard output cannot be written: {os.strerror(error.errno or 0)}")
+    return error is not None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.ends import end
+from daemon.commands.ends import conversation_id, end
 from daemon.commands.options import AsJson, AsJsonLines, ConfigFile, Conversation, DaemonUrl, EventType, SchemaFormat
 
 __all__ = ["check", "doctor", "schema", "show", "status", "watch"]
@@ -44,7 +44,7 @@ def show(
     """
     from daemon.commands import showing
 
-    end("show", lambda: showing.run(config, conversation, daemon, as_json=as_json))
+    end("show", lambda: showing.run(config, conversation_id(conversation), daemon, as_json=as_json))
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:

@@ -1,15 +1,18 @@
 """The arguments and options that several commands have: each is declared once, so it is called and means the same everywhere."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 __all__ = [
     "AsJson",
     "ConfigFile",
     "Conversation",
+    "ConversationCommand",
     "DaemonUrl",
     "Grace",
     "Holder",
@@ -24,6 +27,7 @@ __all__ = [
 CONFIG_VARIABLE = "LOCKSTORE_CONFIG"
 """The environment may name the file, so that it need not be typed each time."""
 
+_NEGATIVE = re.compile(r"-\d+")
 _CONFIG = ("--config", "--endpoints")
 
 ConfigFile = Annotated[
@@ -36,7 +40,12 @@ NeededConfigFile = Annotated[
     Path, typer.Option(*_CONFIG, help="The daemon's YAML file, as it is now.", metavar="FILE", envvar=CONFIG_VARIABLE)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Conversation = Annotated[str, typer.Argument(metavar="CONVERSATION", help="Its id, as it is.")]
+Conversation = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONVERSATION", help="Its id, as it is. One that begins with a dash and is no number comes after --."
+    ),
+]
 DaemonUrl = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +88,27 @@ AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object
 LogLevel = Literal["debug", "info", "warning", "error"]
 StoreName = Literal["redis", "concurrent_redis"]
 SchemaFormat = Literal["jsonschema", "asyncapi"]
+
+
+class ConversationCommand(TyperCommand):
+    """A command that takes a conversation id. Negative numbers are ids: those of groups in Telegram are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Move ids that are negative numbers behind `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        before, after = args[:end], args[end + 1 :]
+        taking = {name for option in self.params if not getattr(option, "is_flag", True) for name in option.opts}
+        options: list[str] = []
+        ids: list[str] = []
+        given = iter(before)
+        for arg in given:
+            if arg in taking:
+                options += [arg, *[value for value in [next(given, None)] if value is not None]]
+            else:
+                (options if arg.startswith("-") and not _NEGATIVE.fullmatch(arg) else ids).append(arg)
+        if any(map(_NEGATIVE.fullmatch, ids)):
+            args = [*options, "--", *ids, *after]
+        return super().parse_args(ctx, args)
 
 
 class EventType(StrEnum):

@@ -104,7 +104,7 @@ def run(config: Path | None, order: Order, *, as_json: bool) -> int:
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:
-        report.declined = not (order.is_confirmed or typer.confirm(report.question))
+        report.declined = not (order.is_confirmed or typer.confirm(report.question, err=True))
         if not report.declined:
             attempt(report, _take(loaded, report))
     return conclude("release", report, as_json=as_json)

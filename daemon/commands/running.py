@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.ends import end
+from daemon.commands.ends import end_of_change
 from daemon.commands.options import ConfigFile, Conversation, Grace, Holder, Lifetime, LogLevel, Wait
 
 __all__ = ["execute", "serve"]
@@ -23,7 +23,7 @@ def serve(
     """
     from daemon.commands import serving
 
-    end("serve", lambda: serving.serve(config, log_level))
+    end_of_change("serve", lambda: serving.serve(config, log_level))
 
 
 def execute(
@@ -62,4 +62,4 @@ def execute(
             holder=holder,
             grace_s=grace,
         )
-        end("exec", lambda: executing.run(config, wish, minder))
+        end_of_change("exec", lambda: executing.run(config, wish, minder))

@@ -16,6 +16,7 @@ from daemon.commands.ends import DONE
 from daemon.commands.plain import shown, tell
 from daemon.commands.printing import console
 from daemon.commands.remarks import heed
+from daemon.commands.streams import lost_output
 from daemon.page import words
 from lockstore.client import LockClient
 from lockstore.errors import ConfigError
@@ -62,7 +63,7 @@ async def _follow(client: LockClient, selection: Selection, *, as_json: bool) ->
                 else:
                     console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
                 printed += 1
-                if printed == selection.count:
+                if printed == selection.count or lost_output():
                     return
 
 

@@ -1,0 +1,74 @@
+"""Outputs that cannot be written, or lack a character; ids that look like options."""
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from daemon.log_output import LogOutput
+
+LOCKSTORE = (sys.executable, "-m", "daemon")
+TERMINAL = "import structlog; from daemon import logs; logs.set_up('info'); structlog.get_logger().info('e', id='\\x1b]0;x\\u202e\\ny')"
+
+
+def run(command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    argv = ["bash", "-c", command.replace("lockstore", " ".join(LOCKSTORE), 1)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **env})
+
+
+def test_output_that_cannot_be_written_is_told_and_no_traceback() -> None:
+    ended = run("lockstore schema > /dev/full")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "lockstore schema: standard output cannot be written: No space left on device\n",
+    )
+    ended = run("lockstore schema | head -1; exit ${PIPESTATUS[0]}")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "{\n", "")
+    ended = run("lockstore schema >&-")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_characters_that_the_encoding_lacks_are_replaced(encoding: str) -> None:
+    for command in ("lockstore --help", "lockstore show --help", "lockstore schema"):
+        ended = run(command, PYTHONIOENCODING=encoding, LC_ALL="C", PYTHONUTF8="0")
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_bytes_that_are_not_text_are_refused() -> None:
+    ended = run("lockstore show $'\\xff'")
+    assert (ended.returncode, ended.stderr) == (2, "lockstore show: CONVERSATION: is not UTF-8\n")
+
+
+@pytest.mark.parametrize("command", ["show", "watch", "release", "exec"])
+def test_a_negative_number_is_a_conversation_id(command: str) -> None:
+    ended = run(f"lockstore {command} -1001234567890 --config /no/such/file {'-- true' * (command == 'exec')}")
+    assert (ended.returncode, "cannot be read" in ended.stderr) == (2, True)
+
+
+def test_a_log_that_nobody_reads_or_takes_neither_blocks_nor_raises_and_counts() -> None:
+    reading, writing = os.pipe()
+    output = LogOutput(writing)
+    for _ in range(3000):
+        output.write("x" * 999 + "\n")
+    assert output.lost > 1000
+    os.close(reading)
+    output.write("y\n")
+    assert output.lost > 2900
+    os.close(writing)
+    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
+        output = LogOutput(full.fileno())
+        output.write("y\n")
+        assert output.lost == 1
+
+
+def test_on_a_terminal_the_log_escapes_what_it_shows() -> None:
+    leader, follower = pty.openpty()
+    subprocess.run([sys.executable, "-c", TERMINAL], stderr=follower, check=True, timeout=60)
+    os.close(follower)
+    seen = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert r"\x1b]0;x\u202e\ny" in seen
+    assert seen.count("\n") == 1
