@@ -12,7 +12,9 @@ Reread = Callable[[], Settings]
 
 FIXED: dict[str, frozenset[str]] = {
     # All daemons share these; or what was made of them at the start goes on.
-    "broker": frozenset({"namespace", "partitions", "delivery_limit", "dead_letters", "heartbeat", "prefetch"}),
+    "broker": frozenset(
+        {"namespace", "partitions", "delivery_limit", "dead_letters", "dead_letters_bytes", "heartbeat", "prefetch"}
+    ),
     "daemon": frozenset({"dedup_window", "http", "tracing"}),
 }
 """The options that a running process keeps; so is the whole section `lock_store`."""

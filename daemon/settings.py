@@ -40,6 +40,9 @@ LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
 PARTITIONS_MOST = 256
 """How many request queues there may be."""
 
+DEAD_LETTERS_BYTES_LEAST = 1024 * 1024
+"""Enough for any dead letter that a daemon parks."""
+
 _LIFETIME_S = 60
 _LEAST_S = 0.001
 _PORT_MAX = 65535
@@ -113,6 +116,9 @@ class BrokerSettings(BaseModel):
         WholeNumber, Field(ge=1, description="deliveries of one message before it is a dead letter")
     ] = 100
     dead_letters: Annotated[WholeNumber, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
+    dead_letters_bytes: Annotated[
+        WholeNumber, Field(ge=DEAD_LETTERS_BYTES_LEAST, description="bytes of dead letters kept; the oldest go first")
+    ] = 100 * 1024 * 1024
 
     @field_validator("url")
     @classmethod

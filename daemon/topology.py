@@ -24,7 +24,8 @@ async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
     except ChannelPreconditionFailed as error:
         message = (
             f"broker: what stands on the broker under {settings.namespace!r} was declared with other settings ({error}); "
-            "use another broker.namespace, or drain and delete that queue"
+            "use another broker.namespace, or read what is in that queue, delete it (rabbitmqctl delete_queue NAME), and "
+            "start again: the daemon declares it anew"
         )
         raise ConfigError(message) from None
 
@@ -35,7 +36,11 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
     graveyard = await channel.declare_queue(
         names.dead_letters,
         durable=True,
-        arguments={"x-queue-type": "quorum", "x-max-length": settings.dead_letters},
+        arguments={
+            "x-queue-type": "quorum",
+            "x-max-length": settings.dead_letters,
+            "x-max-length-bytes": settings.dead_letters_bytes,
+        },
     )
     await graveyard.bind(dead_letters)
     await channel.declare_exchange(names.events, ExchangeType.TOPIC, durable=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from aio_pika import Message
 from aio_pika.exceptions import ChannelNotFoundEntity
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from daemon import layout
 from daemon.checks.steps import Failure, Verdict
@@ -13,6 +13,7 @@ from daemon.estate import dead_letters
 from daemon.link import address_of, is_blocked, opened
 from daemon.listening import heard
 from daemon.settings import BrokerSettings
+from lockstore.wire import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -64,7 +65,7 @@ class BrokerChecks:
         try:
             channel = await opened(self._connection)
             queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
-            await channel.default_exchange.publish(Message(b"check"), name)
+            await channel.default_exchange.publish(Message(bytes(BODY_MAX_BYTES)), name)
             await queue.get(no_ack=True, fail=False)
             if await self._stands(self._names.requests):
                 requests = await channel.get_exchange(self._names.requests, ensure=False)
@@ -72,6 +73,11 @@ class BrokerChecks:
                 await queue.bind(self._names.events, name)
             await queue.delete(if_unused=False, if_empty=False)
             await channel.close()
+        except ChannelPreconditionFailed as error:
+            raise Failure(
+                str(error),
+                f"set max_message_size in rabbitmq.conf to {BODY_MAX_BYTES} or more: requests may be as large",
+            ) from error
         except ChannelAccessRefused as error:
             start = f"^{self._names.namespace.replace('.', '[.]')}[.]"
             raise Failure(

@@ -170,3 +170,12 @@ async def test_tickets_in_memory_are_the_daemons_own(place: Place, namespace: st
 def test_a_wrong_file_is_told_before_anything_is_looked_at(place: Place, tmp_path: Path) -> None:
     said = place.changed(tmp_path, broker={"partitions": 0}).refusal("check", "--json")
     assert said.startswith("broker.partitions: ")
+
+
+async def test_a_broker_that_takes_no_message_of_the_largest_size_is_found(place: Place, tmp_path: Path) -> None:
+    async with RabbitMQ({"max_message_size": "60000"}, folder=tmp_path / "rabbitmq") as node:
+        small = place.changed(tmp_path, broker={"url": node.url})
+        step = (await checked(small, 1))["RabbitMQ: rights"]
+    assert step["result"] == "fail"
+    assert "larger than configured max size 60000" in step["said"]
+    assert "max_message_size" in step["remedy"]
