@@ -92,7 +92,8 @@ class Sent:
         try:
             await self.ended
         except asyncio.CancelledError:
-            if task is None or task.cancelling() > cancelling:
+            # Cancelled itself: this task was, perhaps before it came here. aiormq fails it with the error instead.
+            if self.ended.cancelled() or task is None or task.cancelling() > cancelling:
                 raise
             raise BrokerLostError("the channel was closed") from None  # so aiormq says it, at times
         except Exception as error:

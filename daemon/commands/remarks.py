@@ -24,7 +24,7 @@ class _Remarks(logging.Handler):
         self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        name = record.getMessage()
+        name = getattr(record, "code", "")
         if name in _NEWS:
             self._said.clear()
         if name in _LINES and name not in self._said:

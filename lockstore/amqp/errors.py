@@ -246,15 +246,22 @@ def broker_errors(address: BrokerAddress, *ends: AbstractBase) -> Iterator[None]
     except LockstoreError:
         raise
     except asyncio.CancelledError:
-        if task is None or task.cancelling() > cancelling:
+        # A task may also have been cancelled before it came here, and hear of it only now.
+        if task is None or task.cancelling() > cancelling or not (task.cancelling() == 0 or _is_any_closed(ends)):
             raise
         raise BrokerLostError(_ended_by(ends, address)) from None
     except CONNECTION_ERRORS as error:
+        if task is not None and task.cancelling() > cancelling:
+            raise asyncio.CancelledError from error  # at times aiormq raises the end in place of a cancellation
         raise BrokerLostError(describe_error(error, address).what) from error
     except Exception as error:
         if not _is_end(error, ends):
             raise
         raise BrokerLostError(_ended_by(ends, address)) from error
+
+
+def _is_any_closed(ends: tuple[AbstractBase, ...]) -> bool:
+    return any(end.is_closed for end in ends)
 
 
 def _is_end(error: Exception, ends: tuple[AbstractBase, ...]) -> bool:

@@ -77,20 +77,17 @@ class Desk:
     async def give_back(self, call: Call) -> None:
         """Release what a call holds, and wait, not for long, until the broker has the release."""
         letter = call.give_back()
+        is_sent = call.is_known_over
         try:
             epoch = self.link.current
-            if call.is_known_over:
-                pass
-            elif epoch is None or call.lost:
-                self.outbox.put(letter)  # nothing to wait for: it is late already
-            else:
+            if epoch is not None and not call.lost and not is_sent:
                 await epoch.publish(letter, self.routes, RELEASE_LIMIT_S)
+                is_sent = True
         except (BrokerLostError, NotTakenError, TimeoutError):
-            self.outbox.put(letter)
-        except asyncio.CancelledError:
-            self.outbox.put(letter)
-            raise
+            pass
         finally:
+            if not is_sent:
+                self.outbox.put(letter)
             self.forget(call)
 
     def forgo(self, call: Call) -> None:

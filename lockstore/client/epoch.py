@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.transport import FilteringTransport
+from lockstore.client.cleanup import run_to_end
 from lockstore.client.letters import Letter, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.publisher import Outgoing, Publisher
@@ -87,8 +88,8 @@ class Epoch:
             with as_ours(self._channel):
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
-                message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
-                [fault] = await self._publisher.publish([message])
+            message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
+            [fault] = await self._publisher.publish([message])
         if isinstance(fault, PublishError):
             raise NoQueueError("no queue took it")
         if fault is not None:
@@ -102,10 +103,7 @@ class Epoch:
         try:
             yield channel
         finally:
-            with suppress(BrokerLostError, TimeoutError):
-                async with asyncio.timeout(CLOSE_LIMIT_S):
-                    with as_ours(channel):
-                        await channel.close(BrokerLostError("the channel was closed"))
+            await run_to_end(_close_channel(channel))
 
     def condemn(self) -> None:
         """Call it over: it has failed somebody."""
@@ -136,6 +134,7 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
     try:
         with broker_errors(BrokerAddress.of(url)):
             async with asyncio.timeout(limit_s):
+                # Made before it connects: whatever ends the connecting, there is something to close.
                 connection = OpeningConnection(
                     url,
                     client_properties={"connection_name": f"{names.namespace} client"},
@@ -148,7 +147,14 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
         yield epoch
     finally:
         if connection is not None:
-            await _close(connection)
+            await run_to_end(_close(connection))
+
+
+async def _close_channel(channel: AbstractChannel) -> None:
+    with suppress(BrokerLostError, TimeoutError):
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            with as_ours(channel):
+                await channel.close(BrokerLostError("the channel was closed"))
 
 
 async def _close(connection: AbstractConnection) -> None:

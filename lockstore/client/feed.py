@@ -6,7 +6,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
@@ -82,30 +81,32 @@ class Feed:
 
     async def _on(self, epoch: Epoch) -> AsyncGenerator[DeliveredMessage, None]:
         """Yield what arrives on one connection; each message is acknowledged when the next is asked for."""
-        arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch
+        # Bounded by the prefetch. None: the channel has ended.
+        arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
         async with epoch.channel() as channel:
             await self._subscribed(channel, epoch.names, arrived)
-            closing = channel.closing
-            while True:
-                message = await _next(arrived, closing)
+            channel.closing.add_done_callback(lambda _: arrived.put_nowait(None))
+            while (message := await arrived.get()) is not None:
                 yield message
                 with as_ours(channel):
                     await channel.basic_ack(message.delivery_tag or 0, wait=False)
+        raise BrokerLostError("the channel of the events ended")
 
     async def _subscribed(
-        self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage]
+        self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage | None]
     ) -> None:
         """Subscribe, and say what came of it: until there are events, nothing else tells that they would be heard."""
         try:
             with as_ours(channel):
                 await self._subscribe(channel, names, arrived)
         except BrokerLostError as error:
-            logger.warning("lock_client.events_unheard", extra={"reason": str(error)})
+            extra = {"code": "lock_client.events_unheard", "reason": str(error)}
+            logger.warning("no events can be followed yet, trying again: %s", error, extra=extra)
             raise
-        logger.info("lock_client.events_followed")
+        logger.info("following events", extra={"code": "lock_client.events_followed"})
 
     async def _subscribe(
-        self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage]
+        self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage | None]
     ) -> None:
         queue = f"{names.namespace}.feed.{uuid.uuid4().hex}"
 
@@ -117,17 +118,3 @@ class Feed:
         for kind in self._types or ("*",):
             await channel.queue_bind(queue, names.events, f"{kind}.{self._conversation or '#'}")
         await channel.basic_consume(queue, receive)
-
-
-async def _next(arrived: asyncio.Queue[DeliveredMessage], closing: asyncio.Future[Any]) -> DeliveredMessage:
-    """Wait for a message. Raises BrokerLostError when the channel ends first."""
-    if not arrived.empty():
-        return arrived.get_nowait()
-    getting = asyncio.ensure_future(arrived.get())
-    try:
-        await asyncio.wait({getting, closing}, return_when=asyncio.FIRST_COMPLETED)
-        if getting.done():
-            return getting.result()
-    finally:
-        getting.cancel()
-    raise BrokerLostError("the channel of the events ended")

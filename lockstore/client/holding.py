@@ -154,4 +154,6 @@ class Holding:
         except BrokerLostError:
             await self._desk.link.after(epoch)
         except NotTakenError as error:
-            logger.warning("lock_client.renewal_not_taken", extra={"reason": str(error)})
+            extra = {"code": "lock_client.renewal_not_taken", "reason": str(error)}
+            conversation_id = self._call.wanted.conversation_id
+            logger.warning("a renewal of %r was not taken, trying again: %s", conversation_id, error, extra=extra)

@@ -63,6 +63,7 @@ class Link:
         self._epoch: asyncio.Future[Epoch] = asyncio.get_running_loop().create_future()
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         self.failure = "no connection yet"
+        self.is_closing = False  # set by who ends `run`, so that the others are told the truth
 
     @property
     def current(self) -> Epoch | None:
@@ -86,24 +87,32 @@ class Link:
         ended_by: Exception = LockError("the client is closed")
         try:
             await self._connect_for_ever()
+        except asyncio.CancelledError:
+            if not self.is_closing:
+                ended_by = LockError("the client's connection task was cancelled from outside")
+            raise
         except Exception as error:  # a programming error: no broker is at fault, and whoever waits gets it as it is
-            logger.exception("lock_client.failed")
+            logger.exception("an error in the client itself", extra={"code": "lock_client.failed"})
             ended_by = error
             raise
         finally:
+            if self._epoch.done():
+                self._epoch = asyncio.get_running_loop().create_future()
             self._epoch.set_exception(ended_by)
             self._epoch.exception()  # nobody may be waiting for it, which is no mistake
 
     async def _connect_for_ever(self) -> None:
-        while True:
+        while not self.is_closing:
             try:
                 await self._live()
             except BrokerLostError as error:
                 self.failure = f"the broker cannot be reached: {error}"
-                logger.warning("lock_client.broker_unreachable", extra={"reason": str(error)})
+                extra = {"code": "lock_client.broker_unreachable", "reason": str(error)}
+                logger.warning("the broker cannot be reached, trying again: %s", error, extra=extra)
             else:
                 self.failure = "the connection to the broker was lost"
-                logger.warning("lock_client.connection_lost")
+                extra = {"code": "lock_client.connection_lost"}
+                logger.warning("the connection to the broker was lost, connecting again", extra=extra)
             await asyncio.sleep(self._backoff.next_s())
 
     async def _live(self) -> None:

@@ -9,6 +9,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from lockstore.client.call import Call
+from lockstore.client.cleanup import run_to_end
 from lockstore.client.desk import Desk
 from lockstore.client.feed import Feed
 from lockstore.client.holding import Holding
@@ -22,6 +23,7 @@ from lockstore.wire import Names
 
 __all__ = ["LockClient"]
 
+CANCEL_AGAIN_S = 0.5
 CLOSE_LIMIT_S = 5.0  # for bodies to stop and releases to be sent; what is not sent by then ends by itself
 
 
@@ -69,19 +71,12 @@ class LockClient:
     async def close(self) -> None:
         """Fail what waits, stop what holds (LockLostError in its body), give everything back, and disconnect.
 
-        Not to be called from within the body of a lock. May be called again.
+        Not to be called from within the body of a lock. May be called again. It ends within some seconds, and a cancellation
+        goes on only then: nobody else would give back what is held.
         """
         desk, self._desk = self._desk, None
-        if desk is None:
-            return
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_LIMIT_S):
-                    await desk.close()
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if desk is not None:
+            await run_to_end(self._shut_down(desk))
 
     @asynccontextmanager
     async def lock(
@@ -120,6 +115,21 @@ class LockClient:
         closed; `contextlib.aclosing` around it unsubscribes at once when the reader stops earlier.
         """
         return Feed(self._opened().link, types, conversation).events()
+
+    async def _shut_down(self, desk: Desk) -> None:
+        desk.link.is_closing = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await desk.close()
+        finally:
+            ending = set(self._tasks)
+            while ending:
+                for task in ending:
+                    task.cancel()
+                # Again after a while: aiormq loses a cancellation that meets the end of one of its own tasks.
+                _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_S)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _opened(self) -> Desk:
         if self._desk is None:

@@ -8,7 +8,7 @@ from lockstore.backoff import Backoff
 from lockstore.client.epoch import NoQueueError, NotTakenError
 from lockstore.client.letters import Letter, Routes
 from lockstore.client.link import Link
-from lockstore.errors import BrokerLostError
+from lockstore.errors import BrokerLostError, LockError
 
 __all__ = ["Outbox"]
 
@@ -31,7 +31,10 @@ class Outbox:
         try:
             self._letters.put_nowait(letter)
         except asyncio.QueueFull:
-            logger.warning("lock_client.outbox_full", extra={"conversation_id": letter.conversation_id})
+            extra = {"code": "lock_client.outbox_full", "conversation_id": letter.conversation_id}
+            logger.warning(
+                "too many releases wait for the broker; %r ends by itself", letter.conversation_id, extra=extra
+            )
 
     async def run(self) -> None:
         """Send what comes in."""
@@ -39,6 +42,11 @@ class Outbox:
             letter = await self._letters.get()
             try:
                 await self._send(letter)
+            except LockError:
+                raise  # the link has ended
+            except Exception:  # one letter must not keep the others
+                extra = {"code": "lock_client.release_failed", "conversation_id": letter.conversation_id}
+                logger.exception("the release of %r failed; it ends by itself", letter.conversation_id, extra=extra)
             finally:
                 self._letters.task_done()
 
@@ -64,4 +72,7 @@ class Outbox:
                 await asyncio.sleep(backoff.next_s())
             else:
                 return
-        logger.warning("lock_client.release_dropped", extra={"conversation_id": letter.conversation_id})
+        extra = {"code": "lock_client.release_dropped", "conversation_id": letter.conversation_id}
+        logger.warning(
+            "the broker does not take the release of %r; it ends by itself", letter.conversation_id, extra=extra
+        )

@@ -103,6 +103,8 @@ class Waiting:
     async def _act_on(self, outcome: Outcome) -> bool:
         match outcome:
             case Obtained():
+                if self._is_closed:  # in the very step of the grant: nobody would tell the body
+                    raise self._ended()
                 return True
             case Failed(error):
                 raise error
@@ -137,13 +139,17 @@ class Waiting:
         if call.partition is None and self._desk.routes.of(call.wanted.conversation_id) != 0:
             # There are fewer partitions than we think. The first one always is, and its daemon says how many there are.
             call.partition = 0
-            logger.warning("lock_client.partition_missing", extra={"partitions": self._desk.routes.partitions})
+            partitions = self._desk.routes.partitions
+            extra = {"code": "lock_client.partition_missing", "partitions": partitions}
+            logger.warning("there are fewer than %d partitions; asking the first one", partitions, extra=extra)
             return
         call.partition = None
         trouble = f"no daemon has ever served the namespace {self._desk.names.namespace!r} on this broker ({error})"
         if call.wait_is_over(self._loop.time()):
             raise WaitExpiredError(trouble)
-        logger.warning("lock_client.no_daemon", extra={"namespace": self._desk.names.namespace})
+        namespace = self._desk.names.namespace
+        extra = {"code": "lock_client.no_daemon", "namespace": namespace}
+        logger.warning("no daemon has declared the queues of namespace %r, waiting for one", namespace, extra=extra)
         await self._pause(trouble)
 
     async def _pause(self, trouble: str) -> None:
