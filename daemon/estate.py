@@ -1,7 +1,7 @@
 """The estate at the broker: which queues stand, who serves them, who waits to be answered. Only looks, and changes nothing."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from daemon import layout
 from daemon.link import opened
 from daemon.listening import LISTEN_S, heard
 from daemon.settings import BrokerSettings
+from daemon.topology_watch import find_missing_exchanges
 from lockstore.wire import Names
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Estate:
     queues: dict[int, layout.Queue]
     daemons: "list[Said]"
     dead_letters: int | None  # None: there is no queue of them
+    missing_exchanges: Sequence[str] = ()
 
     @property
     def number(self) -> int:
@@ -52,7 +54,9 @@ async def estate_of(connection: "AbstractConnection", broker: BrokerSettings, li
         words = tasks.create_task(heard(connection, names, listen_s))
         queues = tasks.create_task(layout.standing(connection, names, broker.partitions))
         dead = tasks.create_task(dead_letters(connection, names))
-    return Estate(broker.namespace, broker.partitions, queues.result(), words.result(), dead.result())
+        missing = tasks.create_task(find_missing_exchanges(connection, names))
+    counted = queues.result(), words.result(), dead.result()
+    return Estate(broker.namespace, broker.partitions, *counted, missing.result())
 
 
 async def dead_letters(connection: "AbstractConnection", names: Names) -> int | None:

@@ -6,7 +6,15 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Health", "Hindrance", "Reason"]
 
-Hindrance = Literal["store_away", "broker_away", "broker_blocked", "not_consuming", "pipeline_stalled", "draining"]
+Hindrance = Literal[
+    "store_away",
+    "broker_away",
+    "broker_blocked",
+    "not_consuming",
+    "topology_missing",
+    "pipeline_stalled",
+    "draining",
+]
 
 
 class Reason(NamedTuple):

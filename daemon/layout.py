@@ -24,7 +24,7 @@ from lockstore.wire import Names
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 
-__all__ = ["Queue", "check", "counted", "dead_letters", "locked", "number_of", "standing"]
+__all__ = ["Queue", "check", "counted", "dead_letters", "dead_letters_or_none", "locked", "number_of", "standing"]
 
 _FIRST_S, _MOST_S = 0.02, 0.5  # pauses between tries while another process holds the lock
 
@@ -96,6 +96,14 @@ async def dead_letters(connection: "AbstractConnection", names: Names) -> int:
     told = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
     await channel.close()
     return told.message_count or 0
+
+
+async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -> int | None:
+    """Count the dead letters; None: there is no queue of them. Raises one of `link.LOST`."""
+    try:
+        return await dead_letters(connection, names)
+    except ChannelNotFoundEntity:
+        return None
 
 
 async def _look(channel: "AbstractChannel", names: Names, number: int) -> Queue:

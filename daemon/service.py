@@ -22,6 +22,7 @@ from daemon.parts import parts_of, pass_by
 from daemon.reload import Reread, merged
 from daemon.session import Session
 from daemon.settings import Settings
+from daemon.topology_watch import TopologyWatch
 from lockstore.backoff import Backoff
 from lockstore.errors import ConfigError
 from lockstore.memory import InMemoryLockStore
@@ -121,9 +122,11 @@ class Service:
         broker, health = self._parts.settings.broker, self._parts.health
         async with AsyncExitStack() as stack:
             session = Session(self._parts)
+            found: list[AbstractConnection] = []
 
             async def begin() -> None:
                 connection = await stack.enter_async_context(connected(broker))
+                found.append(connection)
                 health.clear("broker_away")
                 await self._open(session, connection)
 
@@ -135,7 +138,10 @@ class Service:
             health.clear("not_consuming")
             with self._current(session):
                 self._lookout.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
-                await session.serve(self._ending)
+                async with asyncio.TaskGroup() as tasks:
+                    watching = tasks.create_task(TopologyWatch(self._parts, found[0]).run(self._ending))
+                    await session.serve(self._ending)
+                    watching.cancel()
             health.hinder("not_consuming", "begins anew, with the configuration as it is now")
 
     @contextmanager
@@ -172,7 +178,7 @@ class Service:
         health = self._parts.health
         health.hinder("broker_away", error)
         health.hinder("not_consuming", "the connection to RabbitMQ is lost")
-        health.clear("broker_blocked")
+        health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
         self._parts.figures.reconnects += 1
         pause_s = self._backoff.next_s()
         _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))

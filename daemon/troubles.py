@@ -44,11 +44,12 @@ def of_estate(estate: Estate) -> Iterable[Trouble]:
     """Say what is wrong at the broker."""
     there, wanted = estate.number, estate.partitions
     if there == 0:
-        yield Trouble("request queues", "there are none: no daemon has ever served this namespace", _SERVE)
+        yield Trouble("request queues", "there are none: no daemon has declared them, or they were deleted", _SERVE)
         return
     if there != wanted:
         said = f"there are {there}, and broker.partitions is {wanted} in this file"
         yield Trouble("request queues", said, f"set broker.partitions to {there}, or run: lockstore repartition")
+    yield from _of_exchanges(estate)
     for number in range(there):
         queue = estate.queues.get(number)
         if queue is None:
@@ -71,6 +72,12 @@ def of_estate(estate: Estate) -> Iterable[Trouble]:
     if estate.dead_letters:
         said = f"messages that could not be served: {estate.dead_letters:,}"
         yield Trouble("dead letters", said, "read them from their queue: the header x-error-detail says why")
+
+
+def _of_exchanges(estate: Estate) -> Iterable[Trouble]:
+    for exchange in estate.missing_exchanges:
+        said = f"the exchange {exchange} is missing: what is published to it is lost to this namespace"
+        yield Trouble("exchanges", said, "a daemon that serves declares it again within seconds; else start one anew")
 
 
 def of_examination(found: Examination) -> Iterable[Trouble]:

@@ -98,7 +98,7 @@ class BrokerChecks:
         if not self.queues:
             return Verdict(
                 "warn",
-                f"the namespace {self._names.namespace} has no request queues: no daemon has ever served it",
+                f"the namespace {self._names.namespace} has no request queues: no daemon has declared them, or they were deleted",
                 "start one: lockstore serve",
             )
         layout.check(self.queues, self._broker)

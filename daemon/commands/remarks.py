@@ -9,7 +9,7 @@ __all__ = ["heed"]
 _LINES = {
     "lock_client.broker_unreachable": "RabbitMQ cannot be reached, trying again: {reason}",
     "lock_client.connection_lost": "the connection to RabbitMQ was lost, connecting again",
-    "lock_client.no_daemon": "no daemon has ever served the namespace {namespace} on this broker, waiting for one; "
+    "lock_client.no_daemon": "no queue takes requests in the namespace {namespace}: no daemon has declared it, or it was removed; "
     "start one with: lockstore serve",
     "lock_client.events_unheard": "no events can be followed yet, trying again ({reason}); a daemon declares them: lockstore serve",
     "lock_client.events_followed": "following events",

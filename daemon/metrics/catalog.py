@@ -30,9 +30,11 @@ _ALL = (
     Metric("lockstore_store_up", "gauge", "Whether the lock store answers."),
     Metric("lockstore_broker_up", "gauge", "Whether there is a connection to RabbitMQ."),
     Metric("lockstore_broker_blocked", "gauge", "Whether RabbitMQ takes no messages for now."),
+    Metric("lockstore_topology_missing", "gauge", "Whether an exchange or queue was removed from RabbitMQ."),
     Metric("lockstore_pipeline_stalled", "gauge", "Whether messages wait here and no step was made for too long."),
     Metric("lockstore_store_failures_total", "counter", "Calls to the lock store that failed and were tried again."),
     Metric("lockstore_broker_reconnects_total", "counter", "Connections to RabbitMQ that were lost or not made."),
+    Metric("lockstore_topology_repairs_total", "counter", "Times that this daemon declared again what was removed."),
     # --- what came
     Metric("lockstore_messages_total", "counter", "Messages that were served and acknowledged."),
     Metric("lockstore_requests_total", "counter", "Of these, requests for a ticket."),

@@ -26,6 +26,7 @@ _HINDRANCES: dict[str, tuple[Hindrance, bool]] = {  # metric: what it is of, and
     "lockstore_store_up": ("store_away", False),
     "lockstore_broker_up": ("broker_away", False),
     "lockstore_broker_blocked": ("broker_blocked", True),
+    "lockstore_topology_missing": ("topology_missing", True),
     "lockstore_pipeline_stalled": ("pipeline_stalled", True),
 }
 
@@ -69,6 +70,7 @@ class _Daemon(Collector):
         figures = self._parts.figures
         yield _counter("lockstore_store_failures_total", figures.store_failures)
         yield _counter("lockstore_broker_reconnects_total", figures.reconnects)
+        yield _counter("lockstore_topology_repairs_total", figures.repairs)
         yield _counter("lockstore_messages_total", figures.messages)
         yield _counter("lockstore_requests_total", figures.requests)
         yield _counter("lockstore_redeliveries_total", figures.redeliveries)

@@ -43,6 +43,7 @@ class Figures:
         self.recoveries = 0
         self.store_failures = 0
         self.reconnects = 0
+        self.repairs = 0
         self.wait_s = Histogram(_LONG_S)
         self.hold_s = Histogram(_LONG_S)
         self.hand_off_s = Histogram(_SHORT_S)

@@ -91,7 +91,7 @@ class Epoch:
             message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
             [fault] = await self._publisher.publish([message])
         if isinstance(fault, PublishError):
-            raise NoQueueError("no queue took it")
+            raise NoQueueError(f"no queue takes requests for partition {partition}")
         if fault is not None:
             raise NotTakenError("the broker refused it")
 

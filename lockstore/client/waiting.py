@@ -144,7 +144,10 @@ class Waiting:
             logger.warning("there are fewer than %d partitions; asking the first one", partitions, extra=extra)
             return
         call.partition = None
-        trouble = f"no daemon has ever served the namespace {self._desk.names.namespace!r} on this broker ({error})"
+        trouble = (
+            f"{error} in the namespace {self._desk.names.namespace!r}: "
+            "no daemon has declared it, or an exchange or binding was removed"
+        )
         if call.wait_is_over(self._loop.time()):
             raise WaitExpiredError(trouble)
         namespace = self._desk.names.namespace

@@ -1,0 +1,124 @@
+"""What someone removes from the broker while a daemon serves is reported and declared again, and locks go on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aio_pika
+import aiohttp
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractChannel
+
+from daemon.estate import Estate
+from daemon.layout import Queue
+from daemon.troubles import of_estate
+from harness import DaemonProcess, RabbitMQ
+from lockstore.client import LockClient
+from tests.conftest import DaemonMaker
+from tests.support.bot import Bot
+
+PATIENCE_S = 30.0
+
+
+@pytest_asyncio.fixture
+async def channel(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(rabbitmq.url) as connection:
+        yield await connection.channel()
+
+
+async def readyz(daemon: DaemonProcess) -> list[dict[str, Any]]:
+    async with aiohttp.ClientSession() as client, client.get(f"{daemon.http_url}readyz") as answer:
+        return list((await answer.json())["reasons"])
+
+
+async def until_served(rabbitmq: RabbitMQ, namespace: str) -> None:
+    """Ask as a replica does until there is a grant."""
+    async with LockClient(rabbitmq.url, namespace=namespace) as locks, locks.lock("after", wait=PATIENCE_S):
+        pass
+
+
+@pytest.mark.parametrize("exchange", ["requests", "events", "dead-letters"])
+async def test_an_exchange_that_is_deleted_is_reported_and_declared_again(
+    exchange: str,
+    rabbitmq: RabbitMQ,
+    config: dict[str, Any],
+    start_daemon: DaemonMaker,
+    channel: AbstractChannel,
+    namespace: str,
+) -> None:
+    config["daemon"]["http"] = "127.0.0.1:0"
+    daemon = await start_daemon(config)
+    name = f"{namespace}.{exchange}"
+    await channel.exchange_delete(name)
+    seen: list[dict[str, Any]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while not daemon.events("topology.repaired"):
+            seen += await readyz(daemon)
+        while not (seen := seen or await readyz(daemon)):
+            pass
+    assert name in daemon.events("topology.missing")[0]["missing"]
+    assert {reason["reason"] for reason in seen} == {"topology_missing"}
+    assert name in seen[0]["detail"]
+    await channel.get_exchange(name)
+    await until_served(rabbitmq, namespace)
+    async with asyncio.timeout(PATIENCE_S):
+        while await readyz(daemon):
+            await asyncio.sleep(0.05)
+    async with aiohttp.ClientSession() as client, client.get(f"{daemon.http_url}metrics") as answer:
+        assert "lockstore_topology_repairs_total 1.0" in await answer.text()
+    assert len(daemon.events("daemon.ready")) == 1
+
+
+async def test_a_queue_that_is_unbound_is_bound_again(
+    rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, channel: AbstractChannel, namespace: str
+) -> None:
+    daemon = await start_daemon(config)
+    queue = await channel.get_queue(f"{namespace}.requests.0", ensure=False)
+    await queue.unbind(f"{namespace}.requests", "0")
+    await until_served(rabbitmq, namespace)
+    assert len(daemon.events("daemon.ready")) == 1
+
+
+async def test_a_request_queue_that_is_deleted_is_declared_by_the_next_session(
+    rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, channel: AbstractChannel, namespace: str
+) -> None:
+    daemon = await start_daemon(config)
+    await channel.queue_delete(f"{namespace}.requests.0")
+    await until_served(rabbitmq, namespace)
+    assert f"the queue {namespace}.requests.0 is gone" in daemon.events("broker.lost")[0]["error"]
+
+
+async def test_a_holder_keeps_its_lease_while_the_exchange_is_deleted_and_declared_again(
+    rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, channel: AbstractChannel, namespace: str
+) -> None:
+    daemon = await start_daemon(config)
+    async with LockClient(rabbitmq.url, namespace=namespace) as locks:
+        async with locks.lock("held", lifetime=15) as ticket:
+            await channel.exchange_delete(f"{namespace}.requests")
+            async with asyncio.timeout(PATIENCE_S):
+                while not daemon.events("topology.repaired"):
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(15)  # longer than the lease was when the exchange went: it was renewed
+        async with locks.lock("held", wait=PATIENCE_S) as following:
+            assert following.number == ticket.number + 1
+
+
+async def test_the_events_of_a_broken_time_are_announced_after_it(
+    rabbitmq: RabbitMQ,
+    config: dict[str, Any],
+    start_daemon: DaemonMaker,
+    channel: AbstractChannel,
+    bot: Bot,
+    namespace: str,
+) -> None:
+    await start_daemon(config)
+    await channel.exchange_delete(f"{namespace}.events")
+    await bot.request("c", "r")  # what is published of it closes the daemon's channel
+    await bot.expect("granted", request_id="r")
+    await until_served(rabbitmq, namespace)
+
+
+def test_status_and_doctor_name_an_exchange_that_is_missing() -> None:
+    estate = Estate("n", 1, {0: Queue(0, 1)}, [], 0, missing_exchanges=["n.requests"])
+    assert "the exchange n.requests is missing" in next(trouble.said for trouble in of_estate(estate))
