@@ -11,7 +11,7 @@ from daemon.metrics.figures import Figures
 from lockstore.backoff import Backoff
 from lockstore.calling import called
 from lockstore.commands import Command
-from lockstore.errors import StoreUnavailableError
+from lockstore.errors import StoreFullError, StoreUnavailableError
 from lockstore.outcomes import Outcome
 from lockstore.store import LockStore
 
@@ -53,7 +53,14 @@ class Keeper:
 
         async def once() -> list[Outcome]:
             self._check()
-            return await self.store.apply(commands)
+            try:
+                return await self.store.apply(commands)
+            except StoreFullError as error:
+                # The requests were refused. Waiting for memory instead would keep the releases behind them from giving some.
+                if error.outcomes is None:
+                    raise
+                _log.warning("store.full", error=str(error))
+                return list(error.outcomes)
 
         return await self.persist(once, sign)
 

@@ -5,9 +5,10 @@ that has lines has an agenda of its own, and a bitmap says which slots those are
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from lockstore.errors import ConversationError
+from lockstore.errors import ConversationError, StoreFullError
 from lockstore.keys import RedisKeys
 from lockstore.outcomes import Shard
 from lockstore.scripts import load
@@ -77,7 +78,8 @@ class Agenda:
         for slot in {slot for slot, _ in found}:
             await self.mark(slot)
         commands = [("ZADD", self._keys.agenda(slot), "NX", 0, conversation_id) for slot, conversation_id in found]
-        await self._servers.ask_all(commands)
+        with suppress(StoreFullError):  # only the lines that Rasa has written since the last start are not there yet
+            await self._servers.ask_all(commands)
 
     async def discover(self) -> None:
         """Learn of the slots that others have lines in."""
@@ -87,7 +89,7 @@ class Agenda:
         if isinstance(bits, ConversationError):
             return  # another program's value: what this process knows of by itself is looked at
         marked = {place * 8 + bit for place, byte in enumerate(bits) if byte for bit in range(8) if byte & 128 >> bit}
-        self._marked &= marked  # Redis may have lost some
+        self._marked = set(marked)  # Redis may have lost some
         self._known |= marked
 
     async def look(self, slots: Sequence[Shard], ahead_ms: int) -> list[Due]:

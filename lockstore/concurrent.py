@@ -8,17 +8,18 @@ from typing import Any
 from lockstore.audit import Audited
 from lockstore.audit_concurrent import AUDIT_VERBS, ConcurrentAudit
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.errors import ConfigError, ConversationError, StoreError
+from lockstore.errors import ConfigError, ConversationError, StoreError, StoreFullError
 from lockstore.events import Event, taken_by
 from lockstore.history import HISTORY_SCRIPT, Histories
 from lockstore.index import INDEX_VERBS, LineIndex
 from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.leftovers import ConcurrentNames
+from lockstore.line import NO_ROOM
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
 from lockstore.overview import Sight
 from lockstore.replies import notices_of, turn_of
-from lockstore.scripts import Script, load
+from lockstore.scripts import Script, giving_back, load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import Subscription
@@ -66,7 +67,7 @@ class ConcurrentRedisLockStore(LockStore):
         self._keys = ConcurrentKeys(options.key_prefix)
         self._names = ConcurrentNames(options)
         self._scripts = {name: load(name) for name in _VERBS}
-        scripts = [*self._scripts.values(), HISTORY_SCRIPT]
+        scripts = [*self._scripts.values(), giving_back(self._scripts["request"]), HISTORY_SCRIPT]
         self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
         self._histories = Histories(self._servers)
         self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
@@ -126,15 +127,48 @@ class ConcurrentRedisLockStore(LockStore):
         shards = [self._keys.shard_of(command.conversation_id) for command in commands]
         calls = [self._call(command, shard) for command, shard in zip(commands, shards, strict=True)]
         try:
-            replies = await self._servers.run_all(calls, letting_go)
+            replies = await self._servers.run_each(calls, letting_go)
         except BaseException:
             for shard, ids in announced.items():
                 self._announced.setdefault(shard, []).extend(ids)
             raise
-        return [
+        full = await self._refuse(commands, replies)
+        outcomes: list[Outcome] = [
             reply if isinstance(reply, ConversationError) else notices_of(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
+        if full is not None:
+            full.outcomes = outcomes
+            raise full
+        return outcomes
+
+    async def _refuse(self, commands: Sequence[Command], replies: list[Any]) -> StoreFullError | None:
+        """Do again what a full server refused, without new tickets; give its refusal if there were requests among it."""
+        places = [place for place, reply in enumerate(replies) if isinstance(reply, StoreFullError)]
+        if not places:
+            return None
+        full: StoreFullError = replies[places[0]]
+        has_requests = any(isinstance(commands[place], Request) for place in places)
+        while places:
+            # One of each line at a time: a full server takes no transaction, whatever is in it.
+            first = {commands[place].conversation_id: place for place in reversed(places)}
+            turn = sorted(first.values())
+            again = await self._servers.run_all([self._call_without_room(commands[place]) for place in turn])
+            for place, reply in zip(turn, again, strict=True):
+                replies[place] = reply
+            places = [place for place in places if place not in turn]
+        return full if has_requests else None
+
+    def _call_without_room(self, command: Command) -> Call:
+        shard = self._keys.shard_of(command.conversation_id)
+        if not isinstance(command, Request):
+            return self._call(command, shard)
+        verb, args = self._request(command, NO_ROOM)
+        return self._call_of(giving_back(verb), command.conversation_id, shard, _QUEUED, args)
+
+    def _request(self, command: Request, max_waiting: int) -> tuple[Script, tuple[Any, ...]]:
+        asked = (command.request_id, command.lifetime_ms, command.wait_ms, max_waiting)
+        return self._scripts["request"], (*asked, command.holder or "", *_sender_args(command.sender))
 
     def _call(self, command: Command, shard: int, direct: str = _QUEUED) -> Call:
         verb, args = self._verb(command)
@@ -150,8 +184,7 @@ class ConcurrentRedisLockStore(LockStore):
     def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
         match command:
             case Request():
-                asked = (command.request_id, command.lifetime_ms, command.wait_ms, self.limits.max_waiting)
-                return self._scripts["request"], (*asked, command.holder or "", *_sender_args(command.sender))
+                return self._request(command, self.limits.max_waiting)
             case Release():
                 return self._scripts["release"], _named_args(command)
             case Renew():

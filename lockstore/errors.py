@@ -4,6 +4,7 @@ LockstoreError
 ├── ConfigError                 the configuration names something impossible      daemon: refuses to start, exit code 2
 ├── StoreError
 │   ├── StoreUnavailableError   the store did not answer, or cannot serve now     daemon: keeps the batch and tries again
+│   │   └── StoreFullError      it is full: releases go on, and requests cannot     daemon: rejects the requests
 │   └── ConversationError       one conversation's data cannot be worked on       daemon: parks that one message
 ├── MessageError                a message breaks docs/protocol.md                      daemon: answers `rejected`, or parks it
 ├── BrokerLostError             the connection or channel to RabbitMQ is gone     daemon: connects again
@@ -13,6 +14,9 @@ LockstoreError
     ├── RefusedError            the daemon rejected the request                   read `reason` and `detail`
     └── LockLostError           the lease ended, or may have, inside the body     stop writing; the next holder is on
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "BrokerLostError",
@@ -25,6 +29,7 @@ __all__ = [
     "MessageError",
     "RefusedError",
     "StoreError",
+    "StoreFullError",
     "StoreUnavailableError",
     "WaitExpiredError",
 ]
@@ -44,6 +49,15 @@ class StoreError(LockstoreError):
 
 class StoreUnavailableError(StoreError):
     """Try again: the store is away, restarting, or refuses all work for now. Nothing can be said about the last call."""
+
+
+class StoreFullError(StoreUnavailableError):
+    """Give the store memory: it refused what needs some. What gives memory back, releases and expiries, has taken effect.
+
+    Where commands were applied, `outcomes` has what came of each: a request that found no room has been refused.
+    """
+
+    outcomes: Sequence[Any] | None = None
 
 
 class ConversationError(StoreError):

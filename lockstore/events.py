@@ -34,6 +34,7 @@ __all__ = [
 REFUSALS: dict[str, tuple[str, str]] = {
     "busy": ("busy", "wait was 0 and the conversation is held"),
     "line_full": ("line_full", "the line has as many tickets as max_waiting allows"),
+    "store_full": ("store_full", "the lock store has no memory for another ticket"),
     "finished": ("finished", "the ticket is over"),
     "unknown_ticket": ("unknown_ticket", "no such ticket was ever issued in this conversation"),
     "too_early": ("unknown_ticket", "no such request yet; remembered: when it comes, it will be cancelled"),

@@ -26,11 +26,15 @@ SETTLE_MAX = 100
 """Overdue tickets that one command ends at the head of a line; the sweeper comes for the rest. Bounds a script's time."""
 
 
+NO_ROOM = -1
+"""In the place of `max_waiting`: the store is full, and no request gets a ticket that has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a line: tickets in it, how long (ms) a finished request is remembered, the history of public events."""
 
-    max_waiting: int = 1000
+    max_waiting: int = 1000  # or NO_ROOM
     dedup_window_ms: int = 300_000
     history: int = 20
     """Events of a conversation that are kept; 0: none."""

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from lockstore.commands import Command, Expire, Issue, Seize
-from lockstore.errors import ConversationError
+from lockstore.errors import ConversationError, StoreFullError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
+from lockstore.line import NO_ROOM
 from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
 from lockstore.survey import Pending
@@ -105,13 +106,23 @@ class Lines:
             groups.setdefault(command.conversation_id, []).append(place)
         outcomes: list[Outcome] = [()] * len(commands)
 
+        full: list[StoreFullError] = []
+
         async def serve(conversation_id: str) -> None:
             places = groups[conversation_id]
-            told = await self._change(conversation_id, [commands[place] for place in places], limits)
+            mine = [commands[place] for place in places]
+            try:
+                told = await self._change(conversation_id, mine, limits)
+            except StoreFullError as error:
+                full.append(error)
+                told = await self._change(conversation_id, mine, replace(limits, max_waiting=NO_ROOM))
             for place, outcome in zip(places, told, strict=True):
                 outcomes[place] = outcome
 
         await self._for_each(groups, serve)
+        if full:
+            full[0].outcomes = outcomes
+            raise full[0]
         return outcomes
 
     async def _for_each(self, conversation_ids: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:

@@ -192,7 +192,15 @@ class RejectedMessage(_Told):
 
     type: Literal["rejected"]
     reason: Literal[
-        "invalid", "too_large", "wrong_partition", "busy", "line_full", "finished", "unknown_ticket", "forbidden"
+        "invalid",
+        "too_large",
+        "wrong_partition",
+        "busy",
+        "line_full",
+        "store_full",
+        "finished",
+        "unknown_ticket",
+        "forbidden",
     ]
     detail: str
     ended: Literal["released", "expired", "cancelled"] | None = None

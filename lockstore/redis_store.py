@@ -17,7 +17,7 @@ from lockstore.leftovers import RedisNames
 from lockstore.lines import Step
 from lockstore.options import RedisOptions
 from lockstore.outcomes import LEFT_BEHIND_MS, Patrol, Shard
-from lockstore.scripts import load
+from lockstore.scripts import giving_back, load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
 from lockstore.subscription import OUTBOX_HINT, Subscription
@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 _BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
 _READ, _TAKE, _SWAP = load("read_lock"), load("take_lock"), load("swap_lock")
-_SCRIPTS = (_READ, _TAKE, _SWAP, *AGENDA_SCRIPTS, HISTORY_SCRIPT, INSPECT_LOCK)
+_SWAP_BACK = giving_back(_SWAP)
+_SCRIPTS = (_READ, _TAKE, _SWAP, _SWAP_BACK, *AGENDA_SCRIPTS, HISTORY_SCRIPT, INSPECT_LOCK)
 _NOTED_MOST = 1000  # lines of Rasa's that are noted at once
 _AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
 
@@ -165,7 +166,9 @@ class RedisLockStore(LockStore):
         new = [*written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
         at_ms = self.lines.look_at_ms(after)
         agenda = [conversation_id, "" if at_ms is None else at_ms]
-        return bool(await self._servers.run(Call(_SWAP, keys, [*values, *new, *agenda, run])))
+        # A line that does not grow is written though Redis is full: that is how memory is given back.
+        script = _SWAP if len(after.tickets) > len(before.tickets) else _SWAP_BACK
+        return bool(await self._servers.run(Call(script, keys, [*values, *new, *agenda, run])))
 
     def shard_of(self, conversation_id: str) -> Shard:
         """Give the agenda that a conversation is on."""

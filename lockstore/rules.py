@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
 from lockstore.events import Cancelled, Event, Renewed
-from lockstore.line import SETTLE_MAX, Limits, Line
+from lockstore.line import NO_ROOM, SETTLE_MAX, Limits, Line
 from lockstore.ticket import Claim, Ended, Ending, Ticket, TicketLock
 
 __all__ = ["SETTLE_MAX", "Limits", "apply"]
@@ -84,6 +84,9 @@ def _answer_anew(line: Line, ticket: Ticket, claim: Claim, command: Request) -> 
 
 def _enter(line: Line, command: Request) -> None:
     """Issue a ticket, or refuse one for good: the same request again must get the same answer."""
+    if line.limits.max_waiting == NO_ROOM:
+        line.reject("store_full", command, None)  # and it is not remembered, because there is no room for that
+        return
     refusal: Ending | None = None
     if len(line.tickets) >= line.limits.max_waiting:
         refusal = "line_full"

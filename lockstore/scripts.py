@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Script", "load"]
+__all__ = ["Script", "giving_back", "load"]
 
 _INCLUDE = re.compile(r"^-- INCLUDE +(.+)$", re.MULTILINE)
 
@@ -28,6 +28,12 @@ class Script:
         """Name a text by its SHA1, as Redis does."""
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         return cls(name, text, sha, "no-writes" not in text.partition("\n")[0], "-- RETRY    NOT safe" not in text)
+
+
+def giving_back(script: Script) -> Script:
+    """Give the variant of a script that is run although the server is full: for a call that gives memory back."""
+    first, _, body = script.text.partition("\n")
+    return Script.of(script.name, f"{first} flags=allow-oom\n{body}")
 
 
 def _read(name: str) -> str:

@@ -14,9 +14,18 @@ local function current_run()
   return redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
 end
 
-local function least_number(history, known, now)
+-- What is kept: run and least number. It fails where that is no history of ours; nothing is written here.
+local function read_history(history)
+  local kept = redis.pcall('HMGET', history, 'run', 'least')
+  if kept.err and kept.err:find('^WRONGTYPE') then error({err = 'DAMAGED its `history`: of another type'}) end
+  if kept.err then error(kept) end
+  if kept[2] and not (#kept[2] <= 15 and kept[2]:find('^%d+$')) then error({err = 'DAMAGED its `history`: no number'}) end
+  return kept
+end
+
+local function least_number(history, known, now, kept)
   local run = current_run()
-  local kept = redis.call('HMGET', history, 'run', 'least')
+  kept = kept or read_history(history)
   local least = tonumber(kept[2]) or 0
   local begun_anew = known ~= '' and known ~= run and least == 0
   if kept[1] ~= run or begun_anew then

@@ -1,4 +1,5 @@
 -- What every verb on one conversation's line shares: its keys, its tickets, and telling. Put before _steps.lua by the loader.
+-- A verb looks at all that it may touch before it writes. Where something is not ours it fails with DAMAGED, and has written nothing.
 --
 -- KEYS  1 last       string: the last number issued, raised by INCR, never deleted
 --       2 line       sorted set: the numbers of the live tickets, by number
@@ -28,9 +29,38 @@ local direct, known = ARGV[4]:sub(1, 1) == 'd', ARGV[4]:sub(2)
 local events_most, events_keep = tonumber(ARGV[5]), tonumber(ARGV[6])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local standing = redis.call('ZCARD', line) -- how many are in line
+
+local function damaged(what)
+  error({err = 'DAMAGED its `' .. what})
+end
+
+-- Read a key, so that one of another type is found now, and not in the middle of the writes.
+local function probe(what, ...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    if reply.err:find('^WRONGTYPE') then damaged(what .. '`: of another type') end
+    error(reply)
+  end
+  return reply
+end
+
+local standing = probe('line', 'ZCARD', line) -- how many are in line
+local oldest_ended = probe('ended', 'LINDEX', ended, 0)
+if standing == 0 then probe('tickets', 'HGET', tickets, '') end
+if events_most > 0 then probe('events', 'LINDEX', events, -1) end
+probe('deadlines', 'ZCARD', deadlines)
+probe('outbox', 'XLEN', outbox)
+probe('lines', 'ZCARD', lines)
+probe('waiting', 'ZCARD', waiting)
 local said = {} -- the reply
 local past = {} -- what goes into the list of events
+
+-- The last number issued, nil where there is none.
+local function read_last()
+  local issued = probe('last', 'GET', last)
+  if issued and not (#issued <= 15 and issued:find('^[1-9]%d*$') or issued == '0') then damaged('last`: no number') end
+  return tonumber(issued or nil)
+end
 
 -- Places in a ticket's JSON array. A direct ticket has the request id "".
 local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, DEADLINE, GRANTED_AT =
@@ -38,12 +68,25 @@ local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, 
 
 local loaded = {} -- tickets that were read or written here, by number as text: the head is looked at more than once
 
+local function is_sound(ticket)
+  if type(ticket) ~= 'table' or #ticket ~= 10 then return false end
+  for place = REQUEST, TRACE do
+    if type(ticket[place]) ~= 'string' then return false end
+  end
+  for place = LIFETIME, GRANTED_AT do
+    if type(ticket[place]) ~= 'number' then return false end
+  end
+  return true
+end
+
 local function load(number)
   local ticket = loaded[tostring(number)]
   if ticket then return ticket end
-  local raw = redis.call('HGET', tickets, number)
-  if not raw or raw:sub(1, 1) ~= '[' then return nil end
-  ticket = cjson.decode(raw)
+  local raw = probe('tickets', 'HGET', tickets, number)
+  if not raw or raw:sub(1, 1) == '=' then return nil end
+  local is_json
+  is_json, ticket = pcall(cjson.decode, raw)
+  if not (is_json and tonumber(number) and is_sound(ticket)) then damaged('tickets`: ' .. number .. ' is no ticket') end
   loaded[tostring(number)] = ticket
   return ticket
 end

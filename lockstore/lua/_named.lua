@@ -10,6 +10,14 @@ local function reject(code, number, request_id, how)
   say(false, 'rejected', number, request_id, '', asker, 0, code, how)
 end
 
+-- Read all that is known of what is named, before anything is written.
+local function read_named()
+  local number = asked_number
+  if number == '' then number = find_request(asked_request) end
+  if number and not load(number) then find_ended(number) end
+  if asked_number ~= '' and not load(number) then read_last() end
+end
+
 -- The live ticket that is named. An overdue one is ended here and now.
 local function named()
   local number = asked_number
@@ -27,7 +35,7 @@ end
 local function refuse_absent(early)
   if asked_number ~= '' then
     local over, request_id = find_ended(asked_number)
-    if tonumber(asked_number) < 1 or tonumber(asked_number) > tonumber(redis.call('GET', last) or '0') then
+    if tonumber(asked_number) < 1 or tonumber(asked_number) > (read_last() or 0) then
       reject('unknown_ticket', asked_number, asked_request)
     elseif over and asked_request ~= '' and asked_request ~= request_id then
       reject('mismatch', asked_number, asked_request)

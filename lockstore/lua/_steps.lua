@@ -6,17 +6,38 @@
 local may_settle = 100 -- SETTLE_MAX of lockstore/rules.py
 local came, left = 0, 0 -- tickets that came into the line, and that left it
 
+local asked = {} -- what was read or written here of request ids
+
+-- What is kept of a request id, "" for nothing; it fails where that is nothing of ours.
+local function kept_of(request_id)
+  local raw = asked[request_id]
+  if raw then return raw end
+  raw = probe('requests', 'HGET', requests, request_id) or ''
+  if raw:sub(1, 1) == '[' then
+    local is_json, over = pcall(cjson.decode, raw)
+    if not (is_json and type(over) == 'table' and type(over[1]) == 'string' and type(over[2]) == 'number'
+        and type(over[3]) == 'number' and type(over[4]) == 'string') then
+      damaged('requests`: unreadable')
+    end
+  elseif raw ~= '' and not raw:find('^%d+$') then
+    damaged('requests`: no number')
+  end
+  asked[request_id] = raw
+  return raw
+end
+
 local function remember(how, number, request_id, user)
   local forget_at = now + window
-  redis.call('HSET', requests, request_id, cjson.encode({how, tonumber(number), forget_at, user}))
+  asked[request_id] = cjson.encode({how, tonumber(number), forget_at, user})
+  redis.call('HSET', requests, request_id, asked[request_id])
   if tonumber(number) >= 0 then redis.call('HSET', tickets, number, '=' .. request_id) end
   redis.call('RPUSH', ended, string.format('%d|%s|%s', forget_at, number, request_id))
 end
 
 -- The live number of a request id, or what is remembered of it: {how, number, forget at, user id}.
 local function find_request(request_id)
-  local raw = redis.call('HGET', requests, request_id)
-  if not raw then return nil, nil end
+  local raw = kept_of(request_id)
+  if raw == '' then return nil, nil end
   if raw:sub(1, 1) ~= '[' then return raw, nil end
   local over = cjson.decode(raw)
   if over[3] > now then return nil, over end
@@ -25,15 +46,23 @@ end
 
 -- What is remembered of a number that is over, and its request id.
 local function find_ended(number)
-  local raw = redis.call('HGET', tickets, number)
+  local raw = probe('tickets', 'HGET', tickets, number)
   if not raw or raw:sub(1, 1) ~= '=' then return nil, nil end
   local _, over = find_request(raw:sub(2))
   if over and over[2] == tonumber(number) then return over, raw:sub(2) end
   return nil, nil
 end
 
+local kept_history
+
+-- To be called before anything is written by a verb that may issue a number.
+local function prepare_issue()
+  read_last()
+  kept_history = read_history(history)
+end
+
 local function issue_number()
-  local number, least = redis.call('INCR', last), least_number(history, known, now)
+  local number, least = redis.call('INCR', last), least_number(history, known, now, kept_history)
   if number >= least then return number end
   redis.call('SET', last, string.format('%d', least))
   return least
@@ -47,7 +76,10 @@ local function enter(number, ticket)
   end
   redis.call('ZADD', line, number, number)
   came, standing = came + 1, standing + 1
-  if ticket[REQUEST] ~= '' then redis.call('HSET', requests, ticket[REQUEST], number) end
+  if ticket[REQUEST] ~= '' then
+    asked[ticket[REQUEST]] = tostring(number)
+    redis.call('HSET', requests, ticket[REQUEST], number)
+  end
   save(number, ticket)
   set_deadline(number, ticket)
 end
@@ -115,18 +147,57 @@ local function settle()
   end
 end
 
--- Drop what is remembered for long enough; a few each time, more than one command adds.
+-- Drop what is remembered for long enough; a few each time, more than one command adds. An entry that is no such is dropped.
 local function forget()
+  local oldest = oldest_ended
   for _ = 1, 8 do
-    local oldest = redis.call('LINDEX', ended, 0)
     if not oldest then return end
     local forget_at, number, request_id = oldest:match('^(%d+)|(-?%d+)|(.*)$')
-    if tonumber(forget_at) > now then return end
+    if forget_at and tonumber(forget_at) > now then return end
     redis.call('LPOP', ended)
-    local raw = redis.call('HGET', requests, request_id)
-    if raw and raw:sub(1, 1) == '[' and cjson.decode(raw)[3] <= now then redis.call('HDEL', requests, request_id) end
-    if redis.call('HGET', tickets, number) == '=' .. request_id then redis.call('HDEL', tickets, number) end
+    if forget_at then
+      local raw = redis.call('HGET', requests, request_id) or ''
+      local is_json, over = pcall(cjson.decode, raw)
+      if raw:sub(1, 1) == '[' and is_json and (tonumber(over[3]) or 0) <= now then
+        asked[request_id] = nil
+        redis.call('HDEL', requests, request_id)
+      end
+      if redis.call('HGET', tickets, number) == '=' .. request_id then redis.call('HDEL', tickets, number) end
+    end
+    oldest = redis.call('LINDEX', ended, 0)
   end
+end
+
+-- Load the tickets that settling may come to: those at the head that are overdue, and then `alive` that are not.
+-- Whether there is something to settle now.
+local function scout(alive)
+  local place, first = 0, redis.call('ZRANGE', line, 0, alive - 1)
+  while place < standing and place <= 2 * may_settle + 1 and alive > 0 do
+    local number = first[place + 1] or redis.call('ZRANGE', line, place, place)[1]
+    if not tonumber(number) then damaged('line`: ' .. number .. ' is no number') end
+    local ticket = load(number)
+    if ticket and not overdue(ticket) then alive = alive - 1 end
+    place = place + 1
+  end
+  local head = load(first[1])
+  return not head or overdue(head) or head[REQUEST] ~= '' and head[GRANTED_AT] == 0
+end
+
+-- The first step of every verb, after it has read what it is about: look at the rest, and only then write.
+-- leaves: whether the verb may take one out of the line, so that the one behind it is granted
+local function begin(leaves)
+  if next(asked) == nil then kept_of('') end
+  local unsettled = standing > 0 and scout(leaves and 2 or 1)
+  forget()
+  if unsettled then settle() end
+end
+
+-- The same for a request, which may be issued a number; its own ticket may be overdue.
+local function begin_request(request_id)
+  prepare_issue()
+  local number = find_request(request_id)
+  if number then load(number) end
+  begin(true)
 end
 
 -- Keep the shard's index true: how many stand in this line, and whether somebody waits.
@@ -164,6 +235,3 @@ local function close()
   if direct and #said > 0 then redis.call('PUBLISH', channel, 'outbox:' .. id) end
   return said
 end
-
-forget()
-settle()

@@ -1,10 +1,12 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  End one ticket whose deadline came, wherever it stands; or just settle the head of the line.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
 -- ARGV     7 ticket number, or "" to settle only
 -- REPLY    as _line
 -- RETRY    safe: a ticket that is gone, or was renewed, is left alone
+if ARGV[7] ~= '' then load(ARGV[7]) end
+begin(true)
 local ticket = ARGV[7] ~= '' and load(ARGV[7])
 if ticket and overdue(ticket) then
   expire(ARGV[7], ticket)

@@ -5,6 +5,8 @@
 -- ARGV     7 lifetime, ms
 -- REPLY    the number, then as _turn
 -- RETRY    NOT safe: a second call issues a second ticket; the first ends with its lifetime
+prepare_issue()
+begin(false)
 local number = issue_number()
 enter(number, {'', '', '', '', '', '', 0, now, now + tonumber(ARGV[7]), 0})
 close()

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  Begin a history where there is none, and tell under which run of Redis numbers are issued now.
 -- INCLUDE  _history
 -- KEYS     1 history, as _history

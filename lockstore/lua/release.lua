@@ -1,10 +1,12 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  Give back a lease, or cancel a ticket that still waits; the next in line is granted in the same step.
 -- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
 -- ARGV     as _named
 -- REPLY    as _line
 -- RETRY    safe: a ticket that is over is answered `finished`
+read_named()
+begin(true)
 local number, ticket = named()
 if not ticket then
   refuse_absent(function(remembered)

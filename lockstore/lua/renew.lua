@@ -1,10 +1,12 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  Start a lease anew from now.
 -- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
 -- ARGV     as _named · 13 lifetime, ms, or "" for that of the request
 -- REPLY    as _line; `renewed` answers the message itself, and no outbox keeps it
 -- RETRY    safe: the lease starts anew from the later moment
+read_named()
+begin(true)
 local number, ticket = named()
 if not ticket then
   refuse_absent(function(remembered)

@@ -2,7 +2,7 @@
 -- PURPOSE  Give a request its ticket: a place in line, or the lease at once when the line is empty.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting · 11 holder · 12 reply_to · 13 correlation id
+-- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting, or -1: there is no room for new tickets · 11 holder · 12 reply_to · 13 correlation id
 --          14 user id · 15 traceparent
 -- REPLY    as _line
 -- RETRY    safe: the same request id finds its own ticket, or the same refusal
@@ -19,12 +19,12 @@ local function new_ticket(deadline, granted_at)
 end
 
 local function admit()
+  if max_waiting < 0 then return reject('store_full', -1) end
   local ahead = standing
   if ahead >= max_waiting or (ahead > 0 and wait == 0) then
     local refusal = ahead >= max_waiting and 'line_full' or 'busy'
     remember(refusal, -1, request_id, sender[3])
-    reject(refusal, -1)
-    return
+    return reject(refusal, -1)
   end
   local number = issue_number()
   local ticket = ahead == 0 and new_ticket(now + lifetime, now) or new_ticket(now + wait, 0)
@@ -32,6 +32,7 @@ local function admit()
   tell_state(number, ticket, 0, ahead)
 end
 
+begin_request(request_id)
 local number, over = find_request(request_id)
 local ticket = number and load(number)
 if ticket and overdue(ticket) then

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  Correct a line's place in the agenda of the `redis` store, unless someone has set another meanwhile.
 -- KEYS     1 agenda (sorted set: conversation id by the time, ms, at which to look at it)
 -- ARGV     1 conversation id · 2 the time that was read · 3 the time to look at it next, or "" for never

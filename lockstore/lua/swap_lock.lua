@@ -12,6 +12,12 @@ for place = 1, 3 do
   if (redis.call('GET', KEYS[place]) or '') ~= ARGV[place] then return 0 end
 end
 if ARGV[5] ~= ARGV[2] and current_run() ~= ARGV[12] then return 0 end
+-- First, because this alone can fail: all that is written below is a text, whatever stood there.
+if ARGV[11] == '' then
+  redis.call('ZREM', KEYS[4], ARGV[10])
+else
+  redis.call('ZADD', KEYS[4], ARGV[11], ARGV[10])
+end
 for place = 1, 3 do
   local value = ARGV[place + 3]
   if value ~= '' and place == 3 and ARGV[7] ~= '' then
@@ -21,11 +27,6 @@ for place = 1, 3 do
   elseif place ~= 2 then
     redis.call('DEL', KEYS[place])
   end
-end
-if ARGV[11] == '' then
-  redis.call('ZREM', KEYS[4], ARGV[10])
-else
-  redis.call('ZADD', KEYS[4], ARGV[11], ARGV[10])
 end
 if ARGV[9] ~= '' then redis.call('PUBLISH', ARGV[8], ARGV[9]) end
 return 1

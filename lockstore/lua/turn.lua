@@ -1,10 +1,13 @@
-#!lua
+#!lua flags=allow-oom
 -- PURPOSE  Direct use: settle the line, end this ticket if its deadline came, then tell whether it is its turn.
 -- INCLUDE  _history _line _steps _turn
 -- KEYS     as _line
 -- ARGV     7 ticket number
 -- REPLY    as _turn
 -- RETRY    safe: what is overdue has ended either way
+load(ARGV[7])
+read_last()
+begin(true)
 local own = load(ARGV[7])
 if own and overdue(own) then expire(ARGV[7], own) end
 close()

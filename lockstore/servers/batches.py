@@ -7,7 +7,7 @@ from typing import Any
 from redis import exceptions
 
 from lockstore.backoff import Backoff
-from lockstore.errors import StoreUnavailableError
+from lockstore.errors import ConversationError, StoreFullError, StoreUnavailableError
 from lockstore.servers.deployment import Command, Deployment, Part, Place
 from lockstore.servers.dialing import Dialing
 from lockstore.servers.exchange import Answer, Exchange
@@ -119,6 +119,8 @@ class Batches:
 
     def _check_replicas(self, told: list[Any]) -> None:
         for reply in told:
+            if isinstance(reply, exceptions.OutOfMemoryError):
+                continue  # the mark; what came before it on this connection counts as well
             if isinstance(reply, _ELSEWHERE):
                 raise StoreUnavailableError("a slot is being moved, and nothing is known of the replicas meanwhile")
             if isinstance(reply, exceptions.ResponseError):
@@ -136,15 +138,20 @@ class Batches:
         for reply in answer:
             if not isinstance(reply, exceptions.ResponseError):
                 continue
-            fault = fault_of(reply)
-            if isinstance(fault, StoreUnavailableError):
+            fault = _fault_of(reply)
+            if isinstance(fault, StoreUnavailableError) and not (isinstance(fault, StoreFullError) and part.positions):
                 self._deployment.doubt(place)
                 raise fault from reply
         for position in part.positions:
             if isinstance(reply := replies[position], exceptions.ResponseError):
-                replies[position] = fault_of(reply)
+                replies[position] = _fault_of(reply)
 
 
 def _is_unloaded(answer: Answer) -> bool:
     replies = answer if isinstance(answer, list) else [answer]
     return any(isinstance(reply, exceptions.NoScriptError) for reply in replies)
+
+
+def _fault_of(reply: exceptions.ResponseError) -> ConversationError | StoreUnavailableError:
+    fault = fault_of(reply)
+    return StoreFullError(str(fault)) if isinstance(reply, exceptions.OutOfMemoryError) else fault

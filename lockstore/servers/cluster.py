@@ -6,6 +6,7 @@ from typing import Any
 import redis.asyncio as redis
 from redis.asyncio.cluster import ClusterNode, NodesManager
 from redis.asyncio.connection import AbstractConnection, SSLConnection
+from redis.cluster import get_node_name
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
@@ -16,6 +17,7 @@ from lockstore.servers.faults import LOST
 __all__ = ["Cluster"]
 
 _PATIENCE_S = 2.0  # for one node that is asked for the layout; then the next is asked
+_UNKNOWN = (None, b"", "", b"?", "?")  # where CLUSTER SLOTS has no host
 _PRIMARY = "primary"  # redis-py's word
 
 
@@ -26,9 +28,9 @@ class Cluster:
 
     def __init__(self, dialing: Dialing) -> None:
         self._dialing = dialing
-        arguments = _node_arguments(dialing)
-        nodes = [ClusterNode(node.host, node.port, **arguments) for node in dialing.options.nodes]
-        self._layout = NodesManager(nodes, require_full_coverage=False, connection_kwargs=arguments)
+        self._arguments = _node_arguments(dialing)
+        nodes = [ClusterNode(node.host, node.port, **self._arguments) for node in dialing.options.nodes]
+        self._layout = NodesManager(nodes, require_full_coverage=False, connection_kwargs=self._arguments)
         self._places: dict[str, Place] = {}
         self._known = False
         self._suspect: str | None = None
@@ -45,9 +47,13 @@ class Cluster:
 
     async def _ask(self, last: str | None) -> None:
         """Ask the nodes for the layout, `last` after all others; on new connections, because old ones may have been cut off."""
-        for node in {**self._layout.startup_nodes, **self._layout.nodes_cache}.values():
-            await node.disconnect_free_connections()
-        await self._layout.initialize(last_failed_node_name=last)
+        asked = [_Node(node.host, node.port, **self._arguments) for node in self._layout.startup_nodes.values()]
+        self._layout.startup_nodes = {node.name: node for node in asked}
+        try:
+            await self._layout.initialize(last_failed_node_name=last)
+        finally:
+            for node in asked:
+                await node.disconnect()
 
     def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
         """Sort the parts by the nodes that have their slots."""
@@ -77,11 +83,13 @@ class Cluster:
             return
         if not isinstance(error, AskError):
             raise error
-        if not error.host or error.slot_id not in self._layout.slots_cache:
+        if error.host in _UNKNOWN and not isinstance(error, MovedError):
+            error.host = self._layout.slots_cache[error.slot_id][0].host  # it means its own
+        if error.host in _UNKNOWN or error.slot_id not in self._layout.slots_cache:
             self.doubt()  # the node does not say its own name, or the layout has holes
         elif isinstance(error, MovedError):  # redis-py's MovedError is an AskError
             await self._layout.move_slot(error)
-        elif (node := self._layout.get_node(error.host, error.port)) is not None:
+        elif (node := self._layout.nodes_cache.get(get_node_name(error.host, error.port))) is not None:
             part.asking = self._place_at(node)
         else:
             self.doubt()  # it joined after we asked
@@ -112,6 +120,22 @@ class Cluster:
             await place.client.aclose()
         for held in ("nodes_cache", "startup_nodes"):
             await self._layout.aclose(held)
+
+
+class _Node(ClusterNode):
+    """redis-py's, that tells its own host where it does not know, or does not say, what it is called.
+
+    In CLUSTER SLOTS that is null or empty (`cluster-preferred-endpoint-type unknown-endpoint`), or "?".
+    """
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; in the reply to CLUSTER SLOTS, put in the host that was asked."""
+        reply = await super().execute_command(*args, **kwargs)
+        if args[0] == "CLUSTER SLOTS":
+            for _, _, *nodes in reply:
+                for node in nodes:
+                    node[0] = self.host if node[0] in _UNKNOWN else node[0]
+        return reply
 
 
 def _node_arguments(dialing: Dialing) -> dict[str, Any]:

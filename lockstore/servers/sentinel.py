@@ -11,6 +11,7 @@ from redis.utils import str_if_bytes
 
 from lockstore.servers.deployment import Place
 from lockstore.servers.dialing import Dialing
+from lockstore.servers.error_sentences import sentence_of
 from lockstore.servers.faults import LOST
 from lockstore.servers.standard import OnePlace
 
@@ -91,7 +92,8 @@ class _Sentinel(Sentinel):
                 await self._renew(sentinel)
                 answer = await self._ask(sentinel, service_name)
             except LOST as error:
-                cause, answer = error, str(error)
+                sentence = sentence_of(error)
+                cause, answer = error, str(error) if sentence is None else sentence.text
             if isinstance(answer, tuple):
                 # The next time the one that answers is asked first. Others may have moved theirs meanwhile.
                 self.sentinels.remove(sentinel)

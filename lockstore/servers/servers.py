@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import redis.asyncio as redis
 from redis import exceptions
 
-from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.errors import ConfigError, ConversationError, StoreFullError, StoreUnavailableError
 from lockstore.options import RedisOptions
 from lockstore.scripts import Script
 from lockstore.servers.batches import Batches
@@ -65,6 +65,15 @@ class Servers:
         """Connect to every server. Raises ConfigError where trying again would not help, else StoreUnavailableError."""
         with stopping_the_start():
             await self.ask_each("PING")
+            await self._check_mode()
+
+    async def _check_mode(self) -> None:
+        """Compare what the servers are with the deployment mode. Raises ConfigError."""
+        infos = await self.infos("server")
+        if infos is not None and not self._clustered and any(info.get("redis_mode") == "cluster" for info in infos):
+            raise ConfigError(
+                "lock_store.deployment_mode: this server is part of a cluster: set deployment_mode: cluster"
+            )
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -80,7 +89,17 @@ class Servers:
         return reply
 
     async def run_all(self, calls: Sequence[Call], before: Iterable[Command] = ()) -> list[Any]:
+        """Run scripts as `run_each` does. Raises StoreFullError if the server refused one because it is full."""
+        replies = await self.run_each(calls, before)
+        for reply in replies:
+            if isinstance(reply, StoreFullError):
+                raise reply
+        return replies
+
+    async def run_each(self, calls: Sequence[Call], before: Iterable[Command] = ()) -> list[Any]:
         """Run scripts, in one round trip to each server; a fault of one conversation's data stands in its reply's place.
+
+        So does StoreFullError, in the place of what a full server refused.
 
         Those of one line (the same first key) take effect in order: where one could not be done now, none after it is.
         `before` are plain commands, the key in second place, that go first and whose replies nobody needs.
@@ -113,6 +132,9 @@ class Servers:
         replies: list[Any] = [None] * len(commands)
         parts = [Part(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
         await self._batches.do(parts, replies)
+        for reply in replies:
+            if isinstance(reply, StoreFullError):
+                raise reply
         return replies
 
     async def replicated(self, keys: Iterable[str]) -> None:
