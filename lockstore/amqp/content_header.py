@@ -45,6 +45,10 @@ _PROPERTIES = (
 )
 
 
+_PLAIN_KINDS = tuple((flag, kind == "string") for flag, _, kind in _PROPERTIES if kind in ("string", "octet"))
+_PLAIN = sum(flag for flag, _ in _PLAIN_KINDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
     """What could not be taken over from a message as it was sent."""
@@ -61,26 +65,35 @@ def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
 
     Never raises. If there is nothing to note, what is given back is the payload itself.
     """
-    try:
-        class_id, weight, body_size = _FIXED.unpack_from(payload)
-        unreadable: list[str] = []
-        flags, parts, table = _properties(payload, unreadable)
-    except (struct.error, CutShortError):
-        class_id, weight, body_size = _BASIC, 0, 0
-        flags, parts, table = 0, [], b""
-        unreadable = ["properties: cannot be read"]
+    class_id, weight, body_size = _FIXED.unpack(payload[: _FIXED.size].ljust(_FIXED.size, b"\0"))
     cut = None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
-    if not unreadable and cut is None and weight == 0:
-        return payload, None
     announced = body_size if cut is None else cut
-    notes = Notes(tuple(unreadable), None if cut is None else body_size)
-    written = _write(class_id, announced, flags, parts, table, notes)
+    original_size = None if cut is None else body_size
+    if cut is None and not weight and _is_plain(payload):
+        return payload, None
+    unreadable: list[str] = []
     try:
-        ContentHeader().unmarshal(written)
-    except Exception:  # noqa: BLE001 - whatever pamqp finds in what seemed sound: the message itself must get through
-        notes = Notes(("properties: cannot be read",), notes.body_size)
-        written = _write(_BASIC, announced, 0, [], b"", notes)
-    return written, cut
+        flags, parts, table = _properties(payload, unreadable)
+        if unreadable or cut is not None or weight:
+            payload = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
+        ContentHeader().unmarshal(payload)
+    except Exception:  # noqa: BLE001 - whatever is wrong with one header, also what nobody thought of: only that message pays
+        payload = _write(_BASIC, announced, 0, [], b"", Notes(("properties: cannot be read",), original_size))
+    return payload, cut
+
+
+def _is_plain(payload: bytes) -> bool:
+    """Tell quickly whether there are nothing but ASCII texts and octets: so are nearly all messages."""
+    flags, offset = int.from_bytes(payload[12:14], "big"), 14
+    if flags & ~_PLAIN or len(payload) < offset:
+        return False
+    for flag, is_text in _PLAIN_KINDS:
+        if flags & flag:
+            length = payload[offset] + 1 if is_text and offset < len(payload) else 1
+            if offset + length > len(payload) or not payload[offset + 1 : offset + length].isascii():
+                return False
+            offset += length
+    return True
 
 
 def take_notes(header: ContentHeader) -> Notes:

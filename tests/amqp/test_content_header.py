@@ -177,3 +177,21 @@ def test_any_bytes_at_all_are_read(payload: bytes) -> None:
 @given(st.binary(max_size=200), st.integers(0, 0xFFFF))
 def test_any_flags_are_read(values: bytes, flags: int) -> None:
     decoded(struct.pack(">HHQH", 60, 0, 9, flags) + values)
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), RecursionError(), OverflowError(), KeyError("k"), MemoryError()])
+def test_what_pamqp_raises_and_nobody_thought_of_costs_that_message_its_properties_only(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmarshal = ContentHeader.unmarshal
+
+    def fragile(header: ContentHeader, data: bytes) -> None:
+        if b"poison" in data:
+            raise error
+        unmarshal(header, data)
+
+    monkeypatch.setattr(ContentHeader, "unmarshal", fragile)
+    found, notes = decoded(header({APP_ID: short(b"poison")}, LIMIT + 1))
+    assert (found.body_size, found.properties) == (4096, Basic.Properties())
+    assert notes == Notes(("properties: cannot be read",), LIMIT + 1)
+    assert decoded(header({APP_ID: short(b"sound")}))[1] == Notes()
