@@ -92,10 +92,14 @@ class Seize:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Direct use, as Rasa's: a ticket whose lifetime counts from now, wherever it stands in line."""
+    """Direct use, as Rasa's: a ticket whose lifetime counts from now, wherever it stands in line.
+
+    `mark`: by what it may be found if the reply is lost, where the store can keep that with the ticket.
+    """
 
     conversation_id: str
     lifetime_ms: int
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)

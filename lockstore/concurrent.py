@@ -16,7 +16,7 @@ from lockstore.keys import SHARDS, ConcurrentKeys
 from lockstore.leftovers import ConcurrentNames
 from lockstore.line import NO_ROOM
 from lockstore.options import RedisOptions
-from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import Entry, NewTicket, Outcome, Patrol, Shard, Turn
 from lockstore.overview import Sight
 from lockstore.replies import notices_of, turn_of
 from lockstore.scripts import Script, giving_back, load
@@ -36,6 +36,7 @@ _VERBS = (
     "seize",
     "issue",
     "finish",
+    "retract",
     "turn",
     "patrol",
     *INDEX_VERBS,
@@ -199,7 +200,7 @@ class ConcurrentRedisLockStore(LockStore):
             case Seize():
                 return self._scripts["seize"], (command.by, "" if command.number is None else command.number)
             case Issue():
-                return self._scripts["issue"], (command.lifetime_ms,)
+                return self._scripts["issue"], (command.lifetime_ms, command.mark)
             case Finish():
                 return self._scripts["finish"], (command.number,)
 
@@ -244,12 +245,9 @@ class ConcurrentRedisLockStore(LockStore):
 
     async def act(self, command: Issue | Finish) -> int:
         """Apply a direct caller's command, and give the number that it issued."""
-        if isinstance(command, Issue):
-            number, _ = await self._issue(command)
-            return number
         shard = self._keys.shard_of(command.conversation_id)
-        await self._servers.run(self._call(command, shard, _DIRECT))
-        return command.number
+        reply = await self._servers.run(self._call(command, shard, _DIRECT))
+        return int(reply[0]) if isinstance(command, Issue) else command.number
 
     async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
         """Take the lease away from its holder, or this ticket out of the line."""
@@ -257,14 +255,23 @@ class ConcurrentRedisLockStore(LockStore):
         reply = await self._servers.run(self._call(Seize(conversation_id, by, number), shard, _DIRECT))
         return taken_by(notice.event for notice in notices_of(shard, reply))
 
-    async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
-        """Issue a direct ticket, and tell how it stands."""
-        return await self._issue(Issue(conversation_id, lifetime_ms))
+    async def issue_all(
+        self, conversation_id: str, tickets: Sequence[NewTicket]
+    ) -> list[tuple[int, Turn] | ConversationError]:
+        """Issue direct tickets of one conversation in this order, in one round trip."""
+        shard = self._keys.shard_of(conversation_id)
+        commands = [Issue(conversation_id, ticket.lifetime_ms, ticket.mark) for ticket in tickets]
+        replies = await self._servers.run_all([self._call(command, shard, _DIRECT) for command in commands])
+        return [
+            reply if isinstance(reply, ConversationError) else (int(reply[0]), turn_of(conversation_id, reply[1:]))
+            for reply in replies
+        ]
 
-    async def _issue(self, command: Issue) -> tuple[int, Turn]:
-        shard = self._keys.shard_of(command.conversation_id)
-        number, *turn = await self._servers.run(self._call(command, shard, _DIRECT))
-        return int(number), turn_of(command.conversation_id, turn)
+    async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
+        """Take out of the line a direct ticket whose number was lost with the reply; tell whether it was found."""
+        shard = self._keys.shard_of(conversation_id)
+        call = self._call_of(self._scripts["retract"], conversation_id, shard, _DIRECT, (ticket.mark,))
+        return bool(await self._servers.run(call))
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""

@@ -9,15 +9,15 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from lockstore.commands import Command, Expire, Issue, Seize
+from lockstore.commands import Command, Expire, Finish, Issue, Seize
 from lockstore.errors import ConversationError, StoreFullError
 from lockstore.events import Event, from_record, is_public, to_record
 from lockstore.hints import Wakeups
 from lockstore.line import NO_ROOM
-from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
 from lockstore.survey import Pending
-from lockstore.ticket import TicketLock
+from lockstore.ticket import Ticket, TicketLock
 
 __all__ = ["Lines", "Step", "ValueStore"]
 
@@ -227,10 +227,37 @@ class Lines:
                     found.left_behind.append(Notice(from_record(record), Entry(conversation_id, _place(record))))
         return found
 
-    async def enter(self, conversation_id: str, lifetime_ms: int, limits: Limits) -> tuple[int, Turn]:
-        """Issue a direct ticket, and tell how it stands."""
-        lock, now_ms, _ = await self._act(Issue(conversation_id, lifetime_ms), limits)
-        return lock.highest, _turn(lock, lock.highest, now_ms)
+    async def issue_all(
+        self, conversation_id: str, tickets: Sequence[NewTicket], limits: Limits
+    ) -> list[tuple[int, Turn]]:
+        """Issue direct tickets in their order, in one change; give their numbers, and tell how each stands."""
+
+        def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int, list[int]]]:
+            numbers: list[int] = []
+            for ticket in tickets:
+                lock, events = apply(lock, Issue(conversation_id, ticket.lifetime_ms), now_ms, limits)
+                lock = self._keep(lock, events, 0)
+                ticket.written = lock.tickets[-1]
+                numbers.append(lock.highest)
+            return lock, (lock, now_ms, numbers)
+
+        lock, now_ms, numbers = await self._store.transform(conversation_id, step, direct=True)
+        self._note(lock)
+        return [(number, _turn(lock, number, now_ms)) for number in numbers]
+
+    async def retract(self, conversation_id: str, written: Ticket, limits: Limits) -> bool:
+        """Take a direct ticket out of the line that may have been written; tell whether it was there."""
+
+        def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, bool]]:
+            if written not in lock.tickets:
+                return lock, (lock, False)
+            lock, events = apply(lock, Finish(conversation_id, written.number), now_ms, limits)
+            lock = self._keep(lock, events, 0)
+            return lock, (lock, True)
+
+        lock, found = await self._store.transform(conversation_id, step, direct=True)
+        self._note(lock)
+        return found
 
     async def turn(self, conversation_id: str, number: int, limits: Limits) -> Turn:
         """Settle a line, end this ticket if its deadline came, and tell how it stands."""

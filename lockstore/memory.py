@@ -9,6 +9,7 @@ from typing import TypeVar
 from lockstore.events import happened_at_ms
 from lockstore.line import history_at
 from lockstore.lines import Step
+from lockstore.outcomes import NewTicket, Turn
 from lockstore.store import LockStore
 from lockstore.ticket import TicketLock
 
@@ -51,6 +52,12 @@ class InMemoryLockStore(LockStore):
             self._remember_to_forget(after)
         self._forget(now_ms)
         return told
+
+    async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
+        """Issue a direct ticket: at once, so nothing can come between the call and the number."""
+        [entered] = await self.lines.issue_all(conversation_id, [NewTicket(lifetime_ms, 0)], self.limits)
+        self.tell_left_behind(conversation_id)
+        return entered
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line."""

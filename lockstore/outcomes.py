@@ -6,9 +6,9 @@ from typing import NamedTuple
 from lockstore.commands import Expire
 from lockstore.errors import ConversationError
 from lockstore.events import Event
-from lockstore.ticket import TicketLock
+from lockstore.ticket import Ticket, TicketLock
 
-__all__ = ["LEFT_BEHIND_MS", "Entry", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
+__all__ = ["LEFT_BEHIND_MS", "Entry", "NewTicket", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
 
 LEFT_BEHIND_MS = 3000
 """Age from which a committed event counts as left behind: several times what announcing takes."""
@@ -43,6 +43,17 @@ class Turn(NamedTuple):
     left_ms: int
     line: TicketLock | None = None
     """The whole line, when it is this ticket's turn."""
+
+
+@dataclass(slots=True)
+class NewTicket:
+    """A direct ticket to be issued. Where the reply with its number is lost, it is found by what is noted here."""
+
+    lifetime_ms: int
+    mark: int
+    """Random, of up to 13 digits; it tells this ticket from all others, where the store can keep it with the ticket."""
+    written: Ticket | None = None
+    """The ticket as it was about to be written, where the store writes whole lines."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ project replace those steps where they can do better.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -16,16 +16,16 @@ from weakref import WeakValueDictionary
 from lockstore.audit import Audited, ValuesAudit
 from lockstore.calling import called
 from lockstore.commands import Command, Finish, Issue, Seize
-from lockstore.errors import ConversationError, StoreError
+from lockstore.direct_tickets import DirectTickets
+from lockstore.errors import ConversationError
 from lockstore.events import Event, taken_by
 from lockstore.hints import Wakeups
 from lockstore.lines import Lines, Step
-from lockstore.outcomes import Entry, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import Entry, NewTicket, Outcome, Patrol, Shard, Turn
 from lockstore.overview import Overview, Sight
 from lockstore.rules import Limits
 from lockstore.survey import Examination, Pending, Survey
 from lockstore.ticket import TicketLock
-from lockstore.turns import turn_of
 
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
 
@@ -77,26 +77,15 @@ class LockStore:
 
     # --- Rasa's face, for use in a bot's own process -----------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lock(
+    def lock(
         self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S, wait_time_in_seconds: float = 1
-    ) -> AsyncIterator[TicketLock]:
+    ) -> AbstractAsyncContextManager[TicketLock]:
         """Hold a conversation while the context lasts; its lifetime (seconds) counts from the issue of the ticket.
 
         A notification ends the waiting where the store has one; `wait_time_in_seconds` is how often to look regardless.
         Raises LockError when the ticket is gone before its turn, StoreError when the store is away.
         """
-        number, turn = await self.enter(conversation_id, _whole_ms(lock_lifetime))
-        try:
-            yield turn.line or await turn_of(self, conversation_id, number, wait_time_in_seconds)
-        except BaseException as error:
-            # The caller's own error says more than that the ticket must now end with its lifetime.
-            try:
-                await self.cleanup(conversation_id, number)
-            except StoreError as second:
-                error.add_note(f"besides, ticket {number} could not be given back: {second}")
-            raise
-        await self.cleanup(conversation_id, number)
+        return self.direct.hold(conversation_id, _whole_ms(lock_lifetime), wait_time_in_seconds)
 
     async def issue_ticket(self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S) -> int:
         """Put a direct ticket at the end of the line, for `lock_lifetime` seconds from now, and give its number."""
@@ -204,6 +193,11 @@ class LockStore:
         return Wakeups()
 
     @cached_property
+    def direct(self) -> DirectTickets:
+        """The direct tickets of this process."""
+        return DirectTickets(self)
+
+    @cached_property
     def lines(self) -> Lines:
         """The rules at work on this store's values."""
         return Lines(self, self.wakeups)
@@ -233,10 +227,24 @@ class LockStore:
         """Make sure that hints about this conversation arrive, where the store has any."""
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
-        """Issue a direct ticket, and tell how it stands."""
-        entered = await self.lines.enter(conversation_id, lifetime_ms, self.limits)
+        """Issue a direct ticket, in the order of the calls in this process, and tell how it stands."""
+        return await self.direct.enter(conversation_id, lifetime_ms)
+
+    async def issue_all(
+        self, conversation_id: str, tickets: Sequence[NewTicket]
+    ) -> list[tuple[int, Turn] | ConversationError]:
+        """Issue direct tickets of one conversation in this order, and tell how each stands."""
+        entered = await self.lines.issue_all(conversation_id, tickets, self.limits)
         self.tell_left_behind(conversation_id)
-        return entered
+        return [*entered]
+
+    async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
+        """Take out of the line a direct ticket whose number was lost with the reply; tell whether that is settled."""
+        if ticket.written is None:
+            return True  # it never came to writing
+        found = await self.lines.retract(conversation_id, ticket.written, self.limits)
+        self.tell_left_behind(conversation_id)
+        return found
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from lockstore.hints import Wakeups
 from lockstore.servers import LOST, Servers
@@ -26,22 +25,41 @@ class Subscription:
         self._channel = channel
         self._wakeups = wakeups
         self._left_behind = left_behind
-        self._confirmed = asyncio.Event()
+        self._confirmed = False
+        self._waiting: set[asyncio.Event] = set()  # until it is confirmed
         self._reader: asyncio.Task[None] | None = None
 
     async def want(self) -> None:
         """Listen from now on, and wait a moment until that holds."""
         if self._reader is None:
             self._reader = asyncio.create_task(self._read())
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._confirmed.wait(), _CONFIRM_S)
+        if self._confirmed:
+            return
+        moment = asyncio.Event()
+        self._waiting.add(moment)
+        timer = asyncio.get_running_loop().call_later(_CONFIRM_S, moment.set)
+        try:
+            await moment.wait()
+        finally:
+            timer.cancel()
+            self._waiting.discard(moment)
 
-    def _pass_on(self, hint: str) -> None:
-        what, _, conversation_id = hint.partition(":")
-        if what == OUTBOX_HINT:
+    def _confirm(self) -> None:
+        self._confirmed = True
+        for moment in self._waiting:
+            moment.set()
+        self._wakeups.wake_all()  # whatever was said while nobody listened
+
+    def _pass_on(self, message: bytes) -> None:
+        try:
+            what, _, conversation_id = message.decode().partition(":")
+            number = None if what == OUTBOX_HINT else int(what)
+        except ValueError:
+            return  # another program's: anybody may publish here
+        if number is None:
             self._left_behind(conversation_id)
         else:
-            self._wakeups.wake(conversation_id, int(what))
+            self._wakeups.wake(conversation_id, number)
 
     async def close(self) -> None:
         """Stop listening."""
@@ -49,6 +67,7 @@ class Subscription:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
             self._reader = None
+            self._confirmed = False
 
     async def _read(self) -> None:
         while True:
@@ -56,7 +75,7 @@ class Subscription:
                 async with asyncio.timeout(self._servers.reauthenticate_s):
                     await self._listen()
             except LOST:
-                self._confirmed.clear()
+                self._confirmed = False
                 await asyncio.sleep(_AGAIN_S)
 
     async def _listen(self) -> None:
@@ -75,7 +94,6 @@ class Subscription:
                     continue
                 asked = False
                 if message["type"] == "subscribe":
-                    self._confirmed.set()
-                    self._wakeups.wake_all()  # whatever was said while nobody listened
+                    self._confirm()
                 elif message["type"] == "message":
-                    self._pass_on(message["data"].decode())
+                    self._pass_on(message["data"])

@@ -30,6 +30,7 @@ class Turning(Protocol):
 
 async def turn_of(store: Turning, conversation_id: str, number: int, poll_s: float) -> TicketLock:
     """Wait until it is a ticket's turn, and give the line. Raises LockError when the ticket is gone before."""
+    loop = asyncio.get_running_loop()
     with store.wakeups.waiting(conversation_id, number) as hint:
         await store.listen(conversation_id)
         while True:
@@ -39,8 +40,9 @@ async def turn_of(store: Turning, conversation_id: str, number: int, poll_s: flo
                 raise LockError(f"ticket {number} of conversation {conversation_id!r} ended before its turn came")
             if turn.line is not None:
                 return turn.line
-            patience = min(poll_s, turn.left_ms / 1000 + _GRACE_S)
+            # The time being up is one more hint: nothing is cancelled for it, so no cancellation can be taken for it.
+            timer = loop.call_later(min(poll_s, turn.left_ms / 1000 + _GRACE_S), hint.set)
             try:
-                await asyncio.wait_for(hint.wait(), patience)
-            except TimeoutError:
-                continue
+                await hint.wait()
+            finally:
+                timer.cancel()

@@ -62,7 +62,8 @@ local function read_last()
   return tonumber(issued or nil)
 end
 
--- Places in a ticket's JSON array. A direct ticket has the request id "".
+-- Places in a ticket's JSON array. A direct ticket has the request id "", and as lifetime the mark by
+-- which retract finds it.
 local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, DEADLINE, GRANTED_AT =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 

@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- PURPOSE  Direct use: take out of the line the direct ticket that was issued under a mark, and whose number nobody knows.
+-- INCLUDE  _history _line _steps
+-- KEYS     as _line
+-- ARGV     7 mark
+-- REPLY    1 when it was there, else 0
+-- RETRY    safe: a ticket that is gone is left alone
+local found
+for _, number in ipairs(redis.call('ZRANGE', line, 0, -1)) do
+  local ticket = load(number)
+  if ticket and ticket[REQUEST] == '' and ticket[LIFETIME] == tonumber(ARGV[7]) then found = number end
+end
+begin(true)
+if found and load(found) then drop(found) end
+close()
+return found and 1 or 0
