@@ -6,19 +6,24 @@ a cancelled caller leaves behind; a ticket that nobody will use is then given ba
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import wraps
+from inspect import isawaitable
 from secrets import randbelow
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from lockstore.backoff import Backoff
 from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.event_loop import OneEventLoop
 from lockstore.outcomes import NewTicket, Turn
 from lockstore.ticket import TicketLock
 from lockstore.turns import Turning, turn_of
 
-__all__ = ["DirectStore", "DirectTickets"]
+__all__ = ["LOCK_LIFETIME_S", "DirectStore", "DirectTickets", "ending_direct_use", "whole_ms"]
+
+LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
 
 _MARKS = 10**13  # Redis' scripts write 14 digits of a number
 _TOGETHER_MAX = 100  # tickets of one conversation that are issued with one call of the store
@@ -44,7 +49,7 @@ class DirectStore(Turning, Protocol):
 
     def issue_all(
         self, conversation_id: str, tickets: Sequence[NewTicket]
-    ) -> Awaitable[list[Entered | ConversationError]]:
+    ) -> Awaitable[Sequence[Entered | ConversationError]]:
         """Issue direct tickets of one conversation in this order."""
 
     def retract(self, conversation_id: str, ticket: NewTicket) -> Awaitable[bool]:
@@ -73,10 +78,12 @@ class DirectTickets:
         self._issuing: set[asyncio.Task[None]] = set()
         self._returning: set[asyncio.Task[None]] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
+        self.event_loop = OneEventLoop()
 
     @asynccontextmanager
     async def hold(self, conversation_id: str, lifetime_ms: int, poll_s: float) -> AsyncIterator[TicketLock]:
         """Hold a conversation while the context lasts."""
+        self.event_loop.check()
         number, turn = await self._store.enter(conversation_id, lifetime_ms)
         try:
             yield turn.line or await turn_of(self._store, conversation_id, number, poll_s)
@@ -94,6 +101,7 @@ class DirectTickets:
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> Entered:
         """Issue a ticket after those that this process asked for before in the same conversation, and tell how it stands."""
+        self.event_loop.check()
         call = _Call(NewTicket(lifetime_ms, 1 + randbelow(_MARKS)), asyncio.get_running_loop().create_future())
         queue = self._queues.get(conversation_id)
         if queue is None:
@@ -109,7 +117,8 @@ class DirectTickets:
             raise
 
     async def close(self) -> None:
-        """Give what is under way a moment to come to its end, and stop the rest."""
+        """Give what is under way a moment to come to its end, and stop the rest; the next use may be in another event loop."""
+        self.event_loop.check()
         loop = asyncio.get_running_loop()
         end_s = loop.time() + _CLOSE_S
         for tasks in (self._issuing, self._returning):  # what is issued last may have to be given back
@@ -120,6 +129,8 @@ class DirectTickets:
             task.cancel()
         if rest:
             await asyncio.wait(rest)
+        self._gate = asyncio.Semaphore(_AT_ONCE)  # a semaphore belongs to the loop in which it was waited for
+        self.event_loop.release()
 
     # --- issuing -----------------------------------------------------------------------------------------------------
 
@@ -244,3 +255,29 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
         await event.wait()
     finally:
         timer.cancel()
+
+
+def whole_ms(seconds: float) -> int:
+    """Give a lifetime as the stores count it."""
+    return max(1, round(seconds * 1000))
+
+
+class _Direct(Protocol):
+    @property
+    def direct(self) -> DirectTickets: ...
+
+
+_Store = TypeVar("_Store", bound=_Direct)
+
+
+def ending_direct_use(close: Callable[[_Store], Awaitable[None]]) -> Callable[[_Store], Coroutine[Any, Any, None]]:
+    """Give a store's `close`, sync or async, with the end of direct use before it."""
+
+    @wraps(close)
+    async def close_after_direct_use(store: _Store) -> None:
+        await store.direct.close()
+        answer: Any = close(store)
+        if isawaitable(answer):
+            await answer
+
+    return close_after_direct_use

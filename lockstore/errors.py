@@ -5,7 +5,8 @@ LockstoreError
 ├── StoreError
 │   ├── StoreUnavailableError   the store did not answer, or cannot serve now     daemon: keeps the batch and tries again
 │   │   └── StoreFullError      it is full: releases go on, and requests cannot     daemon: rejects the requests
-│   └── ConversationError       one conversation's data cannot be worked on       daemon: parks that one message
+│   ├── ConversationError       one conversation's data cannot be worked on       daemon: parks that one message
+│   └── EventLoopError          the store is in use in another event loop         never raised by the daemon
 ├── MessageError                a message breaks docs/protocol.md                      daemon: answers `rejected`, or parks it
 ├── BrokerLostError             the connection or channel to RabbitMQ is gone     daemon: connects again
 └── LockError                   the lock was not obtained, or not kept            never raised by the daemon
@@ -23,6 +24,7 @@ __all__ = [
     "BusyError",
     "ConfigError",
     "ConversationError",
+    "EventLoopError",
     "LockError",
     "LockLostError",
     "LockstoreError",
@@ -62,6 +64,10 @@ class StoreFullError(StoreUnavailableError):
 
 class ConversationError(StoreError):
     """Look at this conversation's data: the store works, but not on it (another program wrote its keys, for example)."""
+
+
+class EventLoopError(StoreError):
+    """Close the store in the event loop that it was used in, or create one for each; nothing was done in this one."""
 
 
 class MessageError(LockstoreError):

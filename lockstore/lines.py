@@ -17,7 +17,7 @@ from lockstore.line import NO_ROOM
 from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
 from lockstore.survey import Pending
-from lockstore.ticket import Ticket, TicketLock
+from lockstore.ticket import TicketLock
 
 __all__ = ["Lines", "Step", "ValueStore"]
 
@@ -245,8 +245,11 @@ class Lines:
         self._note(lock)
         return [(number, _turn(lock, number, now_ms)) for number in numbers]
 
-    async def retract(self, conversation_id: str, written: Ticket, limits: Limits) -> bool:
-        """Take a direct ticket out of the line that may have been written; tell whether it was there."""
+    async def retract(self, conversation_id: str, ticket: NewTicket, limits: Limits) -> bool:
+        """Take a direct ticket out of the line that may have been written; tell whether that is settled."""
+        written = ticket.written
+        if written is None:
+            return True  # it never came to writing
 
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, bool]]:
             if written not in lock.tickets:

@@ -45,6 +45,7 @@ class InMemoryLockStore(LockStore):
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
         """Change one line; nothing else runs meanwhile."""
+        self.direct.event_loop.check()
         now_ms = time.time_ns() // 1_000_000
         after, told = step(self._line(conversation_id), now_ms)
         self._keep(after)

@@ -10,13 +10,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from lockstore.audit import Audited, ValuesAudit
 from lockstore.calling import called
 from lockstore.commands import Command, Finish, Issue, Seize
-from lockstore.direct_tickets import DirectTickets
+from lockstore.direct_tickets import LOCK_LIFETIME_S, DirectTickets, ending_direct_use, whole_ms
 from lockstore.errors import ConversationError
 from lockstore.events import Event, taken_by
 from lockstore.hints import Wakeups
@@ -28,8 +28,6 @@ from lockstore.survey import Examination, Pending, Survey
 from lockstore.ticket import TicketLock
 
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
-
-LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
 
 T = TypeVar("T")
 
@@ -74,6 +72,13 @@ class LockStore:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self.direct.close()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have direct use end before a class's own `close`."""
+        super().__init_subclass__(**options)
+        if "close" in vars(cls):
+            cls.close = ending_direct_use(cls.close)  # type: ignore[method-assign, assignment]
 
     # --- Rasa's face, for use in a bot's own process -----------------------------------------------------------------
 
@@ -85,15 +90,16 @@ class LockStore:
         A notification ends the waiting where the store has one; `wait_time_in_seconds` is how often to look regardless.
         Raises LockError when the ticket is gone before its turn, StoreError when the store is away.
         """
-        return self.direct.hold(conversation_id, _whole_ms(lock_lifetime), wait_time_in_seconds)
+        return self.direct.hold(conversation_id, whole_ms(lock_lifetime), wait_time_in_seconds)
 
     async def issue_ticket(self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S) -> int:
         """Put a direct ticket at the end of the line, for `lock_lifetime` seconds from now, and give its number."""
-        number, _ = await self.enter(conversation_id, _whole_ms(lock_lifetime))
+        number, _ = await self.enter(conversation_id, whole_ms(lock_lifetime))
         return number
 
     async def is_someone_waiting(self, conversation_id: str) -> bool:
         """Tell whether any ticket is left, the one being served included."""
+        self.direct.event_loop.check()
         lock = await called(self.get_lock, conversation_id)
         return lock is not None and lock.is_someone_waiting()
 
@@ -107,6 +113,7 @@ class LockStore:
 
     async def get_or_create_lock(self, conversation_id: str) -> TicketLock:
         """Give the stored lock, or store an empty one and give that."""
+        self.direct.event_loop.check()
         lock = await called(self.get_lock, conversation_id)
         return await self.create_lock(conversation_id) if lock is None else lock
 
@@ -232,26 +239,26 @@ class LockStore:
 
     async def issue_all(
         self, conversation_id: str, tickets: Sequence[NewTicket]
-    ) -> list[tuple[int, Turn] | ConversationError]:
+    ) -> Sequence[tuple[int, Turn] | ConversationError]:
         """Issue direct tickets of one conversation in this order, and tell how each stands."""
         entered = await self.lines.issue_all(conversation_id, tickets, self.limits)
         self.tell_left_behind(conversation_id)
-        return [*entered]
+        return entered
 
     async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
         """Take out of the line a direct ticket whose number was lost with the reply; tell whether that is settled."""
-        if ticket.written is None:
-            return True  # it never came to writing
-        found = await self.lines.retract(conversation_id, ticket.written, self.limits)
+        found = await self.lines.retract(conversation_id, ticket, self.limits)
         self.tell_left_behind(conversation_id)
         return found
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
         """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
+        self.direct.event_loop.check()
         return await self.lines.turn(conversation_id, number, self.limits)
 
     async def act(self, command: Issue | Finish) -> int:
         """Apply a direct caller's command, and give the last number issued in its line."""
+        self.direct.event_loop.check()
         number = await self.lines.act(command, self.limits)
         self.tell_left_behind(command.conversation_id)
         return number
@@ -290,7 +297,3 @@ class LockStore:
             except ConversationError as error:
                 found.append(error)
         return found
-
-
-def _whole_ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -9,6 +9,7 @@ import redis.asyncio as redis
 from redis import exceptions
 
 from lockstore.errors import ConfigError, ConversationError, StoreFullError, StoreUnavailableError
+from lockstore.event_loop import OneEventLoop
 from lockstore.options import RedisOptions
 from lockstore.scripts import Script
 from lockstore.servers.batches import Batches
@@ -54,12 +55,17 @@ class Servers:
     ) -> None:
         """Take what to connect to. `mark_of` gives for a key another one in the same hash slot, free to be written."""
         self._dialing = Dialing(options, scripts, credentials)
-        self._deployment = _DEPLOYMENTS[options.deployment_mode](self._dialing)
-        self._batches = Batches(self._dialing, self._deployment, mark_of)
+        self._event_loop = OneEventLoop()
         self._mark_of = mark_of
+        self._begin()
         self._clustered = options.deployment_mode == "cluster"
         self._limit_s = options.socket_timeout
         self._remarks = options.remarks
+
+    def _begin(self) -> None:
+        """Begin without connections, which belong to the event loop that they are made in."""
+        self._deployment = _DEPLOYMENTS[self._dialing.options.deployment_mode](self._dialing)
+        self._batches = Batches(self._dialing, self._deployment, self._mark_of)
 
     async def open(self) -> None:
         """Connect to every server. Raises ConfigError where trying again would not help, else StoreUnavailableError."""
@@ -76,8 +82,11 @@ class Servers:
             )
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections. It may then be used again, from another event loop too."""
+        self._event_loop.check()
         await self._deployment.close()
+        self._begin()
+        self._event_loop.release()
 
     # --- scripts ---------------------------------------------------------------------------------------------------------
 
@@ -104,6 +113,7 @@ class Servers:
         Those of one line (the same first key) take effect in order: where one could not be done now, none after it is.
         `before` are plain commands, the key in second place, that go first and whose replies nobody needs.
         """
+        self._event_loop.check()
         replies: list[Any] = [None] * len(calls)
         parts = [Part(str(command[1]), [command]) for command in before]
         lines: dict[str, Part] = {}
@@ -129,6 +139,7 @@ class Servers:
 
     async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
         """Run plain commands, the key in second place, in one round trip to each server, and give their replies."""
+        self._event_loop.check()
         replies: list[Any] = [None] * len(commands)
         parts = [Part(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
         await self._batches.do(parts, replies)
@@ -139,6 +150,7 @@ class Servers:
 
     async def replicated(self, keys: Iterable[str]) -> None:
         """Wait until the configured number of replicas has what was written so far to the servers of these keys."""
+        self._event_loop.check()
         if self._batches.waits:
             await self._batches.do([Part(key) for key in keys], [])
 
@@ -146,6 +158,7 @@ class Servers:
 
     async def ask_each(self, *command: Any) -> list[Any]:
         """Send one command to every server that takes writes, and give their replies. Raises StoreUnavailableError."""
+        self._event_loop.check()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 try:
@@ -192,6 +205,7 @@ class Servers:
 
         Never on a hot path. A key of another program's may be no text, so they are given as they are.
         """
+        self._event_loop.check()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 await self._deployment.prepare()
