@@ -27,21 +27,8 @@ from lockstore.ticket import Sender, TicketLock
 
 __all__ = ["ConcurrentRedisLockStore"]
 
-_VERBS = (
-    "request",
-    "release",
-    "renew",
-    "expire",
-    "withdraw",
-    "seize",
-    "issue",
-    "finish",
-    "retract",
-    "turn",
-    "patrol",
-    *INDEX_VERBS,
-    *AUDIT_VERBS,
-)
+_COMMANDS = ("request", "release", "renew", "expire", "withdraw", "seize", "issue", "finish")
+_VERBS = (*_COMMANDS, "retract", "turn", "patrol", *INDEX_VERBS, *AUDIT_VERBS)
 _PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
 _DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
 _REDIS_MIN = (7, 0)  # scripts that begin with #!lua
