@@ -60,6 +60,7 @@ class Call:
         self.started_at = now
         wait_s = WAIT_UNSTATED_S if wanted.wait is None else wanted.wait
         self.deadline = now + min(wait_s, UNSTATED_MOST_S) + ANSWER_GRACE_S
+        self.is_unguarded = False  # whether the task that entered has ended, so that nothing can stop the body
         self.partition: int | None = None  # where it is served, if that is not where its conversation should be
         self._new_id = new_id
         self._ever_asked = False

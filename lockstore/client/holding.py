@@ -32,7 +32,9 @@ class Holding:
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout_at(call.safe_until)
         self._is_open = False
+        self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
         self._misrouted = 0  # times in a row
@@ -41,6 +43,8 @@ class Holding:
     async def __aenter__(self) -> Self:
         await self._scope.__aenter__()
         self._is_open = True
+        if self._task is not None:
+            self._task.add_done_callback(self._left_alone)
         self._desk.listen(self._call, self)
         # Most locks are given back long before: only a timer until then, and no task.
         self._timer = self._loop.call_at(self._call.renew_at, self._renew_soon)
@@ -54,14 +58,20 @@ class Holding:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._watch):
+            if timer is not None:
+                timer.cancel()
+        if self._task is not None:
+            self._task.remove_done_callback(self._left_alone)
         if self._renewing is not None:
             self._renewing.cancel()
         if self._loop.time() >= self._call.safe_until:
             self._call.lose(_OUT_OF_TIME)
         try:
-            await self._scope.__aexit__(kind, error, trace)
+            if asyncio.current_task() is self._task:
+                await self._scope.__aexit__(kind, error, trace)
+            else:
+                await self._scope.__aexit__(None, None, None)  # a cancellation of this task is not the scope's
         except TimeoutError:
             raise self._lost() from error
         if error is None and self._call.lost is not None:
@@ -103,8 +113,33 @@ class Holding:
     # --- the body's end -------------------------------------------------------------------------------------------
 
     def _stop_body(self) -> None:
-        if self._is_open and not self._scope.expired():
+        if self._is_open and self._call.is_unguarded:
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch_lease()
+        elif self._is_open and not self._scope.expired():
             self._scope.reschedule(self._loop.time())
+
+    def _left_alone(self, _: object) -> None:
+        """Take note that the task that entered has ended while the lock is held: there is nothing left to cancel."""
+        self._call.is_unguarded = True
+        self._watch_lease()
+        extra = {"code": "lock_client.body_unguarded", "conversation_id": self._call.wanted.conversation_id}
+        logger.error(
+            "the task that entered the lock of %r has ended, and the lock is still held: if its lease is lost, nothing can"
+            " stop the body. Enter it in the task that runs the body, or have the body call ticket.check()",
+            self._call.wanted.conversation_id,
+            extra=extra,
+        )
+
+    def _watch_lease(self) -> None:
+        """Say it when an unguarded lease is lost."""
+        if self._call.lost is None and self._loop.time() < self._call.safe_until:
+            self._watch = self._loop.call_at(self._call.safe_until, self._watch_lease)
+            return
+        self._call.lose(_OUT_OF_TIME)
+        extra = {"code": "lock_client.body_runs_without_lease", "conversation_id": self._call.wanted.conversation_id}
+        logger.critical("%s. Its body may still run, and could not be stopped", self._lost(), extra=extra)
 
     def _lost(self) -> LockLostError:
         why = self._call.lost.why if self._call.lost else _OUT_OF_TIME

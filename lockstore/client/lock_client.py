@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 from lockstore.client.call import Call
 from lockstore.client.cleanup import run_to_end
 from lockstore.client.desk import Desk
+from lockstore.client.entering_task import check_entering_task
 from lockstore.client.feed import Feed
 from lockstore.client.holding import Holding
 from lockstore.client.letters import Wanted
 from lockstore.client.link import broker_url
+from lockstore.client.loop_affinity import LoopAffinity
 from lockstore.client.ticket import HeldTicket
 from lockstore.client.waiting import Waiting
 from lockstore.errors import ConfigError, LockError
@@ -34,7 +36,7 @@ class LockClient:
     The URL may carry aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
 
     Opening does not wait for the broker: while it is away, locks wait as they do for their turn, and the client goes on
-    connecting. One client serves any number of tasks of one event loop. Raises ConfigError for an impossible argument.
+    connecting. One client serves any number of tasks of the event loop that opened it, and no other loop. Raises ConfigError for an impossible argument.
     """
 
     def __init__(self, url: str, *, namespace: str = "lockstore", partitions: int = 1) -> None:
@@ -44,6 +46,7 @@ class LockClient:
         self._names = Names(namespace)
         self._partitions = partitions
         self._desk: Desk | None = None
+        self._affinity: LoopAffinity | None = None  # since it was opened for the first time
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -61,7 +64,9 @@ class LockClient:
     async def open(self) -> None:
         """Begin to connect. Does not wait for it."""
         if self._desk is not None:
+            self._opened()
             raise RuntimeError("the client is open already")
+        self._affinity = LoopAffinity()
         self._desk = desk = Desk(self._url, self._names, self._partitions)
         self._tasks = [
             asyncio.create_task(desk.link.run(), name="lockstore link"),
@@ -74,8 +79,9 @@ class LockClient:
         Not to be called from within the body of a lock. May be called again. It ends within some seconds, and a cancellation
         goes on only then: nobody else would give back what is held.
         """
-        desk, self._desk = self._desk, None
-        if desk is not None:
+        if self._desk is not None:
+            desk = self._opened()
+            self._desk = None
             await run_to_end(self._shut_down(desk))
 
     @asynccontextmanager
@@ -94,9 +100,11 @@ class LockClient:
 
         Raises BusyError, WaitExpiredError (also when no broker or daemon answered in time) or RefusedError instead of
         running the body. If the lease is lost the body is cancelled *before* it can have ended, and LockLostError comes
-        out in place of that cancellation; an exception of the body's own always comes out as it is.
+        out in place of that cancellation; an exception of the body's own always comes out as it is. The task that is
+        cancelled is the one that entered: enter it in the task that runs the body. LockError refuses a task that cannot be.
         """
         desk = self._opened()
+        check_entering_task()
         wanted = Wanted(conversation_id, wait, lifetime, holder)
         wanted.check()
         call = Call(wanted, asyncio.get_running_loop().time(), _new_id)
@@ -114,7 +122,8 @@ class LockClient:
         without a connection are missed, as are the oldest when the reader falls far behind. It ends when the client is
         closed; `contextlib.aclosing` around it unsubscribes at once when the reader stops earlier.
         """
-        return Feed(self._opened().link, types, conversation).events()
+        feed = Feed(self._opened().link, types, conversation)
+        return self._read(feed)
 
     async def _shut_down(self, desk: Desk) -> None:
         desk.link.is_closing = True
@@ -131,7 +140,18 @@ class LockClient:
                 _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_S)
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _read(self, feed: Feed) -> AsyncGenerator[Outbound, None]:
+        if self._affinity is not None:
+            self._affinity.check()
+        async with aclosing(feed.events()) as events:
+            async for event in events:
+                yield event
+
     def _opened(self) -> Desk:
+        if self._affinity is not None:
+            if self._desk is None:
+                raise LockError("the client is not open any more: it was closed")
+            self._affinity.check()
         if self._desk is None:
             raise LockError("the client is not open: use it in `async with LockClient(...) as locks:`")
         return self._desk

@@ -1,6 +1,9 @@
 """What the body of a lock is given."""
 
+import asyncio
+
 from lockstore.client.call import Call
+from lockstore.errors import LockLostError
 
 __all__ = ["HeldTicket"]
 
@@ -13,9 +16,21 @@ class HeldTicket:
     def __init__(self, call: Call) -> None:
         self._call = call
 
+    def check(self) -> None:
+        """Raise LockLostError if the lease is lost. A body needs this only where it runs in another task than entered."""
+        call = self._call
+        if call.lost is not None or asyncio.get_running_loop().time() >= call.safe_until:
+            why = call.lost.why if call.lost else "it was not renewed in time"
+            raise LockLostError(f"ticket {call.number} of {call.wanted.conversation_id!r}: the lease ended: {why}")
+
     @property
     def number(self) -> int:
-        """The fencing token: it rises with each ticket of a conversation."""
+        """The fencing token: it rises with each ticket of a conversation.
+
+        Raises LockLostError after the loss of a lease whose body could not be stopped.
+        """
+        if self._call.is_unguarded:
+            self.check()
         return self._call.number
 
     @property
@@ -48,4 +63,4 @@ class HeldTicket:
         return granted.waited if granted else 0.0
 
     def __repr__(self) -> str:
-        return f"HeldTicket(number={self.number}, conversation_id={self.conversation_id!r})"
+        return f"HeldTicket(number={self._call.number}, conversation_id={self.conversation_id!r})"

@@ -1,0 +1,45 @@
+"""Whether the task that enters a lock can be the one that runs its body: only that task is cancelled when the lease is lost."""
+
+import asyncio
+import sys
+from inspect import CO_COROUTINE
+from types import FrameType
+from typing import Any
+
+from lockstore.errors import LockError
+
+__all__ = ["check_entering_task"]
+
+
+def check_entering_task() -> None:
+    """Raise LockError outside of a task, and in one that ends as soon as the lock is entered.
+
+    That is a task whose coroutines are all contextlib's and ours: nobody's body is among them. On Python 3.11
+    `asyncio.wait_for` makes one.
+    """
+    task = asyncio.current_task()
+    if task is None:
+        raise LockError("a lock is entered in a task: nothing else could be stopped when its lease is lost")
+    coroutine: Any = task.get_coro()
+    root = getattr(coroutine, "cr_frame", None)
+    if root is not None and _ends_on_entry(root):
+        raise LockError(
+            "the task that enters this lock ends at once, so its body could not be stopped when the lease is lost:"
+            " enter it in the task that runs the body, with `async with asyncio.timeout(...)` in place of asyncio.wait_for"
+        )
+
+
+def _ends_on_entry(root: FrameType) -> bool:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to see who awaits
+    while frame is not None:
+        if frame.f_code.co_flags & CO_COROUTINE and not _is_passing_through(frame):
+            return False
+        if frame is root:
+            return True
+        frame = frame.f_back
+    return False  # the task does not begin here, as with coroutines of another make: nobody can tell
+
+
+def _is_passing_through(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__", ""))
+    return name == "contextlib" or name.startswith("lockstore.client")
