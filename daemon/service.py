@@ -58,6 +58,16 @@ class Service:
         self._reread = reread or (lambda: settings)
         self._ending = asyncio.Event()  # of the session that serves now
 
+    @property
+    def stop_timeout_s(self) -> float:
+        """How long what is under way may take at a stop."""
+        return self._parts.settings.daemon.stop_timeout
+
+    def describe_left(self) -> str:
+        """Say what is not finished, and what keeps it."""
+        reasons = [f"{reason.name}: {reason.detail}" for reason in self._parts.health.reasons()]
+        return "; ".join([f"messages in hand: {self._parts.current.waiting}", *reasons])
+
     def reload(self) -> None:
         """Read the configuration again, and begin a new session with it. One that cannot be is logged, and changes nothing."""
         self._lookout.reloading()

@@ -16,6 +16,7 @@ __all__ = [
     "LOST",
     "NOT_EXECUTABLE",
     "NOT_FOUND",
+    "OVERDUE",
     "SIGNALLED",
     "conversation_id",
     "end",
@@ -28,6 +29,9 @@ LEFT = 1
 
 BAD_CONFIGURATION = 2
 """Also what a wrong command line ends with; systemd does not restart on it."""
+
+OVERDUE = 3
+"""A daemon that was told to stop did not get there within its limit; what is left is delivered again."""
 
 # Those of `exec` beside the command's own, as `timeout`, `env` and shells have them; 75 is EX_TEMPFAIL of sysexits.h.
 LOST = 75

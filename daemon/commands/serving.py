@@ -13,6 +13,7 @@ import uvloop
 from daemon import logs, settings
 from daemon.commands.ends import BAD_CONFIGURATION, DONE
 from daemon.commands.options import LogLevel
+from daemon.commands.stop_limit import BEYOND_S, StopLimit
 from daemon.link import innermost
 from daemon.service import Service
 from daemon.tracing.start import spans_of
@@ -49,8 +50,12 @@ async def run(service: Service) -> None:
     """Run a service until the process is told to stop; SIGHUP has it read its configuration again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def begin_stop() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    limit = StopLimit(lambda: service.stop_timeout_s + BEYOND_S, service.describe_left, begin_stop)
+    limit.install()
     loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run(stop)
