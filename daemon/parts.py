@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from daemon.dispatcher import Outstanding
 from daemon.fleet import Fleet
 from daemon.health import Health
 from daemon.keeper import Keeper
@@ -61,6 +62,7 @@ class Parts:
     fleet: Fleet
     figures: Figures
     observers: Observers
+    outstanding: Outstanding
 
 
 def pass_by(_: str) -> None:
@@ -86,4 +88,5 @@ def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], N
         Fleet(me),
         figures,
         Observers(figures.served),
+        Outstanding(),
     )

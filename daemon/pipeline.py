@@ -1,9 +1,9 @@
 """The pipeline, the one place with the one order: decode, store, announce, acknowledge.
 
 Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
-confirmed by the broker; killed anywhere before, it is delivered again, and the store answers it as it did the first time.
-The store step of one batch runs while the confirms of those before it are outstanding; they are sent, and acknowledged,
-in order.
+confirmed by the broker, or stands in the store's outbox until it is; killed anywhere before, it is delivered again, and the
+store answers it as it did the first time. The store step of one batch runs while the confirms of those before it are
+outstanding; they are sent, and acknowledged, in order. Nobody waits for a confirm that does not come.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
-from daemon.announcer import Announced, Announcer, Announcing
+from daemon.announcer import Announcer
 from daemon.letters import Letter, Reader
 from daemon.observing import Served
 from daemon.partition import Partition
 from daemon.parts import Parts
+from daemon.pending_publish import PendingPublish, PublishResult
 from daemon.pulse import Beat
 from daemon.sweeper import Sweeper
 from lockstore.commands import Request
@@ -33,6 +34,9 @@ __all__ = ["Pipeline"]
 _NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even when there is someone to tell
 
 _UNFINISHED_MOST = 4  # batches whose confirms are outstanding while the next ones are in the store
+_ROOM_S = (
+    0.02  # beyond that, how old the first of them is before the next one goes all the same; the prefetch bounds them
+)
 
 _log = structlog.get_logger()
 
@@ -58,7 +62,7 @@ class _Batch:
         if not self.parked or self.parked[-1][0] is not letter:
             self.parked.append((letter, rejected))
 
-    def served(self, partition: int, announced: Announced, announced_at: float) -> Served:
+    def served(self, partition: int, announced: PublishResult, announced_at: float) -> Served:
         """Sum up, now that it is done with."""
         return Served(
             partition,
@@ -92,20 +96,20 @@ class Pipeline:
         self._keeper = parts.keeper
         self._observers = parts.observers
         self._checkpoint = parts.checkpoint
+        self._confirm_timeout_s = parts.settings.broker.confirm_timeout
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
         async with asyncio.TaskGroup() as tasks:
-            unfinished: deque[asyncio.Task[None]] = deque()
+            unfinished: deque[tuple[asyncio.Task[None], float]] = deque()
             while deliveries := await self._partition.take(batch_most):
                 batch = await self._store(deliveries)
-                if len(unfinished) == _UNFINISHED_MOST:
-                    await unfinished.popleft()
-                before = unfinished[-1] if unfinished else None
+                await _make_room(unfinished)
+                before = unfinished[-1][0] if unfinished else None
                 # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
                 announcing = await self._announcer.send(batch.notices)
                 self._beat.step()
-                unfinished.append(tasks.create_task(self._finish(batch, announcing, before)))
+                unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
@@ -157,14 +161,14 @@ class Pipeline:
         else:
             batch.park(letter, rejected)
 
-    async def _finish(self, batch: _Batch, announcing: Announcing, before: asyncio.Task[None] | None) -> None:
-        """Acknowledge a batch when its announcement is confirmed, and so is the batch before it."""
-        announced = await announcing.judged()
+    async def _finish(self, batch: _Batch, announcing: PendingPublish, before: asyncio.Task[None] | None) -> None:
+        """Acknowledge a batch when its announcement is safe, and the batch before it is acknowledged."""
+        announced = await announcing.wait()
         announced_at = time.perf_counter()
         self._beat.step()
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
-            await self._announcer.park(letter.as_dead_letter(rejected))
+            await self._park(letter, rejected)
         self._checkpoint("announced")
         if before is not None:
             await before
@@ -175,6 +179,14 @@ class Pipeline:
         served = batch.served(self._partition.number, announced, announced_at)
         self._observers.tell(served)
         self._say(batch, served)
+
+    async def _park(self, letter: Letter, rejected: Rejected) -> None:
+        """Put a message among the dead letters; a queue that does not confirm it must not keep the others."""
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                await self._announcer.park(letter.as_dead_letter(rejected))
+        except TimeoutError:
+            _log.warning("dead_letter.unconfirmed", reason=rejected.reason, detail=rejected.detail)
 
     def _say(self, batch: _Batch, served: Served) -> None:
         # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
@@ -193,6 +205,17 @@ class Pipeline:
             refused=served.refused,
             **Counter(type_of(notice.event) for notice in batch.notices),
         )
+
+
+async def _make_room(unfinished: deque[tuple[asyncio.Task[None], float]]) -> None:
+    """Wait for the first of the unfinished batches where there are many, but not for one that does not come to an end."""
+    if len(unfinished) >= _UNFINISHED_MOST and not unfinished[0][0].done():
+        first, sent_at = unfinished[0]
+        patience_s = sent_at + _ROOM_S - time.monotonic()
+        if patience_s > 0:
+            await asyncio.wait([first], timeout=patience_s)
+    while unfinished and unfinished[0][0].done():
+        unfinished.popleft()
 
 
 def _unserved(letter: Letter, error: ConversationError, now_ms: int) -> Rejected:

@@ -12,6 +12,7 @@ from aiormq.channel import Channel
 from daemon import layout
 from daemon.announcer import Announcer
 from daemon.balancer import Balancer
+from daemon.dispatcher import Dispatcher
 from daemon.link import is_blocked, opened, raise_when_closed, raw
 from daemon.parts import Parts
 from daemon.presence import Presence, Said
@@ -38,7 +39,11 @@ class Session:
         parts = self._parts
         parts.vigil.begin()
         self._connection = connection
-        self._sweeper = Sweeper(parts, await self._announcer())
+        self._dispatcher = Dispatcher(
+            parts.outstanding, parts.settings.broker.confirm_timeout, parts.settings.daemon.outbox_events
+        )
+        self._sweeper = Sweeper(parts, self._dispatcher)
+        self._sweeping = await self._announcer()
         for number in partitions:
             seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
             await seat.open()
@@ -56,7 +61,8 @@ class Session:
             beside = [
                 tasks.create_task(raise_when_closed(self._connection, self._parts.settings.broker)),
                 tasks.create_task(self._parts.vigil.run()),
-                tasks.create_task(self._sweeper.run()),
+                tasks.create_task(self._dispatcher.run()),
+                tasks.create_task(self._sweeper.run(self._sweeping)),
                 tasks.create_task(self._watch_blocking()),
                 tasks.create_task(self._balancer.run(self._presence)),
             ]
@@ -120,7 +126,7 @@ class Session:
         settings = self._parts.settings
         replies = await self._publishing()
         public = await self._publishing() if settings.daemon.events else None
-        return Announcer(replies, public, settings.broker.names)
+        return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)
 
     async def _publishing(self) -> Channel:
         return await raw(await opened(self._connection, publisher_confirms=True, on_return_raises=True))

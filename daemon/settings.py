@@ -112,6 +112,10 @@ class BrokerSettings(BaseModel):
     prefetch: Annotated[WholeNumber, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = (
         500
     )
+    confirm_timeout: Annotated[
+        Number,
+        Field(gt=0, le=60, allow_inf_nan=False, description="seconds until a queue that does not confirm is told of"),
+    ] = 2
     delivery_limit: Annotated[
         WholeNumber, Field(ge=1, description="deliveries of one message before it is a dead letter")
     ] = 100
@@ -158,6 +162,10 @@ class DaemonSettings(BaseModel):
     max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
     max_waiting: Annotated[WholeNumber, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
     dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
+    outbox_events: Annotated[
+        WholeNumber,
+        Field(ge=1, description="public events held back for a queue that does not take them; the oldest go first"),
+    ] = 10_000
     events: Annotated[Switch, Field(description="whether public events are published")] = True
     history: Annotated[
         WholeNumber, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")

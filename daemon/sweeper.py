@@ -10,14 +10,16 @@ from typing import TypeVar
 
 import structlog
 
-from daemon.announcer import Announced, Announcer, Unreachable
+from daemon.announcer import Announcer
+from daemon.dispatcher import Dispatcher
 from daemon.observing import Served
 from daemon.parts import Parts
+from daemon.pending_publish import PublishResult, UnroutableGrant
 from daemon.pulse import Beat
 from lockstore.commands import Command
 from lockstore.errors import ConversationError
 from lockstore.events import Event, Granted, Queued, Renewed
-from lockstore.outcomes import LEFT_BEHIND_MS, Entry, Notice, Patrol, Shard
+from lockstore.outcomes import LEFT_BEHIND_MS, Notice, Patrol, Shard
 
 __all__ = ["PATROL_S", "Sweeper"]
 
@@ -42,15 +44,16 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(self, parts: Parts, announcer: Announcer) -> None:
+    def __init__(self, parts: Parts, dispatcher: Dispatcher) -> None:
         self._keeper = parts.keeper
-        self._announcer = announcer
+        self._dispatcher = dispatcher
+        dispatcher.on_settled = self._wake
         self._observers = parts.observers
         self._checkpoint = parts.checkpoint
         self._timers = parts.timers
         self._figures = parts.figures
         self.beat = Beat("sweeper", lambda: 1)  # the next patrol always waits
-        self._gone: list[Unreachable] = []
+        self._gone: list[UnroutableGrant] = []
         self._stir = asyncio.Event()
 
     def watch(self, notices: Iterable[Notice]) -> None:
@@ -66,14 +69,18 @@ class Sweeper:
         if self._timers.set(shard, 0):
             self._stir.set()
 
-    def withdraw(self, gone: Sequence[Unreachable]) -> None:
+    def withdraw(self, gone: Sequence[UnroutableGrant]) -> None:
         """Have these tickets withdrawn at once."""
         if gone:
             self._gone += gone
             self._stir.set()
 
-    async def run(self) -> None:
+    def _wake(self) -> None:
+        self._stir.set()
+
+    async def run(self, announcer: Announcer) -> None:
         """Sweep until cancelled. Raises BrokerLostError."""
+        self._announcer = announcer
         await self._persist(lambda: self._keeper.store.follow(self._left_behind))
         patrol_at = time.monotonic()
         while True:
@@ -86,6 +93,7 @@ class Sweeper:
             await self._rest(until_patrol_s)
             if self._gone:
                 await self._serve_gone()
+            await self._let_go()
             if shards := self._timers.due():
                 await self._patrol(shards)
 
@@ -101,11 +109,18 @@ class Sweeper:
 
     async def _serve_gone(self) -> None:
         gone, self._gone = self._gone, []
-        # The grant itself is done with only when its withdrawal is stored: until then it would be announced again.
-        entries = [item.entry for item in gone if item.entry is not None]
-        await self._serve([item.withdraw for item in gone], entries)
+        await self._serve([item.withdraw for item in gone])
+        for item in gone:
+            item.stored()  # only now: until then the grant would be announced again
+
+    async def _let_go(self) -> None:
+        """Let go of the events that were confirmed after their batches were done with."""
+        if entries := self._dispatcher.settled:
+            await self._persist(lambda: self._keeper.store.confirm(entries))
+            self._dispatcher.let_go(entries)
 
     async def _patrol(self, shards: Sequence[Shard]) -> None:
+        await self._let_go()
         try:
             found: Patrol = await self._persist(lambda: self._keeper.store.patrol(shards, LEFT_BEHIND_MS))
         except ConversationError as error:
@@ -113,20 +128,28 @@ class Sweeper:
             return
         for shard, delay_ms in found.next_in_ms.items():
             self._timers.set(shard, delay_ms)
-        if found.left_behind:
-            announced = await self._announcer.announce(found.left_behind)
-            await self._settle(announced, ())
-            self._figures.recovered(found.left_behind)
-            _log.info("sweep.announced", events=len(found.left_behind))
+        await self._recover(found)
         if found.overdue:
-            served = await self._serve(found.overdue, ())
+            served = await self._serve(found.overdue)
             _log.info("sweep.expired", tickets=len(served))
             # There may be more than one look brings. Where the data is damaged there is no end to it: that waits for the
             # next patrol.
             for command in served:
                 self._timers.set(self._keeper.store.shard_of(command.conversation_id), 0)
 
-    async def _serve(self, commands: Sequence[Command], entries: Sequence[Entry]) -> list[Command]:
+    async def _recover(self, found: Patrol) -> None:
+        """Announce what was left behind, but for what this process itself has on its way, or holds back."""
+        left = [notice for notice in found.left_behind if notice.entry not in self._dispatcher.late]
+        if found.unreadable:
+            await self._announcer.set_aside(found.unreadable)
+            entries = [item.entry for item in found.unreadable]
+            await self._persist(lambda: self._keeper.store.confirm(entries))
+        if left:
+            await self._settle(await self._announcer.announce(left))
+            self._figures.recovered(left)
+            _log.info("sweep.announced", events=len(left))
+
+    async def _serve(self, commands: Sequence[Command]) -> list[Command]:
         """Store, announce, and let go of what is announced, in the pipeline's order; give the commands that were served."""
         served: list[Command] = []
         notices: list[Notice] = []
@@ -143,14 +166,14 @@ class Sweeper:
         self.watch(notices)
         announced = await self._announcer.announce(notices)
         store_ms, took_ms = (stored_at - taken_at) * 1000, (time.perf_counter() - taken_at) * 1000
-        await self._settle(announced, entries)
+        await self._settle(announced)
         gone, refused = len(announced.unreachable), announced.refused
         self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, taken_ns, gone, refused))
         return served
 
-    async def _settle(self, announced: Announced, entries: Sequence[Entry]) -> None:
+    async def _settle(self, announced: PublishResult) -> None:
         self.withdraw(announced.unreachable)
-        await self._persist(lambda: self._keeper.store.confirm([*announced.entries, *entries]))
+        await self._persist(lambda: self._keeper.store.confirm(announced.entries))
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         return await self._keeper.persist(call, self.beat.step)

@@ -18,7 +18,7 @@ from lockstore.line import NO_ROOM
 from lockstore.options import RedisOptions
 from lockstore.outcomes import Entry, NewTicket, Outcome, Patrol, Shard, Turn
 from lockstore.overview import Sight
-from lockstore.replies import notices_of, turn_of
+from lockstore.replies import add_found, notices_of, outcome_of, turn_of
 from lockstore.scripts import Script, giving_back, load
 from lockstore.servers import Call, ChangingCredentials, Servers
 from lockstore.store import LockStore
@@ -60,6 +60,7 @@ class ConcurrentRedisLockStore(LockStore):
         self._histories = Histories(self._servers)
         self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
         self._announced: dict[Shard, list[str]] = {}
+        self._cursors: dict[Shard, str] = {}  # up to where the outboxes that are long have been looked at
 
     async def open(self) -> None:
         """Connect, and refuse a server that is too old."""
@@ -122,7 +123,7 @@ class ConcurrentRedisLockStore(LockStore):
             raise
         full = await self._refuse(commands, replies)
         outcomes: list[Outcome] = [
-            reply if isinstance(reply, ConversationError) else notices_of(shard, reply)
+            reply if isinstance(reply, ConversationError) else outcome_of(shard, reply)
             for shard, reply in zip(shards, replies, strict=True)
         ]
         if full is not None:
@@ -208,18 +209,16 @@ class ConcurrentRedisLockStore(LockStore):
         """Look through some shards, in one round trip."""
         await self._forget_announced()
         script = self._scripts["patrol"]
-        calls = [Call(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms)) for shard in shards]
+        calls = [
+            Call(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms, self._cursors.get(shard, "-")))
+            for shard in shards
+        ]
         found = Patrol()
         for shard, reply in zip(shards, await self._servers.run_all(calls), strict=True):
             if isinstance(reply, ConversationError):
                 continue  # told to whoever asks for something in this shard; the others must not wait for it
-            now_ms, next_ms, due, left = reply
-            for member in due:
-                number, _, conversation_id = member.decode().partition(":")
-                found.overdue.append(Expire(conversation_id, int(number)))
-            if next_ms >= 0:
-                found.next_in_ms[shard] = next_ms - now_ms
-            found.left_behind += notices_of(shard, left)
+            # Entries that are held back, by whomever, must not hide those behind them: the next look goes on from here.
+            self._cursors[shard] = add_found(found, shard, reply)
         left_in = {int(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
         await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
         return found

@@ -6,13 +6,14 @@ which they belong to, nor where answers went.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from lockstore.ticket import NOBODY, Sender
 
 __all__ = [
     "REFUSALS",
+    "UNREADABLE",
     "Cancelled",
     "Event",
     "Expired",
@@ -21,6 +22,7 @@ __all__ = [
     "Rejected",
     "Released",
     "Renewed",
+    "checked_event",
     "from_history",
     "from_record",
     "happened_at_ms",
@@ -121,6 +123,8 @@ class Rejected(_Event):
 Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
 
 
+_WHOLE_MAX = 2**53 - 1
+_COMMON = frozenset(item.name for item in fields(_Event))
 _OWN = 11  # where in a record the fields begin that only its kind has
 _PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
 
@@ -207,6 +211,38 @@ def from_record(record: list[Any]) -> Event:
         to=sender,
         repeated=bool(again),
     )
+
+
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What reading something that is no record may raise."""
+
+
+def checked_event(record: Any) -> Event:
+    """Read a record that somebody else may have written, and believe none of it. Raises one of UNREADABLE."""
+    if not isinstance(record, list):
+        message = f"a record is a list, not {type(record).__name__}"
+        raise TypeError(message)
+    event = from_record(record)
+    texts, whole = ("conversation_id", "request_id", "holder"), ("number", "at_ms")
+    own = [item for item in fields(event) if item.name not in _COMMON]
+    values: list[tuple[str, Any, type]] = [(name, getattr(event, name), str) for name in texts]
+    values += [(item.name, getattr(event.to, item.name), str) for item in fields(event.to)]
+    values += [(name, getattr(event, name), int) for name in whole]
+    values += [
+        (item.name, getattr(event, item.name), int if item.type == "int" or item.type is int else str) for item in own
+    ]
+    for name, value, kind in values:
+        if value is None and name not in ("conversation_id", "at_ms"):
+            continue
+        if type(value) is not kind:
+            message = f"{name}: {kind.__name__} expected, not {type(value).__name__}"
+            raise TypeError(message)
+        if isinstance(value, str):
+            value.encode()  # half of a surrogate pair has no bytes
+    if event.number is not None and event.number > _WHOLE_MAX:
+        message = f"number: at most {_WHOLE_MAX}"
+        raise ValueError(message)
+    return event
 
 
 def recorded_at_ms(record: list[Any]) -> int:

@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from pydantic_core import to_json
+
 from lockstore.commands import Command, Expire, Finish, Issue, Seize
 from lockstore.errors import ConversationError, StoreFullError
-from lockstore.events import Event, from_record, is_public, to_record
+from lockstore.events import UNREADABLE, Event, checked_event, is_public, to_record
 from lockstore.hints import Wakeups
 from lockstore.line import NO_ROOM
-from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn, Unreadable
 from lockstore.rules import Limits, apply
 from lockstore.survey import Pending
 from lockstore.ticket import TicketLock
@@ -45,7 +47,20 @@ class ValueStore(Protocol):
 
 def _place(record: list[Any]) -> str:
     """Name an event within its conversation: each ticket is queued, granted and ended at most once."""
-    return f"{record[2]}.{record[0]}"
+    try:
+        return f"{record[2]}.{record[0]}"
+    except (TypeError, IndexError, KeyError):
+        return repr(record)  # it is no event's, and goes by the whole of what it is
+
+
+def _find(found: Patrol, conversation_id: str, record: Any) -> None:
+    """Read a record that an outbox keeps, and believe nothing: one that is no event's must not hide the others."""
+    entry = Entry(conversation_id, _place(record))
+    try:
+        found.left_behind.append(Notice(checked_event(record), entry))
+    except UNREADABLE as error:
+        raw = to_json(record, serialize_unknown=True)
+        found.unreadable.append(Unreadable(entry, raw, f"{type(error).__name__}: {error}"))
 
 
 def _is_foreign(lock: TicketLock) -> bool:
@@ -224,7 +239,7 @@ class Lines:
                 found.next_in_ms[conversation_id] = min(later) - now_ms
             for kept_at_ms, record in lock.outbox:
                 if kept_at_ms <= now_ms - age_ms:
-                    found.left_behind.append(Notice(from_record(record), Entry(conversation_id, _place(record))))
+                    _find(found, conversation_id, record)
         return found
 
     async def issue_all(

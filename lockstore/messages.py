@@ -8,6 +8,7 @@ __all__ = [
     "CONVERSATION_ID_MAX_BYTES",
     "INBOUND",
     "OUTBOUND",
+    "SHORT_STRING_MAX_BYTES",
     "CancelledMessage",
     "ExpiredMessage",
     "GrantedMessage",
@@ -20,19 +21,36 @@ __all__ = [
     "RenewMessage",
     "RenewedMessage",
     "RequestMessage",
+    "fits_short_string",
     "if_valid",
 ]
 
 CONVERSATION_ID_MAX_BYTES = 200  # docs/protocol.md; with the longest event type it still fits an AMQP routing key
+SHORT_STRING_MAX_BYTES = 255
+"""What AMQP's short strings hold, in bytes of UTF-8: a request id becomes a correlation id, and that is one."""
+
 _NUMBER_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
-def _fits(value: str) -> str:
-    if not value.isascii() and len(value.encode()) > CONVERSATION_ID_MAX_BYTES:
-        message = f"must be at most {CONVERSATION_ID_MAX_BYTES} bytes of UTF-8"
-        raise ValueError(message)
-    return value
+def _at_most_bytes(most: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if not value.isascii() and len(value.encode()) > most:
+            message = f"must be at most {most} bytes of UTF-8"
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+def fits_short_string(value: str) -> bool:
+    """Tell whether AMQP can carry a text as a property, a routing key or the name of a queue."""
+    if len(value) > SHORT_STRING_MAX_BYTES:
+        return False
+    try:
+        return value.isascii() or len(value.encode()) <= SHORT_STRING_MAX_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 ConversationId = Annotated[
@@ -43,9 +61,18 @@ ConversationId = Annotated[
         pattern=_PRINTABLE,
         description=f"at most {CONVERSATION_ID_MAX_BYTES} bytes of UTF-8",
     ),
-    AfterValidator(_fits),
+    _at_most_bytes(CONVERSATION_ID_MAX_BYTES),
 ]
-RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]
+RequestId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=_PRINTABLE,
+        description=f"at most {SHORT_STRING_MAX_BYTES} bytes of UTF-8",
+    ),
+    _at_most_bytes(SHORT_STRING_MAX_BYTES),
+]
 Holder = Annotated[str, Field(max_length=128, pattern=_PRINTABLE)]
 TicketNumber = Annotated[int, Field(ge=0, le=_NUMBER_MAX)]
 Lifetime = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds of lease, from the grant on")]

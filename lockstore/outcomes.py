@@ -8,7 +8,7 @@ from lockstore.errors import ConversationError
 from lockstore.events import Event
 from lockstore.ticket import Ticket, TicketLock
 
-__all__ = ["LEFT_BEHIND_MS", "Entry", "NewTicket", "Notice", "Outcome", "Patrol", "Shard", "Turn"]
+__all__ = ["LEFT_BEHIND_MS", "Entry", "NewTicket", "Notice", "Outcome", "Patrol", "Shard", "Turn", "Unreadable"]
 
 LEFT_BEHIND_MS = 3000
 """Age from which a committed event counts as left behind: several times what announcing takes."""
@@ -29,6 +29,14 @@ class Notice(NamedTuple):
 
     event: Event
     entry: Entry | None
+
+
+class Unreadable(NamedTuple):
+    """A record in an outbox that is no event's: what stands there, and why it cannot be read."""
+
+    entry: Entry
+    record: bytes
+    reason: str
 
 
 Outcome = tuple[Notice, ...] | ConversationError
@@ -62,10 +70,12 @@ class Patrol:
 
     overdue: list[Expire] = field(default_factory=list)
     left_behind: list[Notice] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
     next_in_ms: dict[Shard, int] = field(default_factory=dict)
 
     def add(self, other: "Patrol") -> None:
         """Take another look's findings in."""
         self.overdue += other.overdue
         self.left_behind += other.left_behind
+        self.unreadable += other.unreadable
         self.next_in_ms |= other.next_in_ms

@@ -5,11 +5,23 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from lockstore.events import from_record
-from lockstore.outcomes import Entry, Notice, Shard, Turn
+from lockstore.commands import Expire
+from lockstore.errors import ConversationError
+from lockstore.events import UNREADABLE, checked_event, from_record
+from lockstore.outcomes import Entry, Notice, Outcome, Patrol, Shard, Turn, Unreadable
 from lockstore.ticket import Claim, Sender, Ticket, TicketLock
 
-__all__ = ["QUEUED_AT", "line_of", "notices_of", "ticket_of", "tickets_of", "turn_of", "waiting_since_of"]
+__all__ = [
+    "QUEUED_AT",
+    "add_found",
+    "line_of",
+    "notices_of",
+    "outcome_of",
+    "ticket_of",
+    "tickets_of",
+    "turn_of",
+    "waiting_since_of",
+]
 
 QUEUED_AT = 7
 """Where in a ticket's array the time stands at which it came."""
@@ -43,6 +55,34 @@ def notices_of(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
         Notice(from_record(from_json(record)), Entry(shard, entry.decode()) if entry else None)
         for entry, record in zip(reply[::2], reply[1::2], strict=True)
     )
+
+
+def outcome_of(shard: Shard, reply: list[bytes]) -> Outcome:
+    """Read what came of a command."""
+    try:
+        return notices_of(shard, reply)
+    except UNREADABLE as error:  # it was made of a ticket that somebody else has written
+        return ConversationError(f"what came of it cannot be read: {type(error).__name__}: {error}")
+
+
+def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
+    """Read what lua/patrol.lua found, and give from where in the outbox to look next.
+
+    Nothing that an outbox keeps is believed: one record that is no event's must not hide the others.
+    """
+    now_ms, next_ms, due, left, last = reply
+    for member in due:
+        number, _, conversation_id = member.decode().partition(":")
+        found.overdue.append(Expire(conversation_id, int(number)))
+    if next_ms >= 0:
+        found.next_in_ms[shard] = next_ms - now_ms
+    for entry_id, record in zip(left[::2], left[1::2], strict=True):
+        entry = Entry(shard, entry_id.decode())
+        try:
+            found.left_behind.append(Notice(checked_event(from_json(record)), entry))
+        except UNREADABLE as error:
+            found.unreadable.append(Unreadable(entry, record, f"{type(error).__name__}: {error}"))
+    return f"({last.decode()}" if last else "-"
 
 
 def ticket_of(number: int, array: list[Any]) -> Ticket:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lockstore.events import recorded_at_ms
+from lockstore.events import UNREADABLE, recorded_at_ms
 from lockstore.ticket import Ticket, TicketLock
 
 __all__ = ["DEEPEST", "Examination", "LineSummary", "Pending", "Survey", "Tally", "examined", "summary_of"]
@@ -76,7 +76,17 @@ class Pending(NamedTuple):
     def of(cls, lock: TicketLock) -> "Pending":
         """Sum up a line."""
         deadlines_ms = tuple(ticket.expires_ms for ticket in lock.tickets)
-        return cls(deadlines_ms, len(lock.outbox), recorded_at_ms(lock.outbox[0][1]) if lock.outbox else None)
+        return cls(deadlines_ms, len(lock.outbox), _kept_since_ms(lock))
+
+
+def _kept_since_ms(lock: TicketLock) -> int | None:
+    if not lock.outbox:
+        return None
+    kept_at_ms, record = lock.outbox[0]
+    try:
+        return recorded_at_ms(record)
+    except UNREADABLE:
+        return int(kept_at_ms)
 
 
 def examined(lines: Iterable[Pending], now_ms: int) -> Examination:

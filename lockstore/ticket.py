@@ -113,6 +113,12 @@ class Ended:
     user_id: str | None = None
 
 
+def _kept(item: Any) -> list[Any]:
+    """Give an item of an outbox; what is none counts as a record of long ago, that whoever announces cannot read."""
+    is_item = isinstance(item, list) and len(item) == 2 and type(item[0]) is int  # noqa: PLR2004 - when, and what
+    return item if is_item else [0, item]
+
+
 @dataclass(init=False, slots=True)
 class TicketLock:
     """The line of one conversation: its tickets in order, and what must outlive them.
@@ -238,6 +244,6 @@ class TicketLock:
             deque(Ticket.from_dict(json.loads(ticket)) for ticket in data.get("tickets", ())),
             data.get("last_number"),
             tuple(Ended(**ended) for ended in data.get("ended", ())),
-            tuple(data.get("outbox", ())),
+            tuple(_kept(item) for item in data.get("outbox", ())),
             tuple(data.get("history", ())),
         )

@@ -16,22 +16,36 @@ from lockstore.commands import Release, Renew, Request
 from lockstore.errors import MessageError
 from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
 from lockstore.fields import broken_rule
-from lockstore.messages import INBOUND, ReleaseMessage, RenewMessage, RequestMessage, if_valid
+from lockstore.messages import (
+    INBOUND,
+    SHORT_STRING_MAX_BYTES,
+    ReleaseMessage,
+    RenewMessage,
+    RequestMessage,
+    fits_short_string,
+    if_valid,
+)
 from lockstore.ticket import Sender
 
 __all__ = [
     "BODY_MAX_BYTES",
+    "REPLY_MIN_MS",
     "Bounds",
     "Names",
     "Salvage",
     "decode",
     "encode",
+    "expiration_ms",
     "message_id",
     "partition_of",
     "type_of",
 ]
 
 BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
+REPLY_MIN_MS = 300_000
+"""For how long a reply can be read at least, in ms."""
+
+_EXPIRATION_MAX_MS = 2**32 - 1  # RabbitMQ's own limit
 _DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
 _KNOWN_FIELDS = {
     "request": RequestMessage.model_fields,
@@ -99,7 +113,10 @@ def _request_id(message: RequestMessage, message_id: str | None) -> str:
     if not message_id:
         raise MessageError("invalid", "request_id: required, here or as the AMQP property message_id")
     if if_valid("request_id", message_id) is None:
-        detail = "message_id: as request_id, must be 1 to 64 characters, none of them a control character"
+        detail = (
+            "message_id: as request_id, must be 1 to 64 characters, none of them a control character, "
+            f"and at most {SHORT_STRING_MAX_BYTES} bytes of UTF-8"
+        )
         raise MessageError("invalid", detail)
     return message_id
 
@@ -108,6 +125,15 @@ def _with_correlation(sender: Sender, request_id: str | None) -> Sender:
     if sender.correlation_id is not None or request_id is None:
         return sender
     return Sender(sender.reply_to, request_id, sender.user_id, sender.traceparent)
+
+
+def _check_sender(sender: Sender) -> None:
+    """Refuse what no answer could carry back. AMQP itself holds senders to it; what is read leniently may have grown."""
+    for name in ("reply_to", "correlation_id", "user_id"):
+        value = getattr(sender, name)
+        if value is not None and not fits_short_string(value):
+            message = f"{name}: must be at most {SHORT_STRING_MAX_BYTES} bytes of UTF-8"
+            raise MessageError("invalid", message)
 
 
 def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) -> Request | Release | Renew:
@@ -119,6 +145,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) 
         message = INBOUND.validate_json(body)
     except ValidationError as error:
         raise MessageError("invalid", broken_rule(error, skip=1, known=_KNOWN_FIELDS)[:_DETAIL_MAX]) from None
+    _check_sender(sender)
     sender = _with_correlation(sender, message.request_id or message_id)
     conversation_id = message.conversation_id
     if isinstance(message, RequestMessage):
@@ -219,6 +246,18 @@ def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for
             if event.partitions is not None:
                 own["partitions"] = event.partitions
             return own
+
+
+def expiration_ms(event: Event) -> int:
+    """Give the time for which a reply is of use to whoever asked, in ms: until the lease or the wait ends, or a while."""
+    match event:
+        case Queued():
+            lasts_ms = event.wait_until_ms - event.at_ms
+        case Granted() | Renewed():
+            lasts_ms = event.expires_at_ms - event.at_ms
+        case _:
+            lasts_ms = 0
+    return min(max(REPLY_MIN_MS, lasts_ms), _EXPIRATION_MAX_MS)
 
 
 def encode(event: Event) -> bytes:

@@ -24,7 +24,7 @@ def routes(parts: Parts, census: Census) -> list[AbstractRouteDef]:
         return _answer("alive", _reasons(parts, "pipeline_stalled"))
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer("ready", _reasons(parts))
+        return _answer("ready", _reasons(parts), _notes(parts))
 
     async def metrics(_: web.Request) -> web.Response:
         await census.take()
@@ -41,6 +41,14 @@ def _reasons(parts: Parts, *only: str) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(what: str, reasons: list[dict[str, Any]]) -> web.Response:
-    body = json.dumps({what: not reasons, "reasons": reasons}) + "\n"
+def _notes(parts: Parts) -> dict[str, Any]:
+    """Say what does not keep this daemon from serving, and should be known."""
+    found = parts.outstanding.describe()
+    return {
+        "notes": [] if found is None else [{"note": "not_confirmed", "for": round(found[0], 3), "detail": found[1]}]
+    }
+
+
+def _answer(what: str, reasons: list[dict[str, Any]], further: dict[str, Any] | None = None) -> web.Response:
+    body = json.dumps({what: not reasons, "reasons": reasons, **(further or {})}) + "\n"
     return web.Response(text=body, status=_UNAVAILABLE if reasons else _OK, content_type="application/json")

@@ -53,6 +53,22 @@ _ALL = (
     Metric(
         "lockstore_refused_announcements_total", "counter", "Messages that RabbitMQ did not take; they are sent again."
     ),
+    Metric(
+        "lockstore_events_unconfirmed",
+        "gauge",
+        "Messages that RabbitMQ has not confirmed within broker.confirm_timeout, and those held back behind them.",
+        ("to",),
+    ),
+    Metric(
+        "lockstore_events_given_up_total",
+        "counter",
+        "Public events beyond daemon.outbox_events that were given up.",
+    ),
+    Metric(
+        "lockstore_events_set_aside_total",
+        "counter",
+        "Events that cannot be announced or read, and became dead letters.",
+    ),
     # --- how long it took
     Metric("lockstore_wait_seconds", "histogram", "Time in line of the tickets that were granted."),
     Metric("lockstore_hold_seconds", "histogram", "Time from grant to release."),

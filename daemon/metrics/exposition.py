@@ -84,6 +84,11 @@ class _Daemon(Collector):
         yield _counters("lockstore_dead_letters_total", figures.dead_letters)
         yield _counter("lockstore_recovered_events_total", figures.recoveries)
         yield _counter("lockstore_refused_announcements_total", figures.refused)
+        outstanding = self._parts.outstanding
+        unconfirmed = {str(lane): float(number) for lane, number in outstanding.unconfirmed().items()}
+        yield _gauges("lockstore_events_unconfirmed", unconfirmed)
+        yield _counter("lockstore_events_given_up_total", outstanding.given_up)
+        yield _counter("lockstore_events_set_aside_total", outstanding.set_aside)
 
     def _histograms(self) -> Iterator[Family]:
         figures = self._parts.figures

@@ -2,7 +2,9 @@
 -- PURPOSE  Look through one shard for what is due: deadlines that came, and events that nobody announced.
 -- KEYS     1 deadlines · 2 outbox
 -- ARGV     1 most items of each kind · 2 age in ms from which an entry of the outbox counts as left behind
--- REPLY    {now ms, next deadline ms or -1, {"<number>:<conversation id>", ...}, {entry id, event record, ...}}
+--          3 from where in the outbox to look: "-", or "(<entry id>" to go on after that one
+-- REPLY    {now ms, next deadline ms or -1, {"<number>:<conversation id>", ...}, {entry id, event record, ...},
+--          the last entry that was looked at, if there may be more after it, else ""}
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -10,11 +12,13 @@ local most, age = tonumber(ARGV[1]), tonumber(ARGV[2])
 local due = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
 local later = redis.call('ZRANGE', KEYS[1], '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
 local left = {}
-for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', most)) do
+local entries = redis.call('XRANGE', KEYS[2], ARGV[3], '+', 'COUNT', most)
+for _, entry in ipairs(entries) do
   local written, values = tonumber(entry[1]:match('^(%d+)')), entry[2]
   if written <= now - age or values[3] == 'd' then
     left[#left + 1] = entry[1]
-    left[#left + 1] = values[2]
+    left[#left + 1] = values[2] or ''
   end
 end
-return {now, tonumber(later[2] or -1), due, left}
+local last = #entries == most and entries[most][1] or ''
+return {now, tonumber(later[2] or -1), due, left, last}

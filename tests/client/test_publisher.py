@@ -159,3 +159,24 @@ async def test_who_waits_for_room_is_told_when_the_connection_is_lost(proxy: Pro
     async with asyncio.timeout(PATIENCE_S):
         ends = await asyncio.gather(*publishing, return_exceptions=True)
     assert [type(end) for end in ends] == [BrokerLostError] * 3
+
+
+async def test_messages_with_one_id_come_back_each_to_its_own_place(channel: Channel, queue: str) -> None:
+    """The same grant for several reply queues has one message id; aiormq looks for what came back by that alone."""
+    publisher = Publisher(channel)
+    names = ["gone 1", queue, "gone 2", queue, "gone 1", "gone 3"]
+    results = await publisher.publish([message(name) for name in names])
+    returned = [result.args[1] if isinstance(result, PublishError) else result for result in results]
+    assert returned == ["gone 1", None, "gone 2", None, "gone 1", "gone 3"]
+    assert len(await bodies(channel, queue, 2)) == 2
+    assert not channel.message_id_delivery_tag
+    assert not channel.confirmations
+
+
+async def test_batches_that_are_under_way_together_share_an_id(channel: Channel, queue: str) -> None:
+    publisher = Publisher(channel)
+    sent = [await publisher.send([message(name)]) for name in ("gone", queue, "gone", queue)]
+    results = [(await item.answers())[0] for item in sent]
+    assert [type(result) for result in results] == [PublishError, type(None)] * 2
+    assert not channel.message_id_delivery_tag
+    assert not channel.confirmations

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from daemon.recipients import REPLY_WINDOW
 from daemon.settings import DaemonSettings
 from lockstore import messages
 from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
 from lockstore.messages import INBOUND, OUTBOUND, RejectedMessage
 from lockstore.ticket import TicketLock
-from lockstore.wire import BODY_MAX_BYTES, Names, encode, partition_of
+from lockstore.wire import BODY_MAX_BYTES, REPLY_MIN_MS, Names, encode, partition_of
 from tests.docs.pages import CHECKOUT, PAGES, Block, bare, blocks, codes, section, tables
 
 PROTOCOL = CHECKOUT / "docs" / "protocol.md"
@@ -164,11 +165,14 @@ def test_the_limits_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> No
     assert limits == {
         "body": {BODY_MAX_BYTES // 1024},
         "conversation_id": {1, messages.CONVERSATION_ID_MAX_BYTES, 8},  # the 8 of UTF-8
-        "request_id": {1, 64},
+        "request_id": {1, 64, messages.SHORT_STRING_MAX_BYTES, 8},
+        "reply_to`, `correlation_id`, `user_id` and `message_id": {messages.SHORT_STRING_MAX_BYTES, 8},
         "holder": {128},
         "lifetime": {0, int(ours.max_lifetime), int(ours.lifetime)},
         "wait": {0, int(ours.max_wait), int(ours.wait)},
         "tickets in one line": {ours.max_waiting},
+        "a reply, unread in its queue": {REPLY_MIN_MS // 1000},
+        "outstanding replies to one queue": {REPLY_WINDOW},
         "memory of finished requests": {int(ours.dedup_window)},
     }
     too_long = {"request_id": "r" * 65, "holder": "h" * 129, "conversation_id": "c" * 201}

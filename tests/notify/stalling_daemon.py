@@ -1,19 +1,20 @@
 """The real daemon, of which one part stops on purpose: `python -m tests.notify.stalling_daemon serve --config FILE`.
 
-It waits for ever for the broker's confirms of a batch that has to do with the conversation `stuck`, as a daemon would that
-has lost one. What has no step for a second counts as stalled here.
+It waits for ever before it acknowledges a batch that has to do with the conversation `stuck`, as a daemon would that
+has lost its way. What has no step for a second counts as stalled here.
 """
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import uvloop
 
 from daemon import logs, parts, settings
-from daemon.announcer import Announced, Announcing
 from daemon.commands.serving import run
+from daemon.pipeline import Pipeline
 from daemon.pulse import Pulse
 from daemon.service import Service
 from lockstore.factory import create_store
@@ -21,13 +22,13 @@ from lockstore.factory import create_store
 STUCK = "stuck"
 STALL_S = 1.0
 
-_judged = Announcing.judged
+_finish = Pipeline._finish
 
 
-async def judged(self: Announcing) -> Announced:
-    if any(notice.event.conversation_id == STUCK for notice in self._notices):
+async def finish(self: Pipeline, batch: Any, *others: Any) -> None:
+    if any(notice.event.conversation_id == STUCK for notice in batch.notices):
         await asyncio.Event().wait()
-    return await _judged(self)
+    await _finish(self, batch, *others)
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     assert (serve, option) == ("serve", "--config")
     logs.set_up("info")
     loaded = settings.load(Path(config))
-    with patch.object(Announcing, "judged", judged), patch.object(parts, "Pulse", lambda _: Pulse(STALL_S)):
+    with patch.object(Pipeline, "_finish", finish), patch.object(parts, "Pulse", lambda _: Pulse(STALL_S)):
         uvloop.run(run(Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits))))
 
 
