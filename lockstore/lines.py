@@ -7,16 +7,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
-
-from pydantic_core import to_json
+from typing import Protocol, TypeVar
 
 from lockstore.commands import Command, Expire, Finish, Issue, Seize
 from lockstore.errors import ConversationError, StoreFullError
-from lockstore.events import UNREADABLE, Event, checked_event, is_public, to_record
+from lockstore.events import Event, is_public, to_record
 from lockstore.hints import Wakeups
 from lockstore.line import NO_ROOM
-from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn, Unreadable
+from lockstore.outbox import find_record, place_of
+from lockstore.outcomes import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.rules import Limits, apply
 from lockstore.survey import Pending
 from lockstore.ticket import TicketLock
@@ -45,24 +44,6 @@ class ValueStore(Protocol):
         """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
 
 
-def _place(record: list[Any]) -> str:
-    """Name an event within its conversation: each ticket is queued, granted and ended at most once."""
-    try:
-        return f"{record[2]}.{record[0]}"
-    except (TypeError, IndexError, KeyError):
-        return repr(record)  # it is no event's, and goes by the whole of what it is
-
-
-def _find(found: Patrol, conversation_id: str, record: Any) -> None:
-    """Read a record that an outbox keeps, and believe nothing: one that is no event's must not hide the others."""
-    entry = Entry(conversation_id, _place(record))
-    try:
-        found.left_behind.append(Notice(checked_event(record), entry))
-    except UNREADABLE as error:
-        raw = to_json(record, serialize_unknown=True)
-        found.unreadable.append(Unreadable(entry, raw, f"{type(error).__name__}: {error}"))
-
-
 def _is_foreign(lock: TicketLock) -> bool:
     """Tell whether others wait for a direct ticket, which its own process finishes without telling anybody."""
     return len(lock.tickets) > 1 and lock.tickets[0].claim is None
@@ -75,7 +56,7 @@ def _is_ready(lock: TicketLock) -> bool:
 
 
 def _without(lock: TicketLock, places: set[str]) -> TicketLock:
-    return replace(lock, outbox=tuple(item for item in lock.outbox if _place(item[1]) not in places))
+    return replace(lock, outbox=tuple(item for item in lock.outbox if place_of(item[1]) not in places))
 
 
 def _turn(lock: TicketLock, number: int, now_ms: int) -> Turn:
@@ -185,7 +166,7 @@ class Lines:
     def _notice(self, event: Event) -> Notice:
         if not is_public(event):
             return Notice(event, None)
-        return Notice(event, Entry(event.conversation_id, _place(to_record(event))))
+        return Notice(event, Entry(event.conversation_id, place_of(to_record(event))))
 
     def _note(self, lock: TicketLock) -> None:
         head = lock.tickets[0] if lock.tickets else None
@@ -239,7 +220,7 @@ class Lines:
                 found.next_in_ms[conversation_id] = min(later) - now_ms
             for kept_at_ms, record in lock.outbox:
                 if kept_at_ms <= now_ms - age_ms:
-                    _find(found, conversation_id, record)
+                    find_record(found, conversation_id, record)
         return found
 
     async def issue_all(
