@@ -9,9 +9,9 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from daemon.settings import BrokerSettings
-from lockstore.publisher import Outgoing, Publisher
-from lockstore.wire import partition_of
+from daemon.config.settings import BrokerSettings
+from lockstore.amqp.publisher import Outgoing, Publisher
+from lockstore.protocol.naming import partition_of
 
 if TYPE_CHECKING:
     from aiormq.channel import Channel

@@ -23,7 +23,7 @@ from benchmarks.driver import Driver
 from benchmarks.report import Report, arguments, percentile
 from benchmarks.throughput import echo
 from harness import DaemonProcess, RedisServer, cpu_s_of, workplace
-from lockstore.keys import ConcurrentKeys
+from lockstore.stores.redis.keys import ConcurrentKeys
 
 KNOWN_FIRST = 100
 CYCLES = 6_000  # measured at each number of conversations

@@ -24,7 +24,7 @@ from benchmarks.report import Report, arguments, percentile
 from benchmarks.throughput import configured, echo
 from harness import RabbitMQ, RedisServer, Workplace, workplace
 from lockstore.client import LockClient
-from lockstore.messages import Outbound
+from lockstore.protocol.messages import Outbound
 
 KINDS = ("concurrent_redis", "in_memory")
 ECHO_QUEUE = "bench.echo"

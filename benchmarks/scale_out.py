@@ -20,9 +20,9 @@ from benchmarks.cycles import race
 from benchmarks.driver import Driver
 from benchmarks.report import Report, arguments, median
 from benchmarks.throughput import Field, configured
-from daemon.settings import BrokerSettings
+from daemon.config.settings import BrokerSettings
 from harness import DaemonProcess, Server, Workplace, workplace
-from lockstore.wire import partition_of
+from lockstore.protocol.naming import partition_of
 
 PARTITIONS = 2
 WARM_CYCLES = 400

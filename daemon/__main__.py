@@ -1,5 +1,5 @@
 """`python -m daemon`: the same as the command `lockstore`."""
 
-from daemon.cli import main
+from daemon.cli.app import main
 
 main()

@@ -10,23 +10,23 @@ from typing import Any
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from daemon import layout, topology
+from daemon.broker import request_queues as layout, topology
 from daemon.http.server import HttpServer
-from daemon.http.site import site_of
-from daemon.link import LOST, address_of, connected, opened, refusal, told
-from daemon.lookout import Lookout
-from daemon.metrics.census import Census
-from daemon.notify import Notifier
-from daemon.observing import Served
-from daemon.parts import parts_of, pass_by
-from daemon.reload import Reread, merged
-from daemon.session import Session
-from daemon.settings import Settings
-from daemon.topology_watch import TopologyWatch
-from lockstore.backoff import Backoff
+from daemon.http.app import site_of
+from daemon.broker.connection import LOST, address_of, connected, opened, refusal, told
+from daemon.systemd.watchdog import Lookout
+from daemon.http.metrics.poller import Census
+from daemon.systemd.notify import Notifier
+from daemon.monitoring.batch_report import Served
+from daemon.serving.runtime import parts_of, pass_by
+from daemon.config.reload import Reread, merged
+from daemon.serving.session import Session
+from daemon.config.settings import Settings
+from daemon.serving.topology_watch import TopologyWatch
+from lockstore.util.backoff import Backoff
 from lockstore.errors import ConfigError
-from lockstore.memory import InMemoryLockStore
-from lockstore.store import LockStore
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.base import LockStore
 
 __all__ = ["Service"]
 

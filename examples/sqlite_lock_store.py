@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from lockstore import LockStore, TicketLock
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
-from lockstore.lines import Lines, Step
-from lockstore.outcomes import Patrol, Shard
+from lockstore.stores.line_engine import Lines, Step
+from lockstore.stores.results import Patrol, Shard
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from harness.redis_cluster import RedisCluster
 from harness.redis_sentinels import RedisSentinel, RedisSentinels, Watch
 from harness.redis_server import RedisServer
 from harness.server import Server, cpu_s_of
-from harness.workplace import Workplace, workplace
+from harness.environment import Workplace, workplace
 
 __all__ = [
     "DEBUG",

@@ -6,16 +6,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lockstore import custom
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.stores import custom
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConfigError
-from lockstore.fields import broken_rule, did_you_mean
-from lockstore.iam import ElastiCacheCredentials, check_iam_options, iam_settings
-from lockstore.memory import InMemoryLockStore
-from lockstore.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE, RedisOptions
-from lockstore.redis_store import RedisLockStore
-from lockstore.rules import Limits
-from lockstore.store import LockStore
+from lockstore.util.validation import broken_rule, did_you_mean
+from lockstore.stores.redis.connection.iam import ElastiCacheCredentials, check_iam_options, iam_settings
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.redis.connection.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE, RedisOptions
+from lockstore.stores.redis.rasa.store import RedisLockStore
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
 
 __all__ = ["REDIS_STORES", "create_store", "redis_credentials", "redis_options"]
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from benchmarks.contest import LEASE_S, AsyncHold, Places
 from lockstore.client import LockClient
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 
 _WAIT_S = 600
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from daemon.observing import Served
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, is_public
-from lockstore.wire import Names, message_id, type_of
+from daemon.monitoring.batch_report import Served
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, is_public
+from lockstore.protocol.naming import Names
+from lockstore.protocol.codec import message_id, type_of
 
 __all__ = ["announcing", "fault_of", "storing", "telling", "whose"]
 
@@ -18,7 +19,7 @@ def whose(event: Event) -> Attributes:
     """Name the ticket."""
     named = {
         "lockstore.conversation": event.conversation_id,
-        "lockstore.ticket": event.number,
+        "lockstore.core.ticket": event.number,
         "lockstore.request": event.request_id,
         "lockstore.holder": event.holder,
         "messaging.message.conversation_id": event.to.correlation_id,

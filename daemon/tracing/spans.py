@@ -19,10 +19,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from daemon.observing import Served
+from daemon.monitoring.batch_report import Served
 from daemon.tracing.attributes import announcing, fault_of, storing, telling, whose
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Released
-from lockstore.wire import Names, type_of
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Released
+from lockstore.protocol.naming import Names
+from lockstore.protocol.codec import type_of
 
 __all__ = ["WAITERS_MOST", "Spans"]
 
@@ -78,7 +79,7 @@ class Spans:
         if not get_current_span(parent).get_span_context().is_valid:
             return
         last = before.pop(event.conversation_id, None) if isinstance(event, Granted) else None
-        links = [] if last is None else [Link(last.context, {"lockstore.ticket": last.number or 0})]
+        links = [] if last is None else [Link(last.context, {"lockstore.core.ticket": last.number or 0})]
         span = self._tracer.start_span(
             f"lockstore {type_of(event)}", parent, attributes=telling(event), links=links, start_time=done.taken
         )

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from daemon.observing import Served
+from daemon.monitoring.batch_report import Served
 from lockstore.errors import ConfigError
-from lockstore.wire import Names
+from lockstore.protocol.naming import Names
 
 __all__ = ["spans_of"]
 

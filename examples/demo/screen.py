@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo.board import Board, Line
-from examples.demo.troupe import HURT, WORKING
+from examples.demo.replicas import HURT, WORKING
 from examples.demo.verdict import percentile
 
 __all__ = ["Scene", "Screen"]

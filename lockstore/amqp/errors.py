@@ -33,7 +33,7 @@ from aiormq.exceptions import (
 )
 
 from lockstore.errors import BrokerLostError, LockstoreError
-from lockstore.tls import causes, certificate_fault
+from lockstore.util.tls import causes, certificate_fault
 
 __all__ = [
     "BROKER",

@@ -9,7 +9,7 @@
 Architecture invariant: the client never asks a wall clock, and knows nothing of the lock store.
 """
 
-from lockstore.client.lock_client import LockClient
-from lockstore.client.ticket import HeldTicket
+from lockstore.client.client import LockClient
+from lockstore.client.held_ticket import HeldTicket
 
 __all__ = ["HeldTicket", "LockClient"]

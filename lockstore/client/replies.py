@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from aiormq.abc import DeliveredMessage
 from pydantic import ValidationError
 
-from lockstore.client.letters import split
-from lockstore.messages import OUTBOUND, Outbound
-from lockstore.wire import BODY_MAX_BYTES
+from lockstore.client.outbound import split
+from lockstore.protocol.messages import OUTBOUND, Outbound
+from lockstore.protocol.codec import BODY_MAX_BYTES
 
 __all__ = ["InvalidReplyError", "Reply", "read_message", "read_reply", "shorten"]
 

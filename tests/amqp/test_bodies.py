@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from daemon import letters
-from daemon.letters import Letter, Reader
-from lockstore import wire
-from lockstore.messages import OUTBOUND
-from lockstore.wire import Bounds, encode
+from daemon.serving import decoder as letters
+from daemon.serving.decoder import Letter, Reader
+from lockstore.protocol import codec as wire
+from lockstore.protocol.messages import OUTBOUND
+from lockstore.protocol.codec import Bounds, encode
 
 READER = Reader(Bounds(), 0, 1)
 REQUEST = b'{"type": "request", "conversation_id": "c", "request_id": "r", %s}'

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from daemon.dead_letter import DeadLetter
+from daemon.serving.dead_letter import DeadLetter
 from lockstore.amqp.content_header import Notes
 
 FRAME = 131_064

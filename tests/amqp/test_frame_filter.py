@@ -17,8 +17,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from daemon.link import connected
-from daemon.settings import BrokerSettings
+from daemon.broker.connection import connected
+from daemon.config.settings import BrokerSettings
 from harness import RabbitMQ
 from lockstore.amqp.frame_filter import FrameFilter
 from lockstore.amqp.transport import FilteringTransport

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.concurrent import ConcurrentRedisLockStore
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.line import SETTLE_MAX
-from lockstore.options import RedisOptions
-from lockstore.scripts import load
+from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.core.line import SETTLE_MAX
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.connection.scripts import load
 from tests.architecture.lua_contract import FIELDS, List, contract, names
 
 ALL = names()

@@ -10,7 +10,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from lockstore.client.letters import Letter
+from lockstore.client.outbound import Letter
 from lockstore.errors import BrokerLostError
 
 STORE_CLOCK = 1_000_000_000.0

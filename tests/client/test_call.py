@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lockstore.client.call import ANSWER_GRACE_S, Call, Phase
-from lockstore.client.letters import Wanted, split
-from lockstore.client.outcomes import AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Standing
+from lockstore.client.call_state import ANSWER_GRACE_S, Call, Phase
+from lockstore.client.outbound import Wanted, split
+from lockstore.client.decisions import AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Standing
 from lockstore.errors import BusyError, RefusedError, WaitExpiredError
-from lockstore.messages import INBOUND, OUTBOUND, Outbound, ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.protocol.messages import INBOUND, OUTBOUND, Outbound, ReleaseMessage, RenewMessage, RequestMessage
 
 STORE = 1_800_000_000.0
 

@@ -49,8 +49,8 @@ class Body:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], FakeBroker]:
     def make() -> FakeBroker:
         made = FakeBroker()
-        monkeypatch.setattr("lockstore.client.link.open_epoch", made.open)
-        monkeypatch.setattr("lockstore.client.link.RECONNECT_FIRST_S", 0.0)
+        monkeypatch.setattr("lockstore.client.reconnect.open_epoch", made.open)
+        monkeypatch.setattr("lockstore.client.reconnect.RECONNECT_FIRST_S", 0.0)
         return made
 
     return make

@@ -8,7 +8,7 @@ import pytest
 
 from harness import RabbitMQ
 from lockstore.client import LockClient
-from lockstore.messages import ExpiredMessage, Outbound, ReleasedMessage
+from lockstore.protocol.messages import ExpiredMessage, Outbound, ReleasedMessage
 from tests.client.stand_in import LIMIT_S, StandIn
 from tests.support.proxy import Proxy
 

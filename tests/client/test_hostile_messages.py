@@ -5,7 +5,7 @@ import json
 
 from harness import RabbitMQ
 from lockstore.client import LockClient
-from lockstore.messages import ReleasedMessage
+from lockstore.protocol.messages import ReleasedMessage
 from tests.client.stand_in import StandIn
 from tests.client.test_events import Reader
 from tests.client.test_obtaining import hold

@@ -19,7 +19,7 @@ async def hold(locks: LockClient, wait: float | None = 30, conversation: str = "
 
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lockstore.client.call.ANSWER_GRACE_S", 0.2)
+    monkeypatch.setattr("lockstore.client.call_state.ANSWER_GRACE_S", 0.2)
 
 
 async def test_a_lock_is_asked_for_granted_and_given_back(daemon: StandIn, locks: LockClient) -> None:

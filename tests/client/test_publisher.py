@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 
 from harness import RabbitMQ
 from lockstore.errors import BrokerLostError
-from lockstore.publisher import Outgoing, Publisher
+from lockstore.amqp.publisher import Outgoing, Publisher
 from tests.support.proxy import Proxy
 
 PATIENCE_S = 20.0

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from lockstore.client.call import Call, Phase
-from lockstore.client.desk import FINISHED_MOST, Desk
-from lockstore.client.feed import Feed
-from lockstore.client.letters import Wanted
-from lockstore.client.outcomes import Obtained, Outcome
+from lockstore.client.call_state import Call, Phase
+from lockstore.client.registry import FINISHED_MOST, Desk
+from lockstore.client.event_stream import Feed
+from lockstore.client.outbound import Wanted
+from lockstore.client.decisions import Obtained, Outcome
 from lockstore.client.replies import InvalidReplyError, read_message
-from lockstore.wire import Names
+from lockstore.protocol.naming import Names
 
 AT = 1_800_000_000.0
 

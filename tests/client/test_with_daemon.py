@@ -9,7 +9,7 @@ import pytest
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import BusyError, LockLostError, WaitExpiredError
-from lockstore.messages import GrantedMessage
+from lockstore.protocol.messages import GrantedMessage
 from tests.conftest import DaemonMaker
 from tests.support.proxy import Proxy
 

@@ -14,11 +14,11 @@ import redis
 import yaml
 from typer.testing import CliRunner
 
-from daemon.cli import app
+from daemon.cli.app import app
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.client import LockClient
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 from tests.conftest import shared_config
 
 LIMIT_S = 60.0

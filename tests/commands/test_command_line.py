@@ -8,9 +8,9 @@ from typing import get_args
 
 import pytest
 
-from daemon import logs
-from daemon.commands import options
-from lockstore import purge
+from daemon.monitoring import log_setup as logs
+from daemon.cli import options
+from lockstore.stores.redis import purge
 
 LOCKSTORE = (sys.executable, "-m", "daemon")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from daemon.log_output import LogOutput
+from daemon.monitoring.log_output import LogOutput
 
 LOCKSTORE = (sys.executable, "-m", "daemon")
 TERMINAL = "import structlog; from daemon import logs; logs.set_up('info'); structlog.get_logger().info('e', id='\\x1b]0;x\\u202e\\ny')"

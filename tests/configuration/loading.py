@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import Settings, load
+from daemon.config.settings import Settings, load
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
-from lockstore.options import RedisOptions
+from lockstore.stores.redis.connection.options import RedisOptions
 
 SECRET = "Geheim"
 

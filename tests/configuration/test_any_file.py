@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from daemon.settings import BrokerSettings, DaemonSettings, Settings
+from daemon.config.settings import BrokerSettings, DaemonSettings, Settings
 from lockstore.errors import ConfigError
-from lockstore.options import RedisOptions
+from lockstore.stores.redis.connection.options import RedisOptions
 from tests.configuration.loading import load_whole, write
 
 SECRET = "§qZ7secretX"  # no name of an option could be so: names are shown, values are not

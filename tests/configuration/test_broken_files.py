@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_file import FILE_MAX_BYTES
-from daemon.settings import load
-from daemon.yaml_document import DEPTH_MAX, NODES_MAX
+from daemon.config.file import FILE_MAX_BYTES
+from daemon.config.settings import load
+from daemon.config.yaml_document import DEPTH_MAX, NODES_MAX
 from lockstore.errors import ConfigError
 from tests.configuration.loading import SECRET, load_whole, refusal, write
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from daemon.settings import BrokerSettings, DaemonSettings
-from lockstore.options import RedisOptions
+from daemon.config.settings import BrokerSettings, DaemonSettings
+from lockstore.stores.redis.connection.options import RedisOptions
 from tests.configuration.loading import SECRET, load_whole, refusal, write
 
 REDIS = "lock_store:\n  type: redis\n"

@@ -6,8 +6,8 @@ from urllib.parse import quote
 import pytest
 import yarl
 
-from lockstore.endpoints import RedisUrl
-from lockstore.urls import check_amqp_url
+from lockstore.stores.redis.connection.addresses import RedisUrl
+from lockstore.util.urls import check_amqp_url
 from tests.configuration.loading import SECRET, refusal
 
 ENCODING = "percent-encoding"

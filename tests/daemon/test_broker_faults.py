@@ -12,14 +12,14 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from daemon.link import LOST, address_of, connected, raise_when_closed, told
-from daemon.settings import BrokerSettings
+from daemon.broker.connection import LOST, address_of, connected, raise_when_closed, told
+from daemon.config.settings import BrokerSettings
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.amqp.errors import BROKER, broker_errors
 from lockstore.client import LockClient
-from lockstore.client.epoch import as_ours, open_epoch
+from lockstore.client.connection import as_ours, open_epoch
 from lockstore.errors import BrokerLostError, LockError
-from lockstore.wire import Names
+from lockstore.protocol.naming import Names
 from tests.support.serve import run_serve
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 from tests.conftest import DaemonMaker
 from tests.docs.pages import CHECKOUT, blocks
 from tests.support.bot import Bot, dead_letters

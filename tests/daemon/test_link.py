@@ -3,7 +3,7 @@
 import aio_pika
 import pytest
 
-from daemon.link import LOST, opened
+from daemon.broker.connection import LOST, opened
 from harness import RabbitMQ
 
 

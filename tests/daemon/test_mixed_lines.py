@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from daemon.sweeper import PATROL_S
-from lockstore.calling import called
+from daemon.serving.sweeper import PATROL_S
+from lockstore.stores.maybe_async import called
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 

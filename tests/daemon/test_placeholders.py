@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from daemon.placeholders import CREDENTIAL_MAX_BYTES, CREDENTIALS_VARIABLE, filled
-from daemon.settings import load
+from daemon.config.interpolation import CREDENTIAL_MAX_BYTES, CREDENTIALS_VARIABLE, filled
+from daemon.config.settings import load
 from lockstore.errors import ConfigError
 from tests.support.serve import run_serve
 

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.recipients import LATE_S, PUBLIC_LANE_WINDOW, REPLY_WINDOW, Copy, LaneName, Recipients
+from daemon.serving.recipients import LATE_S, PUBLIC_LANE_WINDOW, REPLY_WINDOW, Copy, LaneName, Recipients
 
 
 class Broker:

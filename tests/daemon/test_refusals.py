@@ -182,7 +182,7 @@ async def test_a_conversation_whose_data_is_not_ours_is_refused_alone(
 ) -> None:
     import redis.asyncio as redis
 
-    from lockstore.keys import ConcurrentKeys
+    from lockstore.stores.redis.keys import ConcurrentKeys
 
     keys = ConcurrentKeys(namespace)
     line = keys.of_line("odd", keys.shard_of("odd"))[1]

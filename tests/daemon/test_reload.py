@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.reload import FIXED, merged
-from daemon.settings import Settings
+from daemon.config.reload import FIXED, merged
+from daemon.config.settings import Settings
 from harness import DaemonProcess
 from harness.daemon_process import without_http
 from lockstore.errors import ConfigError

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from daemon.sweeper import PATROL_S
+from daemon.serving.sweeper import PATROL_S
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.errors import LockLostError
-from lockstore.events import Cancelled, Released
+from lockstore.core.events import Cancelled, Released
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.store import LockStore
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.public import Public

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.settings import LIFETIME_VARIABLE, load
+from daemon.config.settings import LIFETIME_VARIABLE, load
 from lockstore.errors import ConfigError
 
 

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 
-from daemon.estate import Estate
-from daemon.layout import Queue
-from daemon.troubles import of_estate
+from daemon.admin.broker_state import Estate
+from daemon.broker.request_queues import Queue
+from daemon.admin.findings import of_estate
 from harness import DaemonProcess, RabbitMQ
 from lockstore.client import LockClient
 from tests.conftest import DaemonMaker

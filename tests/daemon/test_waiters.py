@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-from daemon.sweeper import PATROL_S
+from daemon.serving.sweeper import PATROL_S
 from harness import RabbitMQ, RedisServer
-from lockstore.keys import ConcurrentKeys
+from lockstore.stores.redis.keys import ConcurrentKeys
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from examples.demo.board import Board
 from examples.demo.records import What
 from examples.demo.screen import Scene, picture, plain
-from lockstore.messages import OUTBOUND, Outbound
+from lockstore.protocol.messages import OUTBOUND, Outbound
 
 NOW = 100.0
 

@@ -9,8 +9,8 @@ import pytest
 
 from harness import RabbitMQ, RedisCluster, RedisSentinels
 from lockstore.factory import create_store
-from lockstore.line import Limits
-from lockstore.store import LockStore
+from lockstore.core.line import Limits
+from lockstore.stores.base import LockStore
 from tests.conftest import DaemonMaker
 from tests.deployments.load import Served, served
 

@@ -13,7 +13,7 @@ from typing import Any
 from aio_pika.abc import AbstractIncomingMessage
 
 from harness import DaemonProcess, RabbitMQ
-from lockstore.store import LockStore
+from lockstore.stores.base import LockStore
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.public import ENDS, Public

@@ -20,18 +20,19 @@ from redis.exceptions import NoPermissionError, ResponseError
 from harness import RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
 from harness.redis_server import AdminSocket
-from lockstore import concurrent, redis_store
-from lockstore.audit import Finding
-from lockstore.calling import called
-from lockstore.commands import Command, Expire, Release, Renew, Request, Settle, Withdraw
+from lockstore.stores.redis.concurrent import store as concurrent
+from lockstore.stores.redis.rasa import store as redis_store
+from lockstore.stores.audit import Finding
+from lockstore.stores.maybe_async import called
+from lockstore.core.commands import Command, Expire, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.keys import RedisKeys
-from lockstore.outcomes import Entry
-from lockstore.rules import Limits
-from lockstore.scripts import load
-from lockstore.store import LockStore
-from lockstore.ticket import Sender
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.results import Entry
+from lockstore.core.rules import Limits
+from lockstore.stores.redis.connection.scripts import load
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Sender
 from tests.conftest import DaemonMaker
 from tests.docs.pages import CHECKOUT, section
 from tests.support.bot import Bot

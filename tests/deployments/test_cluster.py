@@ -14,13 +14,13 @@ from redis.crc import key_slot
 
 from harness import RedisCluster, RedisServer
 from harness.ports import free_port
-from lockstore.commands import Command, Release, Request
+from lockstore.core.commands import Command, Release, Request
 from lockstore.errors import ConversationError
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.line import Limits
-from lockstore.servers.deployment import Place
-from lockstore.servers.exchange import Exchange
-from lockstore.store import LockStore
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.core.line import Limits
+from lockstore.stores.redis.connection.topology import Place
+from lockstore.stores.redis.connection.round_trip import Exchange
+from lockstore.stores.base import LockStore
 from tests.deployments.conftest import KINDS, ServedMaker, cluster_section, opened
 from tests.deployments.load import Served
 

@@ -20,13 +20,13 @@ from redis.exceptions import RedisError
 
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
-from lockstore.commands import Command, Expire, Release, Renew, Request
+from lockstore.core.commands import Command, Expire, Release, Renew, Request
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.events import Event, Granted, Queued
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.rules import Limits
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.core.events import Event, Granted, Queued
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.conftest import DaemonMaker, shared_config
 from tests.deployments.conftest import KINDS, cluster_section, opened, sentinel_section
 from tests.stores.clock import KeptClock, hold_redis_time

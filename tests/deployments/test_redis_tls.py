@@ -14,8 +14,8 @@ import pytest_asyncio
 from harness import RabbitMQ, RedisCluster, RedisServer
 from lockstore.errors import ConfigError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.tls import causes, certificate_fault
+from lockstore.core.rules import Limits
+from lockstore.util.tls import causes, certificate_fault
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 from tests.support.redis_tls import RedisTls

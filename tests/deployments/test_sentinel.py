@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from harness import RedisSentinel, RedisSentinels, RedisServer, Server
 from harness.redis_group import awake
-from lockstore.commands import Command, Request
+from lockstore.core.commands import Command, Request
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.store import LockStore
+from lockstore.stores.base import LockStore
 from tests.deployments.conftest import KINDS, ServedMaker, opened, sentinel_section
 from tests.support.redis_tls import RedisTls
 from tests.support.serve import run_serve

@@ -13,14 +13,14 @@ from redis.crc import key_slot
 
 from harness import RabbitMQ, RedisCluster, RedisServer
 from harness.redis_group import REPLICATION_OPTIONS
-from lockstore.commands import Command, Release, Request
+from lockstore.core.commands import Command, Release, Request
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.events import Event
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.outcomes import LEFT_BEHIND_MS
-from lockstore.servers.exchange import Exchange
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.core.events import Event
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.stores.results import LEFT_BEHIND_MS
+from lockstore.stores.redis.connection.round_trip import Exchange
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.conftest import DaemonMaker
 from tests.deployments.conftest import KINDS, cluster_section, opened
 from tests.support.bot import Bot

@@ -10,12 +10,12 @@ import yaml
 from pydantic import BaseModel, SecretStr
 
 from daemon import service
-from daemon.settings import BrokerSettings, DaemonSettings, load
+from daemon.config.settings import BrokerSettings, DaemonSettings, load
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.options import RedisOptions
-from lockstore.rules import Limits
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.core.rules import Limits
 from tests.docs.pages import CHECKOUT, CONFIGS, bare, codes, section, tables
 from tests.support.redis_tls import RedisTls
 

@@ -17,12 +17,12 @@ import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore import LockStore, Ticket, TicketLock
-from lockstore.calling import called
+from lockstore.stores.maybe_async import called
 from lockstore.client import LockClient
-from lockstore.commands import Request
+from lockstore.core.commands import Request
 from lockstore.errors import ConversationError, RefusedError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tables
 
 README = CHECKOUT / "README.md"
@@ -49,7 +49,7 @@ def test_every_yaml_example_is_a_mapping(block: Block) -> None:
 def test_the_endpoints_file_of_the_readme_is_one_that_the_daemon_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daemon.settings import load
+    from daemon.config.settings import load
 
     (block,) = blocks("yaml", README)
     file = tmp_path / "endpoints.yml"

@@ -8,13 +8,14 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from daemon.recipients import REPLY_WINDOW
-from daemon.settings import DaemonSettings
-from lockstore import messages
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
-from lockstore.messages import INBOUND, OUTBOUND, RejectedMessage
-from lockstore.ticket import TicketLock
-from lockstore.wire import BODY_MAX_BYTES, REPLY_MIN_MS, Names, encode, partition_of
+from daemon.serving.recipients import REPLY_WINDOW
+from daemon.config.settings import DaemonSettings
+from lockstore.protocol import messages
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
+from lockstore.protocol.messages import INBOUND, OUTBOUND, RejectedMessage
+from lockstore.core.ticket import TicketLock
+from lockstore.protocol.codec import BODY_MAX_BYTES, REPLY_MIN_MS, encode
+from lockstore.protocol.naming import Names, partition_of
 from tests.docs.pages import CHECKOUT, PAGES, Block, bare, blocks, codes, section, tables
 
 PROTOCOL = CHECKOUT / "docs" / "protocol.md"

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from daemon.commands.schemas import document
+from daemon.cli.schema import document
 from lockstore.errors import MessageError
-from lockstore.messages import OUTBOUND
-from lockstore.ticket import NOBODY
-from lockstore.wire import Bounds, Names, decode
+from lockstore.protocol.messages import OUTBOUND
+from lockstore.core.ticket import NOBODY
+from lockstore.protocol.codec import Bounds, decode
+from lockstore.protocol.naming import Names
 from tests.docs.pages import CHECKOUT
 from tests.docs.test_protocol import MESSAGES, TRANSCRIPT
 

@@ -19,18 +19,18 @@ try:
 except ImportError:
     sys.exit("atheris is not installed: pip install atheris")
 
-with atheris.instrument_imports(include=["lockstore", "daemon.letters", "daemon.dead_letter", "pamqp"]):
+with atheris.instrument_imports(include=["lockstore", "daemon.serving.decoder", "daemon.serving.dead_letter", "pamqp"]):
     from aiormq.abc import DeliveredMessage
     from aiormq.connection import FrameReceiver
     from pamqp.commands import Basic
     from pamqp.header import ContentHeader
 
-    from daemon.dead_letter import DeadLetter
-    from daemon.letters import Reader
+    from daemon.serving.dead_letter import DeadLetter
+    from daemon.serving.decoder import Reader
     from lockstore.amqp.content_header import readable, take_notes
     from lockstore.amqp.frame_filter import FrameFilter
-    from lockstore.messages import OUTBOUND
-    from lockstore.wire import BODY_MAX_BYTES, Bounds, encode
+    from lockstore.protocol.messages import OUTBOUND
+    from lockstore.protocol.codec import BODY_MAX_BYTES, Bounds, encode
 
 FRAME_MAX = 131_064
 READER = Reader(Bounds(), 0, 1)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from harness.history import PUBLIC, Heard, History, Published
-from lockstore.commands import Command, Expire, Release, Renew, Request, Withdraw
-from lockstore.events import Event, Granted, Rejected, is_public
-from lockstore.rules import Limits, apply
-from lockstore.ticket import Sender, TicketLock
-from lockstore.wire import encode, message_id
+from lockstore.core.commands import Command, Expire, Release, Renew, Request, Withdraw
+from lockstore.core.events import Event, Granted, Rejected, is_public
+from lockstore.core.rules import Limits, apply
+from lockstore.core.ticket import Sender, TicketLock
+from lockstore.protocol.codec import encode, message_id
 
 CONVERSATIONS = ("c", "d")
 CHANNELS = ("p1", "p2", "p3")

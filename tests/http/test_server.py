@@ -11,8 +11,8 @@ from aiohttp import web
 
 from daemon.http import server as module
 from daemon.http.server import HttpServer
-from daemon.http.site import HEADERS, application
-from daemon.settings import DaemonSettings
+from daemon.http.app import HEADERS, application
+from daemon.config.settings import DaemonSettings
 from lockstore.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"

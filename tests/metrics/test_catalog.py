@@ -2,8 +2,8 @@
 
 import pytest
 
-from daemon.metrics.catalog import CATALOG, Metric
-from daemon.metrics.census import _STALE_S, EVERY_S
+from daemon.http.metrics.catalog import CATALOG, Metric
+from daemon.http.metrics.poller import _STALE_S, EVERY_S
 from tests.docs.pages import CHECKOUT, bare, codes, tables
 
 PAGE = CHECKOUT / "docs" / "metrics.md"

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from daemon.metrics import census
-from daemon.metrics.census import EVERY_S, Kept
+from daemon.http.metrics import poller as census
+from daemon.http.metrics.poller import EVERY_S, Kept
 from lockstore.errors import StoreUnavailableError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.metrics.catalog import CATALOG
+from daemon.http.metrics.catalog import CATALOG
 from tests.docs.pages import CHECKOUT, anchors
 
 ALERTS = CHECKOUT / "configs" / "prometheus-alerts.yml"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from daemon.metrics.figures import STAGES, Figures
-from daemon.observing import Served
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.outcomes import Notice
+from daemon.monitoring.counters import STAGES, Figures
+from daemon.monitoring.batch_report import Served
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.stores.results import Notice
 
 
 def happened(kind: type[Any], conversation: str = "c", *, repeated: bool = False, **fields: Any) -> Event:

@@ -1,6 +1,6 @@
 """Counting by size, as Prometheus wants it."""
 
-from daemon.metrics.histogram import Histogram
+from daemon.monitoring.histogram import Histogram
 
 
 def test_buckets_count_what_is_at_most_so_large() -> None:

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from daemon.metrics.catalog import CATALOG
+from daemon.http.metrics.catalog import CATALOG
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from harness.prometheus import Prometheus
 from tests.conftest import shared_config

@@ -8,12 +8,12 @@ from typing import Any
 
 import redis
 
-from lockstore.commands import Release, Request
+from lockstore.core.commands import Release, Request
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.rules import Limits
-from lockstore.store import LockStore
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
 from tests.support.rasa import RasaProcess, rasas_value
 
 Client = redis.Redis | redis.RedisCluster

@@ -11,8 +11,8 @@ import redis
 from redis.cluster import ClusterNode
 
 from harness import RedisCluster, RedisSentinels, RedisServer
-from lockstore.keys import ConcurrentKeys, RedisKeys
-from lockstore.purge import Deleted, Found, Purge
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.stores.redis.purge import Deleted, Found, Purge
 from tests.migration.conftest import DATABASE, RunPurge, told
 from tests.migration.leavings import (
     ODD_IDS,
@@ -262,7 +262,7 @@ async def test_what_is_new_meanwhile_and_of_another_line_stays(client: redis.Red
 async def test_deleting_may_be_left_off_after_any_step(
     client: redis.Redis, work: Purge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lockstore.purge._PARTS_AT_ONCE", 1)
+    monkeypatch.setattr("lockstore.stores.redis.purge._PARTS_AT_ONCE", 1)
     steps = work.delete(await looked(work))
     done = await anext(steps)
     await steps.aclose()

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from harness import RedisServer
-from lockstore.keys import RedisKeys
+from lockstore.stores.redis.keys import RedisKeys
 from tests.docs.pages import CHECKOUT, blocks
 from tests.migration.conftest import DATABASE, RunPurge, told
 from tests.migration.leavings import used_store

@@ -11,7 +11,7 @@ import redis
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from lockstore.factory import create_store
-from lockstore.rules import Limits
+from lockstore.core.rules import Limits
 from tests.conftest import DaemonMaker
 from tests.migration.conftest import RunPurge, told
 from tests.migration.leavings import shot_of

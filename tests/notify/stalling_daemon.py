@@ -12,10 +12,12 @@ from unittest.mock import patch
 
 import uvloop
 
-from daemon import logs, parts, settings
-from daemon.commands.serving import run
-from daemon.pipeline import Pipeline
-from daemon.pulse import Pulse
+from daemon.monitoring import log_setup as logs
+from daemon.serving import runtime as parts
+from daemon.config import settings
+from daemon.cli.serve import run
+from daemon.serving.pipeline import Pipeline
+from daemon.monitoring.stalls import Pulse
 from daemon.service import Service
 from lockstore.factory import create_store
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import Notifier
+from daemon.systemd.notify import Notifier
 from tests.support.manager import Manager
 
 

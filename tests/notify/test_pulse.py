@@ -1,6 +1,6 @@
 """What counts as a stall, and what does not."""
 
-from daemon.pulse import LOOK_S, Beat, Pulse, Stall
+from daemon.monitoring.stalls import LOOK_S, Beat, Pulse, Stall
 
 LIMIT_S = 5.0
 

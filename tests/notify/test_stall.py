@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from lockstore.wire import partition_of
+from lockstore.protocol.naming import partition_of
 from tests.conftest import DaemonMaker
 from tests.notify.stalling_daemon import STUCK
 from tests.support.bot import Bot

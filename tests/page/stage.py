@@ -7,19 +7,19 @@ from typing import Any
 
 from aiohttp import web
 
-from daemon.fleet import Fleet
-from daemon.health import Health
-from daemon.http.site import application
-from daemon.page.cache import KEPT_S
-from daemon.page.routes import routes_of
-from daemon.page.viewer import Viewer
-from daemon.presence import Me
-from daemon.settings import Settings
+from daemon.cluster.peers import Fleet
+from daemon.monitoring.health import Health
+from daemon.http.app import application
+from daemon.http.status_page.cache import KEPT_S
+from daemon.http.status_page.routes import routes_of
+from daemon.http.status_page.reader import Viewer
+from daemon.cluster.heartbeat import Me
+from daemon.config.settings import Settings
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.events import Event
-from lockstore.memory import InMemoryLockStore
-from lockstore.survey import Survey, Tally
-from lockstore.ticket import Claim, Sender, Ticket, TicketLock
+from lockstore.core.events import Event
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.core.statistics import Survey, Tally
+from lockstore.core.ticket import Claim, Sender, Ticket, TicketLock
 
 NOW_MS = 1_795_459_434_123  # 2026-11-23, in the evening
 

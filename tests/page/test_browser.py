@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from daemon.http.server import HttpServer
-from daemon.page.places import conversation_place
-from daemon.page.rendering import EVERY_S, RELOAD_S
-from lockstore.events import Granted, Released
+from daemon.http.status_page.urls import conversation_place
+from daemon.http.status_page.rendering import EVERY_S, RELOAD_S
+from lockstore.core.events import Granted, Released
 from tests.page.stage import AWAY, NOW_MS, Stage, StagedStore, line
 from tests.support.browser import Visit, visiting
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from daemon.page.cache import KEPT_S, Cache
+from daemon.http.status_page.cache import KEPT_S, Cache
 
 
 class Oracle:

@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 
 from daemon.http.server import HttpServer
-from daemon.page.viewer import PAGE_LINES
+from daemon.http.status_page.reader import PAGE_LINES
 from harness import RedisServer
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.survey import DEEPEST
+from lockstore.core.rules import Limits
+from lockstore.core.statistics import DEEPEST
 from tests.page.stage import Stage
 from tests.support.crowd import fill
 

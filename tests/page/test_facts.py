@@ -3,15 +3,15 @@
 from dataclasses import replace
 from typing import Final
 
-from daemon.fleet import Member
-from daemon.page.facts import TICKETS_MOST, conversation_facts, line_facts, lines_facts
-from daemon.page.panels import panels
-from daemon.page.standing import daemon_facts, minutes_facts
-from daemon.presence import Said
-from daemon.record import Step
-from lockstore.events import Released
-from lockstore.survey import LineSummary, Survey, summary_of
-from lockstore.ticket import Claim, Ticket, TicketLock
+from daemon.cluster.peers import Member
+from daemon.views.lines import TICKETS_MOST, conversation_facts, line_facts, lines_facts
+from daemon.http.status_page.panels import panels
+from daemon.views.daemons import daemon_facts, minutes_facts
+from daemon.cluster.heartbeat import Said
+from daemon.monitoring.timeline import Step
+from lockstore.core.events import Released
+from lockstore.core.statistics import LineSummary, Survey, summary_of
+from lockstore.core.ticket import Claim, Ticket, TicketLock
 from tests.page.stage import NOW_MS, line
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from daemon.balance import SILENT_S
-from daemon.counts import BINS, Counts, bin_of, quantile_ms
-from daemon.fleet import Fleet
-from daemon.metrics.figures import Figures
-from daemon.observing import Served
-from daemon.presence import Me, Said
-from daemon.record import KEPT_S, LAG_S, Record
-from lockstore.events import Event, Expired, Granted, Released
-from lockstore.outcomes import Notice
+from daemon.cluster.fair_share import SILENT_S
+from daemon.monitoring.cumulative import BINS, Counts, bin_of, quantile_ms
+from daemon.cluster.peers import Fleet
+from daemon.monitoring.counters import Figures
+from daemon.monitoring.batch_report import Served
+from daemon.cluster.heartbeat import Me, Said
+from daemon.monitoring.timeline import KEPT_S, LAG_S, Record
+from lockstore.core.events import Event, Expired, Granted, Released
+from lockstore.stores.results import Notice
 
 START = 1000.0
 

@@ -11,10 +11,10 @@ import pytest_asyncio
 from yarl import URL
 
 from daemon.http.server import HttpServer
-from daemon.page.places import conversation_place
-from daemon.page.viewer import LINES_MOST, PAGE_LINES
-from lockstore.events import Granted
-from lockstore.survey import DEEPEST
+from daemon.http.status_page.urls import conversation_place
+from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES
+from lockstore.core.events import Granted
+from lockstore.core.statistics import DEEPEST
 from tests.page.stage import AWAY, NOW_MS, Stage, StagedStore, line
 
 IDS = ["user-42", "..", ".", "a/b", "/", "a\\b", "%2F", "a b+c?d=e#f&g", "👩‍👧", "ü", "<b>", "a\nb"]

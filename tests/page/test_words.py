@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from daemon.page.places import conversation_id_of, conversation_place
-from daemon.page.plots import HEIGHT, WIDTH, plot
-from daemon.page.words import age, clock, number, per_second, plain, ranges, release_command, stamp, told, whole
+from daemon.http.status_page.urls import conversation_id_of, conversation_place
+from daemon.http.status_page.plots import HEIGHT, WIDTH, plot
+from daemon.views.text import age, clock, number, per_second, plain, ranges, release_command, stamp, told, whole
 
 IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
 ODD_IDS = [

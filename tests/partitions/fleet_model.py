@@ -3,8 +3,8 @@
 import random
 from dataclasses import dataclass, field
 
-from daemon.balance import Balance
-from daemon.balancer import LOOK_S, SAY_S
+from daemon.cluster.fair_share import Balance
+from daemon.serving.rebalancer import LOOK_S, SAY_S
 
 LOST_IN_A_ROW = 2  # words from one daemon to another
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from daemon.balance import SETTLE_S
+from daemon.cluster.fair_share import SETTLE_S
 from harness import DaemonProcess
 
 SILENT_S = 4.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.balance import SETTLE_S, SILENT_S, Balance
+from daemon.cluster.fair_share import SETTLE_S, SILENT_S, Balance
 from tests.partitions.fleet_model import Fleet
 
 LONG_S = 180.0  # a partition that nobody has too much of goes round one step each SETTLE_S

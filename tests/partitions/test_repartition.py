@@ -185,10 +185,10 @@ async def test_without_yes_it_only_looks(
 async def test_a_daemon_that_is_started_meanwhile_waits_for_the_end(
     rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, namespace: str
 ) -> None:
-    from daemon import layout
-    from daemon.link import connected
-    from daemon.settings import BrokerSettings
-    from lockstore.wire import Names
+    from daemon.broker import request_queues as layout
+    from daemon.broker.connection import connected
+    from daemon.config.settings import BrokerSettings
+    from lockstore.protocol.naming import Names
 
     async with connected(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
         async with layout.locked(connection, Names(namespace)):

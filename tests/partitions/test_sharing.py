@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemon.balance import SETTLE_S
+from daemon.cluster.fair_share import SETTLE_S
 from harness import RabbitMQ
 from tests.conftest import DaemonMaker
 from tests.partitions.overheard import Overheard, moves

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from daemon.sweeper import PATROL_S
-from daemon.vigil import Vigil
+from daemon.serving.sweeper import PATROL_S
+from daemon.serving.freeze_detector import Vigil
 from harness import DEBUG, DaemonProcess, RabbitMQ
 from lockstore.errors import BrokerLostError
-from lockstore.outcomes import LEFT_BEHIND_MS
+from lockstore.stores.results import LEFT_BEHIND_MS
 from tests.conftest import DaemonMaker
 from tests.partitions.frozen_wire import FrozenWire
 from tests.partitions.talk import Talk

@@ -1,8 +1,8 @@
 """The rules spoken to in the words of the transcripts, without a loop."""
 
-from lockstore.line import Limits
-from lockstore.rules import apply
-from lockstore.ticket import TicketLock
+from lockstore.core.line import Limits
+from lockstore.core.rules import apply
+from lockstore.core.ticket import TicketLock
 from tests.rules.transcript import Said
 from tests.rules.words import Words
 

@@ -3,22 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from lockstore.commands import Expire, Request, Seize
-from lockstore.events import (
-    REFUSALS,
-    Cancelled,
-    Rejected,
-    Released,
-    from_history,
-    from_record,
-    happened_at_ms,
-    is_public,
-    to_history,
-    to_record,
-)
-from lockstore.line import SETTLE_MAX, Limits
-from lockstore.rules import apply
-from lockstore.ticket import Sender, TicketLock
+from lockstore.core.commands import Expire, Request, Seize
+from lockstore.core.events import REFUSALS, Cancelled, Rejected, Released, from_history, from_record, happened_at_ms, is_public, to_history, to_record
+from lockstore.core.line import SETTLE_MAX, Limits
+from lockstore.core.rules import apply
+from lockstore.core.ticket import Sender, TicketLock
 from tests.rules.talk import Talk
 
 

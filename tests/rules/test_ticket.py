@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lockstore import Ticket, TicketLock, ticket
-from lockstore.ticket import Claim, Ended, Sender
+from lockstore import Ticket, TicketLock
+from lockstore.core import ticket
+from lockstore.core.ticket import Claim, Ended, Sender
 
 NOW = 1795459434.5
 

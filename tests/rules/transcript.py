@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.events import Event
-from lockstore.rules import Limits, apply
-from lockstore.ticket import Sender, TicketLock
+from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.core.events import Event
+from lockstore.core.rules import Limits, apply
+from lockstore.core.ticket import Sender, TicketLock
 from tests.rules.words import Words
 
 FOLDER = Path(__file__).parent / "transcripts"

@@ -6,8 +6,8 @@ Times are counted from `base_ms`, and ticket numbers from `first`: then the word
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.ticket import Ticket, TicketLock
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.core.ticket import Ticket, TicketLock
 
 NOTHING = "(nothing)"
 EMPTY = "(empty)"

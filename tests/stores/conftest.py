@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from harness import RedisCluster, RedisSentinels, RedisServer
 from lockstore.factory import create_store
-from lockstore.line import Limits
-from lockstore.store import LockStore
+from lockstore.core.line import Limits
+from lockstore.stores.base import LockStore
 from tests.stores.clock import AHEAD_MS, Clock, hold_pythons_time, hold_redis_time
 from tests.stores.custom_stores import SERVERS
 from tests.stores.deployments import Client, Deployment, behind_sentinels, in_a_cluster, one_server

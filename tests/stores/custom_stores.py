@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from lockstore import LockStore, TicketLock
-from lockstore.custom import EndpointConfig
+from lockstore.stores.custom import EndpointConfig
 from lockstore.errors import ConversationError
 
 SERVERS: dict[str, dict[str, str]] = {}

@@ -12,14 +12,14 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lockstore.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.events import Event, Rejected, from_history
-from lockstore.line import Limits, history_at
-from lockstore.options import RedisOptions
-from lockstore.rules import apply
-from lockstore.ticket import NOBODY, Sender, TicketLock
+from lockstore.core.events import Event, Rejected, from_history
+from lockstore.core.line import Limits, history_at
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.core.rules import apply
+from lockstore.core.ticket import NOBODY, Sender, TicketLock
 from tests.stores.clock import Clock
 from tests.stores.witness import check_line
 

@@ -3,13 +3,13 @@
 import inspect
 from typing import Any
 
-from lockstore.commands import Command, Finish, Issue
+from lockstore.core.commands import Command, Finish, Issue
 from lockstore.errors import ConversationError
-from lockstore.events import Event
-from lockstore.line import Limits
-from lockstore.outcomes import Notice
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.core.events import Event
+from lockstore.core.line import Limits
+from lockstore.stores.results import Notice
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.rules.transcript import answer
 from tests.rules.words import NOTHING, Words
 from tests.stores.clock import Clock

@@ -11,15 +11,15 @@ from typing import Any, Self
 
 import pytest
 
-from lockstore.audit import LATE_MS, REMEDIES, Finding, Progress, Rule
-from lockstore.commands import Command, Release, Renew, Request
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.stores.audit import LATE_MS, REMEDIES, Finding, Progress, Rule
+from lockstore.core.commands import Command, Release, Renew, Request
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.keys import RedisKeys
-from lockstore.leftovers import ConcurrentNames
-from lockstore.redis_store import RedisLockStore
-from lockstore.store import LockStore
-from lockstore.ticket import Claim, Ticket, TicketLock
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.redis.key_ownership import ConcurrentNames
+from lockstore.stores.redis.rasa.store import RedisLockStore
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Claim, Ticket, TicketLock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import dict_kinds, in_all_modes
 from tests.stores.table import done

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from lockstore.store import LockStore
+from lockstore.stores.base import LockStore
 from tests.stores.conftest import OpenStore
 
 STEPS = 200

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lockstore.commands import Release, Request
+from lockstore.core.commands import Release, Request
 from lockstore.errors import ConversationError
-from lockstore.events import Event
-from lockstore.outcomes import Patrol
-from lockstore.store import LockStore
+from lockstore.core.events import Event
+from lockstore.stores.results import Patrol
+from lockstore.stores.base import LockStore
 from tests.stores.custom_stores import AsyncDictLockStore, DictLockStore
 from tests.stores.table import done, first_number, line_of
 from tests.stores.witness import Witness

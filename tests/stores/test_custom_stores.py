@@ -23,14 +23,14 @@ import pytest
 from examples import sqlite_lock_store
 from examples.sqlite_lock_store import SqliteLockStore
 from harness import RedisServer
-from lockstore.commands import Expire, Request
-from lockstore.custom import EndpointConfig
+from lockstore.core.commands import Expire, Request
+from lockstore.stores.custom import EndpointConfig
 from lockstore.errors import ConfigError, ConversationError, LockError, StoreUnavailableError
-from lockstore.events import Granted
+from lockstore.core.events import Granted
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.store import LockStore
-from lockstore.ticket import Ticket, TicketLock
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Ticket, TicketLock
 from tests.docs.pages import CHECKOUT, blocks
 from tests.stores.conftest import OpenStore
 from tests.stores.table import done, line_of

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Command, Expire, Finish, Release, Renew, Request, Settle, Withdraw
+from lockstore.core.commands import Command, Expire, Finish, Release, Renew, Request, Settle, Withdraw
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.store import LockStore
-from lockstore.ticket import Sender
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Sender
 from tests.stores.deployments import Client
 from tests.stores.kinds import one_server_kinds
 

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from lockstore.commands import Release, Request
+from lockstore.core.commands import Release, Request
 from lockstore.errors import ConversationError, LockError
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds, redis_kinds, whole_kinds
 from tests.stores.table import first_number, line_of

@@ -8,8 +8,8 @@ import pytest
 
 from lockstore.errors import EventLoopError, StoreError
 from lockstore.factory import create_store
-from lockstore.line import Limits
-from lockstore.store import LockStore
+from lockstore.core.line import Limits
+from lockstore.stores.base import LockStore
 from tests.stores.kinds import ALL_KINDS
 from tests.stores.table import line_of
 

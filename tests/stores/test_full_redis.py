@@ -9,13 +9,13 @@ import pytest_asyncio
 import redis
 
 from harness import RedisServer
-from lockstore.commands import Command, Expire, Release, Renew, Request, Withdraw
+from lockstore.core.commands import Command, Expire, Release, Renew, Request, Withdraw
 from lockstore.errors import ConversationError, StoreFullError
-from lockstore.events import Event, Rejected
+from lockstore.core.events import Event, Rejected
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.store import LockStore
-from lockstore.ticket import Sender
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Sender
 from tests.stores.kinds import one_server_kinds
 
 pytestmark = one_server_kinds

@@ -10,11 +10,11 @@ import redis
 from redis.asyncio.cluster import NodesManager
 
 from harness import RedisServer
-from lockstore.commands import Command, Request
+from lockstore.core.commands import Command, Request
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.store import LockStore
+from lockstore.core.rules import Limits
+from lockstore.stores.base import LockStore
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment
 from tests.stores.kinds import one_server_kinds, redis_kinds

@@ -9,12 +9,12 @@ import pytest_asyncio
 import redis
 
 from harness import RedisServer
-from lockstore.commands import Expire, Release
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.core.commands import Expire, Release
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.keys import SHARDS
-from lockstore.rules import Limits
+from lockstore.stores.redis.keys import SHARDS
+from lockstore.core.rules import Limits
 from tests.support.crowd import fill
 
 MANY = 100_000

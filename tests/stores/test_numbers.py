@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from lockstore.commands import Finish, Release, Request
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.core.commands import Finish, Release, Request
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.custom_stores import SERVERS

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Release, Request, Settle
+from lockstore.core.commands import Release, Request, Settle
 from lockstore.errors import ConversationError, LockError
-from lockstore.events import Granted
-from lockstore.store import LockStore
+from lockstore.core.events import Granted
+from lockstore.stores.base import LockStore
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from lockstore.commands import Command, Expire, Issue, Release, Request, Settle
+from lockstore.core.commands import Command, Expire, Issue, Release, Request, Settle
 from lockstore.errors import ConversationError
-from lockstore.events import Event, Rejected
-from lockstore.outcomes import Entry, Notice, Patrol, Shard
-from lockstore.store import LockStore
-from lockstore.wire import message_id
+from lockstore.core.events import Event, Rejected
+from lockstore.stores.results import Entry, Notice, Patrol, Shard
+from lockstore.stores.base import LockStore
+from lockstore.protocol.codec import message_id
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds, own_kinds, redis_kinds

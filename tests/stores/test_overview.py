@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from lockstore import agenda
-from lockstore.commands import Release, Request, Seize
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.stores.redis.rasa import schedule as agenda
+from lockstore.core.commands import Release, Request, Seize
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.events import Cancelled, Event, Granted, Queued, Released
-from lockstore.line import Limits
-from lockstore.store import LockStore
-from lockstore.survey import DEEPEST, Examination, LineSummary, Survey
+from lockstore.core.events import Cancelled, Event, Granted, Queued, Released
+from lockstore.core.line import Limits
+from lockstore.stores.base import LockStore
+from lockstore.core.statistics import DEEPEST, Examination, LineSummary, Survey
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import CUSTOM_KINDS, lasting_kinds, only_concurrent, only_redis, whole_kinds

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Command, Release, Request, Settle
+from lockstore.core.commands import Command, Release, Request, Settle
 from lockstore.errors import ConversationError, LockError
-from lockstore.events import Event
-from lockstore.options import RedisOptions
-from lockstore.redis_store import RedisLockStore
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
-from lockstore.turns import turn_of
+from lockstore.core.events import Event
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.rasa.store import RedisLockStore
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
+from lockstore.stores.wait_for_turn import turn_of
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment
 from tests.stores.kinds import in_all_modes

@@ -11,13 +11,13 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from harness import RedisServer
-from lockstore import concurrent
-from lockstore.commands import Command, Release, Request
+from lockstore.stores.redis.concurrent import store as concurrent
+from lockstore.core.commands import Command, Release, Request
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.line import Limits
-from lockstore.servers.faults import fault_of
-from lockstore.store import LockStore
+from lockstore.core.line import Limits
+from lockstore.stores.redis.connection.errors import fault_of
+from lockstore.stores.base import LockStore
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Client, Deployment
 from tests.stores.kinds import one_server_kinds, only_concurrent, only_redis, redis_kinds

@@ -2,12 +2,12 @@
 
 import pytest
 
-from lockstore.commands import Command, Release, Request
+from lockstore.core.commands import Command, Release, Request
 from lockstore.errors import ConversationError
-from lockstore.events import Granted, Queued, Rejected, Released
-from lockstore.line import SETTLE_MAX, Limits
-from lockstore.outcomes import Notice, Outcome
-from lockstore.store import LockStore
+from lockstore.core.events import Granted, Queued, Rejected, Released
+from lockstore.core.line import SETTLE_MAX, Limits
+from lockstore.stores.results import Notice, Outcome
+from lockstore.stores.base import LockStore
 from tests.rules.transcript import play, transcripts
 from tests.stores.table import StoreTable
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Request
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.core.commands import Request
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConfigError, ConversationError
 from lockstore.factory import create_store
-from lockstore.line import Limits
-from lockstore.memory import InMemoryLockStore
-from lockstore.options import RedisOptions
-from lockstore.redis_store import RedisLockStore
-from lockstore.store import LockStore
+from lockstore.core.line import Limits
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.rasa.store import RedisLockStore
+from lockstore.stores.base import LockStore
 from tests.stores.custom_stores import AsyncDictLockStore, DictLockStore
 
 CUSTOM = "tests.stores.custom_stores"

@@ -10,11 +10,11 @@ import redis
 from redis import exceptions
 
 from harness import RedisCluster, RedisSentinels, RedisServer
-from lockstore.commands import Command, Request
+from lockstore.core.commands import Command, Request
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.rules import Limits
-from lockstore.servers.faults import fault_of
+from lockstore.core.rules import Limits
+from lockstore.stores.redis.connection.errors import fault_of
 from tests.stores.kinds import one_server_kinds
 from tests.support.proxy import Proxy
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 from lockstore.factory import create_store
-from lockstore.line import Limits
+from lockstore.core.line import Limits
 
 
 async def main() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Command, Finish, Issue
+from lockstore.core.commands import Command, Finish, Issue
 from lockstore.errors import ConversationError
-from lockstore.events import Event
-from lockstore.outcomes import Outcome, Turn
-from lockstore.store import LockStore
-from lockstore.ticket import TicketLock
+from lockstore.core.events import Event
+from lockstore.stores.results import Outcome, Turn
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import TicketLock
 from tests.stores.table import line_of
 
 KNOWN_KEYS = re.compile(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import redis
 
-from lockstore.keys import ConcurrentKeys
+from lockstore.stores.redis.keys import ConcurrentKeys
 
 _FILL = """
 local start, now = ARGV[1], tonumber(ARGV[2])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import uvloop
 
-from daemon import logs, settings
-from daemon.commands.serving import run
+from daemon.monitoring import log_setup as logs
+from daemon.config import settings
+from daemon.cli.serve import run
 from daemon.service import Service
 from lockstore.factory import create_store
 

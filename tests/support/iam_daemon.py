@@ -11,12 +11,13 @@ from unittest.mock import patch
 
 import uvloop
 
-from daemon import logs, settings
-from daemon.commands.serving import run
+from daemon.monitoring import log_setup as logs
+from daemon.config import settings
+from daemon.cli.serve import run
 from daemon.service import Service
 from lockstore import factory
 from lockstore.errors import StoreUnavailableError
-from lockstore.iam import ElastiCacheCredentials, IamSettings, IamTimes
+from lockstore.stores.redis.connection.iam import ElastiCacheCredentials, IamSettings, IamTimes
 from tests.support.iam_server import AwayError, show
 
 TIMES = IamTimes(validity_s=4, refresh_s=1, reauthenticate_s=2)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import uvloop
 
-from daemon import logs, settings
-from daemon.commands.serving import run
+from daemon.monitoring import log_setup as logs
+from daemon.config import settings
+from daemon.cli.serve import run
 from daemon.service import Service
-from lockstore.commands import Command, Request
-from lockstore.concurrent import ConcurrentRedisLockStore
+from lockstore.core.commands import Command, Request
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import ConversationError
-from lockstore.events import Event, Granted, Queued
-from lockstore.options import RedisOptions
-from lockstore.outcomes import Notice, Outcome
+from lockstore.core.events import Event, Granted, Queued
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.results import Notice, Outcome
 
 EARLY_EVERY, DROPPED_EVERY = 5, 20  # tickets that wait, requests
 

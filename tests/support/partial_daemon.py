@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from aio_pika.abc import AbstractConnection
 
-from daemon import cli
-from daemon.session import Session
+from daemon.cli import app as cli
+from daemon.serving.session import Session
 
 _open = Session.open
 

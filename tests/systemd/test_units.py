@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.commands.ends import BAD_CONFIGURATION
-from daemon.settings import DaemonSettings
+from daemon.cli.exit_codes import BAD_CONFIGURATION
+from daemon.config.settings import DaemonSettings
 from tests.docs.pages import bare, codes, section, tables
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"

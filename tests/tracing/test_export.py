@@ -13,7 +13,7 @@ from daemon.tracing import export
 from daemon.tracing.export import exported, provider_of
 from daemon.tracing.start import spans_of
 from lockstore.errors import ConfigError
-from lockstore.wire import Names
+from lockstore.protocol.naming import Names
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 

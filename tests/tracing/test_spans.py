@@ -10,13 +10,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from daemon.observing import Served
+from daemon.monitoring.batch_report import Served
 from daemon.tracing import spans as module
 from daemon.tracing.spans import Spans
-from lockstore.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.outcomes import Notice
-from lockstore.ticket import Sender
-from lockstore.wire import Names, message_id
+from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.stores.results import Notice
+from lockstore.core.ticket import Sender
+from lockstore.protocol.naming import Names
+from lockstore.protocol.codec import message_id
 
 T0_NS = 1_795_000_000_000_000_000
 MS = 1_000_000
@@ -129,7 +130,7 @@ def test_a_grant_is_linked_to_the_end_of_the_ticket_before_it_in_another_trace(r
     assert context_of(made["released"])[0] == OTHER_TRACE
     (link,) = made["granted"].links
     assert link.attributes is not None
-    assert dict(link.attributes) == {"lockstore.ticket": 6}
+    assert dict(link.attributes) == {"lockstore.core.ticket": 6}
 
 
 def test_a_grant_of_another_conversation_is_not_linked(recorder: Recorder) -> None:
@@ -161,7 +162,7 @@ def test_attributes_follow_the_conventions_for_messaging(recorder: Recorder) -> 
     }
     ticket = {
         "lockstore.conversation": "user-42",
-        "lockstore.ticket": 7,
+        "lockstore.core.ticket": 7,
         "lockstore.request": "r7",
         "lockstore.holder": "bot-3",
         "messaging.message.conversation_id": "corr-1",

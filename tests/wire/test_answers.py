@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lockstore.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.messages import INBOUND, OUTBOUND
-from lockstore.ticket import Sender
-from lockstore.wire import BODY_MAX_BYTES, Salvage, encode, message_id, type_of
+from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
+from lockstore.protocol.messages import INBOUND, OUTBOUND
+from lockstore.core.ticket import Sender
+from lockstore.protocol.codec import BODY_MAX_BYTES, Salvage, encode, message_id, type_of
 
 AT_MS = 1795459434123
 COMMON: dict[str, Any] = {

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from lockstore.commands import Release, Renew, Request
+from lockstore.core.commands import Release, Renew, Request
 from lockstore.errors import MessageError
-from lockstore.ticket import NOBODY, Sender
-from lockstore.wire import BODY_MAX_BYTES, Bounds, Names, decode, partition_of
+from lockstore.core.ticket import NOBODY, Sender
+from lockstore.protocol.codec import BODY_MAX_BYTES, Bounds, decode
+from lockstore.protocol.naming import Names, partition_of
 
 BOUNDS = Bounds(lifetime=60, wait=300, max_lifetime=3600, max_wait=1800)
 

@@ -1,0 +1,166 @@
+"""Steps of a check at RabbitMQ: the way in, versions, rights, what stands there, who serves it."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from aio_pika import Message
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
+
+from daemon.broker import request_queues as layout
+from daemon.admin.checks.runner import Failure, Verdict
+from daemon.admin.broker_state import dead_letters
+from daemon.broker.connection import address_of, is_blocked, opened
+from daemon.cluster.listening import heard
+from daemon.config.settings import BrokerSettings
+from lockstore.protocol.codec import BODY_MAX_BYTES
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+
+    from daemon.cluster.heartbeat import Said
+
+__all__ = ["BrokerChecks"]
+
+_OLDEST = (3, 10)
+_CHANNELS_BESIDE = 8  # that a daemon opens besides those of its partitions
+_TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
+
+
+class BrokerChecks:
+    """The steps on one connection."""
+
+    def __init__(self, broker: BrokerSettings, connection: "AbstractConnection") -> None:
+        self._broker = broker
+        self._names = broker.names
+        self._connection = connection
+        self._way = address_of(broker)
+        self.queues: dict[int, layout.Queue] = {}
+        self.daemons: list[Said] = []
+
+    async def server(self) -> Verdict:
+        """Look at what RabbitMQ says of itself."""
+        transport = self._connection.transport
+        assert transport is not None  # noqa: S101 - it is connected
+        told: dict[str, Any] = dict(transport.connection.server_properties)
+        tuned = transport.connection.connection_tune
+        product, version, platform = (str(told.get(name, "?")) for name in ("product", "version", "platform"))
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        said = f"{product} {version} on {platform}"
+        if product == "RabbitMQ" and numbers < _OLDEST:
+            raise Failure(said, "update RabbitMQ to 3.10 or newer: queues are quorum queues with one active consumer")
+        needed = self._broker.partitions + _CHANNELS_BESIDE
+        if 0 < tuned.channel_max < needed:
+            raise Failure(
+                f"{said}; it allows {tuned.channel_max} channels, and a daemon needs {needed}",
+                "raise channel_max in rabbitmq.conf",
+            )
+        if product != "RabbitMQ":
+            return Verdict("warn", said, "lockstore is tested with RabbitMQ alone")
+        return Verdict("ok", said)
+
+    async def rights(self) -> Verdict:
+        """Do, with a queue of its own, what a daemon and a client do."""
+        name = f"{self._names.namespace}.check.{uuid.uuid4().hex}"
+        try:
+            channel = await opened(self._connection)
+            queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
+            await channel.default_exchange.publish(Message(bytes(BODY_MAX_BYTES)), name)
+            await queue.get(no_ack=True, fail=False)
+            if await self._stands(self._names.requests):
+                requests = await channel.get_exchange(self._names.requests, ensure=False)
+                await requests.publish(Message(b"check"), name, mandatory=True)  # no queue takes it, and it comes back
+                await queue.bind(self._names.events, name)
+            await queue.delete(if_unused=False, if_empty=False)
+            await channel.close()
+        except ChannelPreconditionFailed as error:
+            raise Failure(
+                str(error),
+                f"set max_message_size in rabbitmq.conf to {BODY_MAX_BYTES} or more: requests may be as large",
+            ) from error
+        except ChannelAccessRefused as error:
+            start = f"^{self._names.namespace.replace('.', '[.]')}[.]"
+            raise Failure(
+                str(error),
+                f"rabbitmqctl set_permissions -p {self._way.vhost} {self._way.user} "
+                f"'{start}' '{start}|^amq[.]default$' '{start}'",
+            ) from error
+        if await is_blocked(self._connection):
+            raise Failure(
+                "RabbitMQ takes no messages: it is short of memory or disk", "rabbitmq-diagnostics alarms; give it more"
+            )
+        return Verdict("ok", f"{self._way.user} may declare, publish and consume under {self._names.namespace}")
+
+    async def topology(self) -> Verdict:
+        """Compare the request queues with the configuration."""
+        wanted = self._broker.partitions
+        self.queues = await layout.standing(self._connection, self._names, wanted)
+        if not self.queues:
+            return Verdict(
+                "warn",
+                f"the namespace {self._names.namespace} has no request queues: no daemon has declared them, or they were deleted",
+                "start one: lockstore serve",
+            )
+        layout.check(self.queues, self._broker)
+        if missing := sorted(set(range(wanted)) - self.queues.keys()):
+            raise Failure(
+                f"without a request queue: {_partitions(missing)}", "start a daemon anew: it declares what is missing"
+            )
+        return Verdict("ok", f"request queues of {_partitions(sorted(self.queues))} stand, as configured")
+
+    async def service(self) -> Verdict:
+        """Find out who serves, and what waits."""
+        if not self.queues:
+            return Verdict("skip", "there is nothing to serve yet")
+        self.daemons = await heard(self._connection, self._names)
+        self.queues = await layout.counted(self._connection, self._names, self.queues)
+        waiting = sum(queue.messages for queue in self.queues.values())
+        unserved = sorted(number for number, queue in self.queues.items() if not queue.consumers)
+        who = ", ".join(f"{word.host} (pid {word.pid})" for word in self.daemons) or "nobody was heard"
+        if len(unserved) == len(self.queues):
+            verdict = Verdict(
+                "fail" if waiting else "warn", f"no daemon serves; messages that wait: {waiting:,}", _START
+            )
+        elif unserved:
+            left = sum(self.queues[number].messages for number in unserved)
+            said = f"no daemon serves {_partitions(unserved)}; messages that wait there: {left:,}; daemons: {who}"
+            verdict = Verdict("fail", said, "look at the daemons' logs, and start one more")
+        elif not self.daemons:
+            verdict = Verdict(
+                "warn", "somebody consumes, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
+            )
+        else:
+            verdict = Verdict(
+                "ok", f"{who}; served: {_partitions(sorted(self.queues))}; messages that wait: {waiting:,}"
+            )
+        return verdict
+
+    async def dead_letters(self) -> Verdict:
+        """Count what could not be served."""
+        count = await dead_letters(self._connection, self._names)
+        if count is None:
+            return Verdict("skip", "there is no queue of them yet")
+        if count:
+            return Verdict(
+                "warn",
+                f"messages that could not be understood or served: {count:,}",
+                f"read them from the queue {self._names.dead_letters}: the header x-error-detail says why",
+            )
+        return Verdict("ok", "none")
+
+    async def _stands(self, exchange: str) -> bool:
+        channel = await opened(self._connection)
+        try:
+            await channel.get_exchange(exchange, ensure=True)
+        except ChannelNotFoundEntity:
+            return False
+        await channel.close()
+        return True
+
+
+_START = "start one: lockstore serve"
+
+
+def _partitions(numbers: list[int]) -> str:
+    named = ", ".join(map(str, numbers)) if len(numbers) < 9 else f"{numbers[0]} to {numbers[-1]}"  # noqa: PLR2004 - a line
+    return f"partition{'' if len(numbers) == 1 else 's'} {named}"

@@ -1,0 +1,71 @@
+"""Reading lines through a daemon, over HTTP. aiohttp takes long to import, so only who needs it imports this."""
+
+import asyncio
+from typing import Any, Self, TypeVar
+
+import aiohttp
+from pydantic import TypeAdapter, ValidationError
+
+from daemon.views.lines import ConversationFacts, LinesFacts
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.core.statistics import Examination
+
+__all__ = ["HttpSource"]
+
+_ANSWER_S = 10.0
+_FOUND_MOST = 20
+
+T = TypeVar("T")
+
+
+class HttpSource:
+    """Asks a daemon: `async with HttpSource(url) as source:`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines, the longest first, and the totals of all."""
+        return _parsed(LinesFacts, await self._get("lines", start=str(start), most=str(most)))
+
+    async def conversation(self, conversation_id: str) -> ConversationFacts:
+        """Give one line and its history."""
+        return _parsed(ConversationFacts, await self._get("conversations/", id=conversation_id))
+
+    async def find(self, text: str) -> list[str]:
+        """Give some live conversations whose id contains a text."""
+        found = await self._get("find", text=text, most=str(_FOUND_MOST))
+        return [str(line["conversation_id"]) for line in found["lines"]]
+
+    async def examine(self) -> Examination | None:
+        """Give None: a daemon does not tell that."""
+        return None
+
+    async def _get(self, place: str, **query: str) -> Any:
+        try:
+            asking = self._session.get(f"{self._url}/api/v1/{place}", params=query)
+            async with asyncio.timeout(_ANSWER_S), asking as answer:
+                told = await answer.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise StoreUnavailableError(
+                f"no daemon answers at {self._url} ({str(error) or type(error).__name__}); start one, or name the one that "
+                "holds the tickets with --daemon URL"
+            ) from error
+        if answer.status == 200:  # noqa: PLR2004 - OK
+            return told
+        detail = str(told.get("detail"))
+        raise ConversationError(detail) if told.get("error") == "damaged" else StoreUnavailableError(detail)
+
+
+def _parsed(kind: type[T], told: Any) -> T:
+    try:
+        return TypeAdapter(kind).validate_python(told)
+    except ValidationError as error:
+        raise StoreUnavailableError("the daemon is of another version, and its answer cannot be read") from error

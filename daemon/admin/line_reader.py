@@ -1,0 +1,112 @@
+"""Where operators' commands read lines: in the lock store itself, or, where that is in memory, from its daemon over HTTP."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Protocol
+
+from daemon.views.lines import ConversationFacts, LinesFacts, conversation_facts, lines_facts
+from daemon.config.settings import Settings
+from lockstore.errors import ConfigError, StoreUnavailableError
+from lockstore.factory import create_store
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.base import LockStore
+from lockstore.core.statistics import Examination
+from lockstore.protocol.naming import partition_of
+
+__all__ = ["PartialSource", "Source", "StoreSource", "source_of"]
+
+_FOUND_MOST = 20
+
+
+class Source(Protocol):
+    """What can be read. Raises StoreUnavailableError; for one conversation also ConversationError."""
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines, the longest first, and the totals of all."""
+
+    async def conversation(self, conversation_id: str) -> ConversationFacts:
+        """Give one line and its history."""
+
+    async def find(self, text: str) -> list[str]:
+        """Give some live conversations whose id contains a text."""
+
+    async def examine(self) -> Examination | None:
+        """Tell what is left to announce and to end; None: that cannot be had here."""
+
+
+class StoreSource:
+    """Reads the store."""
+
+    def __init__(self, store: LockStore, partitions: int) -> None:
+        self.store = store
+        self._partitions = partitions
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines, the longest first, and the totals of all."""
+        return lines_facts(await self.store.survey(most, start), start, most)
+
+    async def conversation(self, conversation_id: str) -> ConversationFacts:
+        """Give one line and its history."""
+        lock, at_ms = await self.store.view(conversation_id)
+        history = await self.store.history(conversation_id)
+        return conversation_facts(
+            conversation_id, lock, at_ms, history, partition_of(conversation_id, self._partitions)
+        )
+
+    async def find(self, text: str) -> list[str]:
+        """Give some live conversations whose id contains a text."""
+        return await self.store.find(text, _FOUND_MOST)
+
+    async def examine(self) -> Examination | None:
+        """Tell what is left to announce and to end."""
+        return await self.store.examine()
+
+
+class PartialSource(StoreSource):
+    """Reads a store that cannot list its lines, and asks a daemon, which has seen some, where lines are to be listed."""
+
+    def __init__(self, store: LockStore, partitions: int, daemon: Source) -> None:
+        super().__init__(store, partitions)
+        self._daemon = daemon
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines that the daemon has seen; without a daemon, what the store itself tells, which may be none."""
+        with suppress(StoreUnavailableError):
+            return await self._daemon.lines(start, most)
+        return await super().lines(start, most)
+
+    async def find(self, text: str) -> list[str]:
+        """Likewise, some whose id contains a text."""
+        with suppress(StoreUnavailableError):
+            return await self._daemon.find(text)
+        return await super().find(text)
+
+
+@asynccontextmanager
+async def source_of(settings: Settings, daemon_url: str | None) -> AsyncIterator[Source]:
+    """Open what the settings name, or the daemon at this address. Raises ConfigError or StoreUnavailableError."""
+    store = create_store(settings.lock_store, settings.daemon.limits, os.environ)
+    reads_store = daemon_url is None and not isinstance(store, InMemoryLockStore)
+    async with AsyncExitStack() as stack:
+        if reads_store:
+            stack.push_async_callback(store.close)
+            await store.open()
+        if reads_store and (store.knows_all_lines or settings.daemon.http_place is None):
+            yield StoreSource(store, settings.broker.partitions)
+            return
+        from daemon.admin.http_line_reader import HttpSource  # noqa: PLC0415 - takes as long to import as all else together
+
+        daemon = await stack.enter_async_context(HttpSource(daemon_url or _address(settings)))
+        yield PartialSource(store, settings.broker.partitions, daemon) if reads_store else daemon
+
+
+def _address(settings: Settings) -> str:
+    place = settings.daemon.http_place
+    if place is None:
+        raise ConfigError(
+            "daemon.http: is null, and an in_memory store can only be seen through its daemon; give daemon.http an address"
+        )
+    host, port = place
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what listens everywhere listens here
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,1 @@
+"""The connection to RabbitMQ, and the exchanges and queues that the daemon needs there."""

@@ -1,0 +1,171 @@
+"""What `lockstore exec` does: obtains the lock, has the minder run the command meanwhile, and gives the lock back."""
+
+import asyncio
+import errno
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.config import settings
+from daemon.cli.client import client_of
+from daemon.cli.exit_codes import BAD_CONFIGURATION, BUSY, FAILED, LOST, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
+from daemon.cli.exec.supervisor import Ended, Failed, Minder
+from daemon.cli.identity import our_process
+from daemon.cli.output import complain, shown
+from daemon.cli.exec.signals import Relay, die_by
+from daemon.cli.remarks import heed
+from lockstore.client import HeldTicket, LockClient
+from lockstore.errors import BusyError, LockError, LockLostError, RefusedError, WaitExpiredError
+
+__all__ = ["Wish", "run"]
+
+_GRACE_SHARE = 1 / 3  # of what is left of the lease at its grant: a longer grace would end what is about to be renewed
+_KILL_EARLY_S = 0.05  # before the client itself calls the lease lost, so that the end comes before the release
+_LOOKS, _LOOK_LEAST_S = 20, 0.01  # at the lease, while it lasts
+_PATIENCE_S = 1.0  # before a person is told that there is something to wait for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user asks for."""
+
+    conversation: str
+    argv: Sequence[str]
+    wait_s: float | None
+    lifetime_s: float | None
+    holder: str | None
+    grace_s: float
+
+
+def run(config: Path | None, wish: Wish, minder: Minder) -> int:
+    """Do it, and give the exit code. Raises ConfigError."""
+    loaded = settings.load(config)
+    if (code := _unfit(wish.argv[0])) is not None:
+        return code
+    heed("exec")
+    client, relay = client_of(loaded.broker), Relay()
+    code = asyncio.run(_Execution(wish, minder, relay).run(client))
+    if code == -signal.SIGINT:
+        die_by(signal.SIGINT)
+    return code if code >= 0 else SIGNALLED - code
+
+
+def _unfit(program: str) -> int | None:
+    """Look for the command before a line is stood in for it; None: it is there."""
+    if shutil.which(program) is not None:
+        return None
+    there = os.path.exists(program) if "/" in program else shutil.which(program, os.F_OK) is not None  # noqa: PTH110 - as which does
+    return _not_started(program, errno.EACCES if there else errno.ENOENT)
+
+
+def _not_started(program: str, number: int) -> int:
+    if number == errno.ENOENT:
+        complain("exec", f"{program}: not found; name a command of the PATH, or a path")
+        return NOT_FOUND
+    complain("exec", f"{program}: cannot be executed: {os.strerror(number)}")
+    return NOT_EXECUTABLE
+
+
+class _Execution:
+    def __init__(self, wish: Wish, minder: Minder, relay: Relay) -> None:
+        self._wish = wish
+        self._minder = minder
+        self._relay = relay
+        self._outcome: asyncio.Future[Failed | Ended] | None = None  # None: the command has not been started
+        self._signal: int | None = None  # that came before
+        self._task: asyncio.Task[int] | None = None
+
+    async def run(self, client: LockClient) -> int:
+        """Obtain, run, give back. Gives an exit code, or minus a signal that ended the command or the waiting."""
+        self._task = asyncio.current_task()
+        self._relay.follow(self._heard)
+        conversation = shown(self._wish.conversation)
+        try:
+            async with client as locks:
+                return await self._hold(locks)
+        except asyncio.CancelledError:
+            if self._signal is None:
+                raise
+            return -self._signal
+        except (BusyError, WaitExpiredError) as error:
+            look = f"lockstore show {shlex.quote(conversation)}, lockstore check"
+            complain("exec", f"{conversation}: {error}; what is in the way is told by: {look}")
+            return BUSY
+        except LockError as error:
+            complain("exec", f"{conversation}: {error}")
+            return BAD_CONFIGURATION if isinstance(error, RefusedError) and error.reason == "invalid" else FAILED
+
+    async def _hold(self, locks: LockClient) -> int:
+        wish, why = self._wish, ""
+        hint = asyncio.get_running_loop().call_later(_PATIENCE_S, self._tell_waiting)
+        lock = locks.lock(
+            wish.conversation, wait=wish.wait_s, lifetime=wish.lifetime_s, holder=wish.holder or our_process()
+        )
+        try:
+            async with lock as ticket:
+                hint.cancel()
+                self._outcome = self._start(ticket)
+                keeping = asyncio.create_task(self._keep(ticket))
+                try:
+                    outcome = await asyncio.shield(self._outcome)
+                finally:
+                    keeping.cancel()
+        except LockLostError as error:
+            assert self._outcome is not None  # noqa: S101 - it was lost by who had it
+            self._minder.cut()
+            outcome, why = await self._outcome, f"{error}"
+        finally:
+            hint.cancel()
+        return self._code_of(outcome, why)
+
+    def _start(self, ticket: HeldTicket) -> "asyncio.Future[Failed | Ended]":
+        left_s = ticket.safe_until - time.monotonic()
+        variables = {
+            "LOCKSTORE_CONVERSATION": ticket.conversation_id,
+            "LOCKSTORE_TICKET": str(ticket.number),
+            "LOCKSTORE_REQUEST_ID": ticket.request_id,
+            "LOCKSTORE_EXPIRES_AT": f"{ticket.expires_at:.3f}",
+        }
+        grace_s = min(self._wish.grace_s, left_s * _GRACE_SHARE)
+        return self._minder.start(ticket.safe_until - _KILL_EARLY_S, grace_s, variables)
+
+    async def _keep(self, ticket: HeldTicket) -> None:
+        """Tell the minder of renewals: far more often than the lease is long, which is as good as at once."""
+        while True:
+            await asyncio.sleep(max(_LOOK_LEAST_S, (ticket.safe_until - time.monotonic()) / _LOOKS))
+            self._minder.keep(ticket.safe_until - _KILL_EARLY_S)
+
+    def _heard(self, number: int, is_for_us: bool) -> None:  # noqa: FBT001 - called by the relay alone
+        if self._outcome is not None:
+            if is_for_us:  # the terminal's own signals have reached the command already
+                self._minder.signal(number)
+        elif number != signal.SIGWINCH and self._task is not None and self._signal is None:
+            self._signal = number
+            self._task.cancel()
+
+    def _tell_waiting(self) -> None:
+        if sys.stderr.isatty():
+            complain("exec", f"waiting for {self._wish.conversation}")
+
+    def _code_of(self, outcome: Failed | Ended, why: str) -> int:
+        match outcome:
+            case Failed(number):
+                return _not_started(self._wish.argv[0], number)
+            case Ended(code=int(code), cut=False) if not why:
+                return code
+            case Ended(code=None, left=()):
+                complain("exec", "the process that minds the command was killed, and the command with it")
+                return FAILED
+            case Ended(cut=cut, left=left):
+                lost = why or f"{shown(self._wish.conversation)}: the lease could not be renewed in time"
+                what = "the command was ended" if cut else "the command had ended by itself meanwhile"
+                complain("exec", f"{lost}; {what}")
+                if left:
+                    complain("exec", f"these processes could not be ended: {', '.join(map(str, left))}")
+                return LOST

@@ -1,0 +1,170 @@
+"""What `lockstore purge` does: shows what a store that is no longer used has left in Redis, and deletes it if told to."""
+
+import asyncio
+import os
+import signal
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from daemon.config import settings
+from daemon.cli import progress
+from daemon.cli.exit_codes import LEFT
+from daemon.cli.output import counted, shown
+from daemon.cli.tables import lines, say, show
+from daemon.cli.report import Report, carry_out
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.purge import Deleted, Found, Purge, Sample, StoreName
+
+__all__ = ["run"]
+
+_KINDS = {
+    "lock": "lines, as Rasa writes them",
+    "last": "last numbers issued",
+    "memo": "finished requests, events",
+    "agenda": "which line to look at when",
+    "slots": "slots that have an agenda",
+    "line": "numbers in line",
+    "tickets": "tickets",
+    "requests": "request ids",
+    "ended": "finished requests",
+    "events": "past events",
+    "deadlines": "deadlines",
+    "outbox": "events to be announced",
+    "history": "runs of Redis",
+    "lines": "which lines there are",
+    "waiting": "where somebody waits",
+    "mark": "marks for replicas",
+}
+_FIRST_NUMBER: dict[StoreName, int] = {"redis": 0, "concurrent_redis": 1}
+_EXAMPLE_MAX = 60  # characters of a key that are shown
+
+
+@dataclass(kw_only=True)
+class _Report(Report):
+    store: StoreName
+    options: RedisOptions
+    delete: bool
+    found: Found | None = None
+    deleted: Deleted | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Whether anything is left that should have gone, or was not even looked at."""
+        left = self.deleted is not None and self.deleted.left.count > 0
+        return LEFT if left else super().exit_code
+
+    @property
+    def where(self) -> str:
+        """The place that is looked at, without a secret."""
+        options = self.options
+        nodes = ", ".join(f"{node.host}:{node.port}" for node in options.nodes) or "a unix socket"
+        kinds = {"standard": "", "cluster": "cluster of ", "sentinel": f"{options.sentinel_service}, as told by "}
+        prefix = f"key_prefix {options.key_prefix}" if options.key_prefix else "no key_prefix"
+        return f"{kinds[options.deployment_mode]}{nodes}; database {options.database}; {prefix}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        found, deleted = self.found, self.deleted or Deleted()
+        kinds = {} if found is None else {kind: asdict(sample) for kind, sample in found.kinds.items() if sample.count}
+        return {
+            "store": self.store,
+            "where": self.where,
+            "looked": found is not None,
+            "keys": 0 if found is None else found.keys,
+            "kinds": kinds,
+            "live_tickets": 0 if found is None else found.live_tickets,
+            "not_ours": {} if found is None else {why: asdict(sample) for why, sample in found.others.items()},
+            "deleted": deleted.keys,
+            "left": asdict(deleted.left),
+        }
+
+    def say_end(self) -> None:
+        """Say what was done."""
+        found, deleted = self.found, self.deleted or Deleted()
+        if found is None:
+            say("Nothing was deleted.")
+        elif not found.keys:
+            say("There is nothing to delete.")
+        elif not self.delete:
+            say(f"Nothing was deleted. Give --yes to delete {counted(found.keys, 'key', 'keys')}.")
+        else:
+            of_all = "" if deleted.keys == found.keys else f" of {found.keys:,}"
+            say(f"Deleted: {deleted.keys:,}{of_all} keys.")
+        if deleted.left.count:
+            names = ", ".join(shown(name, _EXAMPLE_MAX) for name in deleted.left.examples)
+            say(
+                f"Left: {counted(deleted.left.count, 'key', 'keys')}, such as {names}. Something has changed since the "
+                "look, so the store is still in use. End what uses it, then run this again."
+            )
+        if self.interrupted:
+            say("Interrupted. Run this again to go on.")
+
+
+def run(config: Path, store: StoreName, *, delete: bool, as_json: bool) -> int:
+    """Look, show, delete if told to, and give the exit code. Raises ConfigError."""
+    work = Purge(settings.load(config).lock_store, store, os.environ)
+    report = _Report(store=store, options=work.options, delete=delete)
+    return carry_out("purge", report, _work(work, report, visible=not as_json), as_json=as_json)
+
+
+async def _work(work: Purge, report: _Report, *, visible: bool) -> None:
+    """Look, show, and delete if told to. Raises StoreUnavailableError or ConfigError."""
+    async with work:
+        with progress.bar("keys") as moving:
+            task = moving.add_task("looking at", total=None)
+            async with aclosing(work.look()) as looks:
+                async for found in looks:
+                    moving.update(task, completed=len(found.met))
+        report.found = found
+        if visible:
+            _show_found(report, found)
+        if report.delete and found.keys:
+            await _delete(work, report, found)
+
+
+async def _delete(work: Purge, report: _Report, found: Found) -> None:
+    """Delete batch by batch. Told to stop, finish the one that is under way, so that it is known what has gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with progress.bar("keys") as moving:
+        task = moving.add_task("deleting", total=found.keys)
+        async with aclosing(work.delete(found)) as steps:
+            async for deleted in steps:
+                report.deleted = deleted
+                done = deleted.keys + deleted.left.count
+                moving.update(task, completed=done)
+                if stop.is_set() and done < found.keys:
+                    report.interrupted = True
+                    return
+
+
+def _show_found(report: _Report, found: Found) -> None:
+    """Show whose keys are there, and what is to be thought of before they go."""
+    say(f"What the store {report.store} has left in Redis ({report.where})")
+    if found.keys:
+        rows = [(kind, _KINDS[kind], *_of(sample)) for kind, sample in found.kinds.items() if sample.count]
+        show(("kind", "what is in it", "keys>", "for example"), rows)
+    if found.others:
+        say("Left alone: named like this store's keys, but not its own")
+        show(("why", "keys>", "for example"), [(why, *_of(sample)) for why, sample in found.others.items()])
+    if found.live_tickets:
+        live = counted(found.live_tickets, "ticket is", "tickets are")
+        say(
+            f"WARNING: {live} still live. Somebody may hold these conversations, or wait for them, "
+            "under the old store. Better wait until they have ended."
+        )
+    if found.kinds["last"].count:
+        say(
+            f"The last numbers go too, and with them the fencing of the store {report.store}: if it is ever used again, "
+            f"its numbers begin at {_FIRST_NUMBER[report.store]} again."
+        )
+
+
+def _of(sample: Sample) -> tuple[str, Text]:
+    return f"{sample.count:,}", lines(sample.examples, _EXAMPLE_MAX)

@@ -1,0 +1,157 @@
+"""What `lockstore release --force` does: takes a lease, or a place in line, away from whoever has it, and says who did that."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from daemon.config import settings
+from daemon.cli.exit_codes import LEFT
+from daemon.cli.identity import our_name
+from daemon.cli.output import shown
+from daemon.cli.tables import console, say
+from daemon.cli.report import Report, attempt, conclude
+from daemon.cli.watch import event_line, time_of_day
+from daemon.views.text import age
+from daemon.config.settings import Settings
+from lockstore.core.commands import Seize
+from lockstore.errors import ConfigError
+from lockstore.core.events import Event
+from lockstore.factory import create_store
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.protocol.messages import OUTBOUND
+from lockstore.stores.base import LockStore
+from lockstore.core.ticket import Ticket
+from lockstore.protocol.codec import encode
+
+__all__ = ["Order", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be taken, and by whom."""
+
+    conversation: str
+    ticket: int | None
+    by: str | None
+    is_forced: bool
+    is_confirmed: bool
+
+
+@dataclass(kw_only=True)
+class _Report(Report):
+    order: Order
+    by: str
+    looked: bool = False
+    stands: Ticket | None = None
+    """What is there to be taken."""
+    behind: int = 0
+    at_ms: int = 0
+    declined: bool = False
+    taken: Event | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """Whether what was to be taken is there still, or may be, or never was there."""
+        is_missing = self.looked and self.stands is None and self.order.ticket is not None
+        return LEFT if is_missing or self.declined else super().exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        return {
+            "conversation_id": self.order.conversation,
+            "by": self.by,
+            "stood": self.stands and self.stands.number,
+            "taken": self.taken and json.loads(encode(self.taken)),
+        }
+
+    def say_end(self) -> None:
+        """Say what was done."""
+        name = shown(self.order.conversation)
+        if self.taken is not None:
+            event = OUTBOUND.validate_json(encode(self.taken))
+            console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
+        elif self.declined:
+            say("Nothing was done.")
+        elif self.looked and self.stands is None:
+            wanted = self.order.ticket
+            say(f"{name}: {'nobody holds it' if wanted is None else f'ticket {wanted} does not stand in its line'}.")
+        elif self.stands is not None and self.error is None:
+            say(f"{name}: ticket {self.stands.number} has ended by itself meanwhile.")
+
+    @property
+    def question(self) -> str:
+        """Ask whether to go on, with what there is to know about it."""
+        ticket = self.stands
+        assert ticket is not None  # noqa: S101 - there is something to ask about
+        claim = ticket.claim
+        who = shown(claim.holder) if claim and claim.holder else "somebody"
+        if claim is None or claim.granted_at_ms is None:
+            how = "which is in line"
+        else:
+            how = f"who has held it for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind"
+        return f"Take ticket {ticket.number} of {shown(self.order.conversation)} away from {who}, {how}?"
+
+
+def run(config: Path | None, order: Order, *, as_json: bool) -> int:
+    """Look, ask, take, and give the exit code. Raises ConfigError."""
+    loaded = settings.load(config)
+    report = _Report(order=order, by=order.by or our_name())
+    _check(loaded, report)
+    attempt(report, _look(loaded, report))
+    if report.stands is not None:
+        report.declined = not (order.is_confirmed or typer.confirm(report.question, err=True))
+        if not report.declined:
+            attempt(report, _take(loaded, report))
+    return conclude("release", report, as_json=as_json)
+
+
+def _check(loaded: Settings, report: _Report) -> None:
+    """Raise ConfigError for what cannot be, before anything is looked at."""
+    order = report.order
+    if not order.is_forced:
+        raise ConfigError("only its holder gives a lock back; to take it away from whoever has it, add --force")
+    if not order.is_confirmed and not sys.stdin.isatty():
+        raise ConfigError("there is nobody to ask, since standard input is no terminal; add --yes")
+    if isinstance(_store_of(loaded), InMemoryLockStore):
+        raise ConfigError(
+            "lock_store.type: tickets in memory are their daemon's own, and nobody takes one from outside; "
+            "wait for the end of the lease, which is told by: lockstore show"
+        )
+    try:
+        Seize(order.conversation, report.by)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
+
+
+def _store_of(loaded: Settings) -> LockStore:
+    return create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
+
+
+async def _look(loaded: Settings, report: _Report) -> None:
+    """Find the ticket: by its number it is taken later, so that nobody loses the lease who got it meanwhile."""
+    store = _store_of(loaded)
+    try:
+        await store.open()
+        lock, report.at_ms = await store.view(report.order.conversation)
+    finally:
+        await store.close()
+    report.looked = True
+    tickets = list(lock.tickets) if lock is not None else []
+    wanted = report.order.ticket
+    report.stands = next((ticket for ticket in tickets if wanted in (None, ticket.number)), None)
+    report.behind = max(0, len(tickets) - 1)
+
+
+async def _take(loaded: Settings, report: _Report) -> None:
+    assert report.stands is not None  # noqa: S101 - it was found
+    store = _store_of(loaded)
+    try:
+        await store.open()
+        report.taken = await store.seize(report.order.conversation, report.by, report.stands.number)
+    finally:
+        await store.close()

@@ -1,0 +1,80 @@
+"""What the commands that look or change something have in common: a report that tells how far it came, whatever ended it."""
+
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+from daemon.cli.exit_codes import DONE, LEFT
+from daemon.cli.output import complain, tell
+from daemon.broker.connection import LOST, innermost, refusal, told
+from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
+
+__all__ = ["Report", "attempt", "carry_out", "conclude"]
+
+_CHECK = "; what to do about it is told by: lockstore check"
+
+
+@dataclass(kw_only=True)
+class Report:
+    """What there is to tell. Derive from it."""
+
+    error: str | None = None
+    """What it ended with, in one line."""
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Whether something is left to do that was to be done, or was not even looked at."""
+        return LEFT if self.error is not None or self.interrupted else DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        raise NotImplementedError
+
+    def say_end(self) -> None:
+        """Say to people what has not been said while it was done."""
+        raise NotImplementedError
+
+
+def carry_out(command: str, report: Report, work: Coroutine[Any, Any, None], *, as_json: bool) -> int:
+    """Do the work, tell what came of it, and give the exit code. Raises ConfigError."""
+    attempt(report, work)
+    return conclude(command, report, as_json=as_json)
+
+
+def attempt(report: Report, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, and note in the report what ended it. Raises ConfigError."""
+    logging.getLogger().addHandler(logging.NullHandler())  # or what libraries log would stand between our lines
+    try:
+        uvloop.run(work)
+    except (KeyboardInterrupt, BaseExceptionGroup, LockstoreError, *LOST) as error:
+        _note(report, innermost(error))
+
+
+def conclude(command: str, report: Report, *, as_json: bool) -> int:
+    """Tell what came of it, and give the exit code. With `as_json`, one object is all that is printed, any error in it."""
+    if as_json:
+        tell(report.as_dict() | {"interrupted": report.interrupted, "error": report.error})
+    else:
+        report.say_end()
+        if report.error is not None:
+            complain(command, report.error)
+    return report.exit_code
+
+
+def _note(report: Report, error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        report.interrupted = True
+    elif isinstance(error, StoreUnavailableError):
+        report.error = f"the lock store: {error}{_CHECK}"
+    elif isinstance(error, LOST):
+        if (fault := refusal(error)) is not None:
+            raise fault from None
+        report.error = f"RabbitMQ: {told(error)}{_CHECK}"
+    elif isinstance(error, LockstoreError) and not isinstance(error, ConfigError):
+        report.error = str(error)
+    else:
+        raise error

@@ -1,0 +1,118 @@
+"""What `lockstore show` does: one conversation's line, who holds it, who waits, and what happened to it last."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from daemon.broker import request_queues as layout
+from daemon.config import settings
+from daemon.cli.exit_codes import DONE, LEFT
+from daemon.cli.output import counted, shown
+from daemon.cli.tables import console, say, show
+from daemon.cli.report import Report, carry_out
+from daemon.cli.findings_table import show_troubles
+from daemon.cli.watch import event_line
+from daemon.admin.broker_state import standing_of
+from daemon.broker.connection import connected
+from daemon.views.lines import ConversationFacts, TicketFacts
+from daemon.views.text import age
+from daemon.config.settings import Settings
+from daemon.admin.line_reader import source_of
+from daemon.admin.findings import Trouble, of_conversation, of_damage, of_partition
+from lockstore.errors import ConversationError
+from lockstore.protocol.messages import OUTBOUND
+
+__all__ = ["run"]
+
+
+@dataclass(kw_only=True)
+class _Report(Report):
+    conversation: str
+    facts: ConversationFacts | None = None
+    stands: dict[str, bool] = field(default_factory=dict)
+    """Which reply queues are there."""
+    alike: list[str] = field(default_factory=list)
+    """Live conversations with this in their id, where nobody stands in this one."""
+    troubles: list[Trouble] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """Whether something is wrong."""
+        return LEFT if self.troubles else super().exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        return {
+            "ok": self.exit_code == DONE,
+            "conversation_id": self.conversation,
+            "conversation": self.facts and asdict(self.facts),
+            "reply_queues": self.stands,
+            "alike": self.alike,
+            "troubles": [asdict(trouble) for trouble in self.troubles],
+        }
+
+    def say_end(self) -> None:
+        """Show it."""
+        if self.facts is not None:
+            _show_line(self.facts, self.stands)
+            if self.alike:
+                say(f"Others with this in their id: {', '.join(map(shown, self.alike))}")
+            _show_history(self.facts)
+        if self.troubles:
+            show_troubles(self.troubles)
+
+
+def run(config: Path | None, conversation: str, daemon_url: str | None, *, as_json: bool) -> int:
+    """Look, tell, and give the exit code. Raises ConfigError."""
+    report = _Report(conversation=conversation)
+    work = _work(report, settings.load(config), daemon_url)
+    return carry_out("show", report, work, as_json=as_json)
+
+
+async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> None:
+    async with source_of(loaded, daemon_url) as source:
+        try:
+            report.facts = facts = await source.conversation(report.conversation)
+        except ConversationError as error:
+            report.troubles.append(of_damage(report.conversation, str(error)))
+            return
+        if not facts.tickets:
+            report.alike = [found for found in await source.find(report.conversation) if found != report.conversation]
+    async with connected(loaded.broker) as connection:
+        queues = await layout.standing(connection, loaded.broker.names, loaded.broker.partitions)
+        report.stands = await standing_of(connection, filter(None, (ticket.reply_to for ticket in facts.tickets)))
+    report.troubles += of_conversation(facts, report.stands)
+    report.troubles += of_partition(report.conversation, queues, layout.number_of(queues))
+
+
+def _show_line(facts: ConversationFacts, stands: dict[str, bool]) -> None:
+    name = f"{shown(facts.conversation_id)} (partition {facts.partition})"
+    last = "none was ever issued" if facts.last_number is None else f"the last number is {facts.last_number}"
+    if not facts.tickets:
+        say(f"{name}: nobody stands in line; {last}")
+        return
+    say(f"{name}: {counted(facts.tickets_total, 'stands', 'stand')} in line; {last}")
+    show(
+        ("ticket>", "state", "who", "for>", "left>", "request", "reply queue"),
+        [_row(ticket, stands) for ticket in facts.tickets],
+    )
+    if (more := facts.tickets_total - len(facts.tickets)) > 0:
+        say(f"And {more:,} more behind these.")
+
+
+def _row(ticket: TicketFacts, stands: dict[str, bool]) -> tuple[str, ...]:
+    queue = "-" if ticket.reply_to is None else "there" if stands.get(ticket.reply_to, True) else "GONE"
+    who, request = ticket.holder or "-", ticket.request_id or "-"
+    return str(ticket.ticket_number), ticket.state, who, age(ticket.in_state_ms), age(ticket.left_ms), request, queue
+
+
+def _show_history(facts: ConversationFacts) -> None:
+    if not facts.history:
+        say("Nothing is kept of what happened here before (daemon.history, daemon.history_keep).")
+        return
+    now = datetime.fromtimestamp(facts.at_ms / 1000).astimezone()
+    say(f"What happened last, in {now.tzname()}:")
+    for told in facts.history:
+        at = datetime.fromtimestamp(told["at"]).astimezone().isoformat(" ", "milliseconds")[:23]
+        console().print(event_line(OUTBOUND.validate_python(told), at), soft_wrap=True)

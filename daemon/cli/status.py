@@ -1,0 +1,184 @@
+"""What `lockstore status` does: daemons, queues, lines and what is wrong with them, at one look."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daemon.config import settings
+from daemon.cli import progress
+from daemon.cli.exit_codes import DONE, LEFT
+from daemon.cli.output import counted, shown
+from daemon.cli.tables import say, show
+from daemon.cli.report import Report, carry_out
+from daemon.cli.findings_table import show_troubles
+from daemon.admin.broker_state import Estate, estate_of
+from daemon.broker.connection import connected
+from daemon.views.lines import LinesFacts
+from daemon.views.text import age
+from daemon.config.settings import Settings
+from daemon.admin.line_reader import Source, source_of
+from daemon.admin.stale_holders import suspects_of, waited_for
+from daemon.admin.findings import Trouble, of_estate, of_examination, of_line, of_survey
+from lockstore.core.statistics import Examination
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractConnection
+
+__all__ = ["run"]
+
+_LOOKED_AT = 50  # lines, at the least, though fewer may be shown
+_QUEUES_MOST = 16  # of more, only those are shown in which something waits, or which nobody serves
+
+
+@dataclass(kw_only=True)
+class _Report(Report):
+    kind: str
+    most: int
+    """Lines to be shown."""
+    estate: Estate | None = None
+    lines: LinesFacts | None = None
+    examination: Examination | None = None
+    troubles: list[Trouble] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """Whether something is wrong."""
+        return LEFT if self.troubles else super().exit_code
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it, for JSON."""
+        estate = self.estate
+        return {
+            "ok": self.exit_code == DONE,
+            "lock_store": self.kind,
+            "namespace": estate and estate.namespace,
+            "partitions": estate and estate.partitions,
+            "daemons": estate and [word.model_dump(exclude={"counts"}) for word in estate.daemons],
+            "queues": estate and {number: asdict(queue) for number, queue in sorted(estate.queues.items())},
+            "dead_letters": estate and estate.dead_letters,
+            "lines": self.lines and asdict(replace(self.lines, lines=self.lines.lines[: self.most])),
+            "examination": self.examination and asdict(self.examination),
+            "troubles": [asdict(trouble) for trouble in self.troubles],
+        }
+
+    def say_end(self) -> None:
+        """Show it."""
+        if self.estate is not None:
+            _show_estate(self.estate)
+        if self.lines is not None:
+            _show_lines(self.lines, self.most, self.examination)
+        if self.error is None and not self.interrupted:
+            show_troubles(self.troubles)
+
+
+def run(config: Path | None, daemon_url: str | None, most: int, *, as_json: bool) -> int:
+    """Look, tell, and give the exit code. Raises ConfigError."""
+    loaded = settings.load(config)
+    report = _Report(kind=loaded.store_type, most=most)
+    return carry_out("status", report, _Look(report, loaded).work(daemon_url), as_json=as_json)
+
+
+class _Look:
+    """Looks at both sides at once; that one does not answer is no reason not to show the other."""
+
+    def __init__(self, report: _Report, loaded: Settings) -> None:
+        self._report = report
+        self._loaded = loaded
+        self._connection: AbstractConnection | None = None
+        self._source: Source | None = None
+
+    async def work(self, daemon_url: str | None) -> None:
+        report = self._report
+        async with AsyncExitStack() as stack:
+            moving = stack.enter_context(progress.line())
+            moving.add_task("listening to daemons, reading lines", total=None)
+            try:
+                both = await asyncio.gather(
+                    self._at_broker(stack), self._at_store(stack, daemon_url), return_exceptions=True
+                )
+                for found in both:
+                    if isinstance(found, BaseException):
+                        raise found
+            finally:
+                report.troubles += self._troubles()
+            if self._connection is not None and self._source is not None and report.lines is not None:
+                report.troubles += await suspects_of(self._connection, self._source, waited_for(report.lines))
+
+    async def _at_broker(self, stack: AsyncExitStack) -> None:
+        broker = self._loaded.broker
+        self._connection = await stack.enter_async_context(connected(broker))
+        self._report.estate = await estate_of(self._connection, broker)
+
+    async def _at_store(self, stack: AsyncExitStack, daemon_url: str | None) -> None:
+        self._source = await stack.enter_async_context(source_of(self._loaded, daemon_url))
+        # Twice: a line that ended between the count and the reading is no line that could not be read.
+        for _ in range(2):
+            self._report.lines = await self._source.lines(0, max(self._report.most, _LOOKED_AT))
+            if not any(of_survey(self._report.lines)):
+                break
+        self._report.examination = await self._source.examine()
+
+    def _troubles(self) -> list[Trouble]:
+        report = self._report
+        found: list[Trouble] = []
+        if report.estate is not None:
+            found += of_estate(report.estate)
+        if report.examination is not None:
+            found += of_examination(report.examination)
+        if report.lines is not None:
+            found += of_survey(report.lines)
+            found += [trouble for line in report.lines.lines for trouble in of_line(line)]
+        return found
+
+
+def _show_estate(estate: Estate) -> None:
+    said = counted(estate.number, "request queue", "request queues")
+    say(f"Namespace {estate.namespace}: {said}, {counted(estate.dead_letters or 0, 'dead letter', 'dead letters')}")
+    now = time.time()
+    show(
+        ("daemon", "pid>", "up>", "partitions with messages", "messages/s>"),
+        [
+            (
+                word.host,
+                str(word.pid),
+                age(max(0.0, now - word.started_at) * 1000),
+                ", ".join(map(str, sorted(word.active))) or "-",
+                f"{sum(word.active.values()):,.1f}",
+            )
+            for word in estate.daemons
+        ],
+    )
+    rows = [
+        (str(number), f"{queue.messages:,}", "yes" if queue.consumers else "NO")
+        for number, queue in sorted(estate.queues.items())
+        if len(estate.queues) <= _QUEUES_MOST or queue.messages or not queue.consumers
+    ]
+    show(("partition>", "messages>", "served"), rows)
+
+
+def _show_lines(lines: LinesFacts, most: int, examination: Examination | None) -> None:
+    said = f"{counted(lines.lines_total, 'line', 'lines')} with {counted(lines.tickets_total, 'ticket', 'tickets')}"
+    if lines.waiting_total:
+        said += f"; {lines.waiting_total:,} wait, the longest for {age(lines.waiting_longest_ms)}"
+        said += "" if lines.waiting_longest_in is None else f" in {shown(lines.waiting_longest_in)}"
+    if examination is not None:
+        said += f"; {counted(examination.outbox, 'event', 'events')} to announce"
+    say(said if lines.complete else f"{said}. The store could not look at all lines: there are more")
+    show(
+        ("conversation", "holder", "ticket>", "held for>", "lease left>", "waiting>", "longest wait>"),
+        [
+            (
+                line.conversation_id,
+                line.holder or "-",
+                "-" if line.ticket_number is None else str(line.ticket_number),
+                age(line.held_ms) if line.state != "ready" else "not granted",
+                age(line.lease_left_ms),
+                f"{line.waiting:,}",
+                age(line.waiting_longest_ms),
+            )
+            for line in lines.lines[:most]
+        ],
+    )

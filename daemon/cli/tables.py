@@ -1,0 +1,44 @@
+"""Text and tables for people, on a terminal or into a pipe. Whatever is printed may come from anybody, and is made harmless."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from daemon.cli.output import shown
+
+__all__ = ["console", "lines", "say", "show"]
+
+_PIPE_WIDTH = 200  # columns, where there is no terminal that has any: a table is not to be cut for a `grep`
+
+
+@cache
+def console() -> Console:
+    """Give the console of standard output."""
+    unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=_PIPE_WIDTH if unknown else None)
+
+
+def say(text: str) -> None:
+    """Print a line of text on standard output, wrapped at words."""
+    console().print(Text(text))
+
+
+def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print a table. A title that ends with `>` is that of a column of numbers, which stand at its right side."""
+    table = Table(box=SIMPLE_HEAD)
+    for title in titles:
+        table.add_column(title.rstrip(">"), justify="right" if title.endswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
+    console().print(table)
+
+
+def lines(texts: Iterable[str], most: int | None = None) -> Text:
+    """Make a cell of several lines."""
+    return Text("\n".join(shown(text, most) for text in texts))

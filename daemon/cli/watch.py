@@ -1,0 +1,83 @@
+"""What `lockstore watch` does: prints the public events as they happen, until it is told to stop."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.text import Text
+
+from daemon.config import settings
+from daemon.cli.client import client_of
+from daemon.cli.exit_codes import DONE
+from daemon.cli.output import shown, tell
+from daemon.cli.tables import console
+from daemon.cli.remarks import heed
+from daemon.cli.streams import lost_output
+from daemon.views import text as words
+from lockstore.client import LockClient
+from lockstore.errors import ConfigError
+from lockstore.protocol.messages import Outbound
+
+__all__ = ["Selection", "event_line", "run", "time_of_day"]
+
+_COLOURS = {"granted": "green", "released": "blue", "expired": "yellow", "cancelled": "magenta", "queued": "cyan"}
+_CONVERSATION_WIDTH, _HOLDER_WIDTH = 24, 20  # columns; what is longer shifts the rest of its line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events are printed, and how many of them; None: all of all conversations, for ever."""
+
+    conversation: str | None
+    types: Sequence[str]
+    count: int | None
+
+
+def run(config: Path | None, selection: Selection, *, as_json: bool) -> int:
+    """Print events, and give the exit code. Raises ConfigError."""
+    loaded = settings.load(config)
+    if not loaded.daemon.events:
+        raise ConfigError("daemon.events: is false here, so the daemons tell nobody what happens; set it to true")
+    heed("watch")
+    with suppress(asyncio.CancelledError):  # by a signal, which is how it is meant to end
+        asyncio.run(_follow(client_of(loaded.broker), selection, as_json=as_json))
+    return DONE
+
+
+async def _follow(client: LockClient, selection: Selection, *, as_json: bool) -> None:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - this is a coroutine
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    printed = 0
+    async with client as locks:
+        events = locks.events(*selection.types, conversation=selection.conversation)
+        async with aclosing(events) as happened:
+            async for event in happened:
+                if as_json:
+                    tell(event.model_dump(exclude_unset=True))
+                else:
+                    console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
+                printed += 1
+                if printed == selection.count or lost_output():
+                    return
+
+
+def time_of_day(at: float) -> str:
+    """Write a moment as this machine's clock would show it."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "milliseconds")[11:23]
+
+
+def event_line(event: Outbound, at: str) -> Text:
+    """Write an event for people, beginning with when it was."""
+    said = words.told(event.model_dump(exclude_unset=True))
+    return Text.assemble(
+        f"{at}  ",
+        (f"{event.type:<9}", _COLOURS.get(event.type, "")),
+        f"  {shown(event.conversation_id or ''):<{_CONVERSATION_WIDTH}}  #{event.ticket_number}  ",
+        f"{shown(event.holder or '-'):<{_HOLDER_WIDTH}}  {shown(said)}",
+    )

@@ -1,0 +1,243 @@
+"""The configuration file: each option once, with its type, unit, default and rule.
+
+One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. How the file
+is read is `daemon/config/file.py`'s matter, what `${...}` in a value stands for is `daemon/config/interpolation.py`'s.
+"""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from daemon.config.file import read_sections
+from daemon.config.interpolation import filled
+from daemon.config.section_checks import check_places, store_section
+from lockstore.errors import ConfigError
+from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, as_number, broken_rule
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.core.rules import Limits
+from lockstore.util.tls import check_tls_files
+from lockstore.util.urls import check_amqp_url
+from lockstore.protocol.codec import Bounds
+from lockstore.protocol.naming import Names
+
+__all__ = ["LIFETIME_VARIABLE", "PARTITIONS_MOST", "BrokerSettings", "DaemonSettings", "Settings", "load"]
+
+LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
+"""Rasa's variable for the default lifetime of a ticket in seconds; absent or 0: 60."""
+
+PARTITIONS_MOST = 256
+"""How many request queues there may be."""
+
+DEAD_LETTERS_BYTES_LEAST = 1024 * 1024
+"""Enough for any dead letter that a daemon parks."""
+
+_LIFETIME_S = 60
+_LEAST_S = 0.001
+_PORT_MAX = 65535
+_BATCH_SHARE = 5  # of the prefetch
+
+
+def _is_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores")
+    return value
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/@\[\]]+)):(?P<port>[0-9]{1,5})")
+
+
+def _address(value: str) -> tuple[str, int]:
+    """Take `host:port` apart, the host without brackets. Raises ValueError with the rule."""
+    found = _ADDRESS.fullmatch(value)
+    if found is None or int(found["port"]) > _PORT_MAX:
+        raise ValueError(
+            'must be host:port, as 127.0.0.1:8470 or "[::1]:8470", with a port of at most 65535 (0: a free one), or null'
+        )
+    return found["v6"] or found["host"], int(found["port"])
+
+
+def _is_address(value: str) -> str:
+    _address(value)
+    return value
+
+
+def _is_a_millisecond(value: float) -> float:
+    if 0 < value < _LEAST_S:
+        raise ValueError(f"must be {_LEAST_S:g} or more, a millisecond")
+    return value
+
+
+Seconds = Annotated[Number, Field(gt=0, allow_inf_nan=False), AfterValidator(_is_a_millisecond)]
+
+
+def _lifetime_of(environ: Mapping[str, str]) -> float:
+    try:
+        seconds = as_number(environ.get(LIFETIME_VARIABLE) or "0")
+    except ValueError:
+        seconds = -1
+    if seconds < 0:
+        raise ConfigError(f"{LIFETIME_VARIABLE}: must be a number of seconds in plain digits")
+    return seconds or _LIFETIME_S
+
+
+class BrokerSettings(BaseModel):
+    """The `broker` section: RabbitMQ, and how its queues are laid out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[SecretStr, Field(description="amqp:// or amqps://")] = SecretStr(
+        "amqp://guest:guest@localhost:5672/"
+    )
+    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs, for amqps://")] = None
+    ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
+    ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
+    heartbeat: Annotated[
+        WholeNumber, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
+    ] = 5
+    namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
+    partitions: Annotated[WholeNumber, Field(ge=1, le=PARTITIONS_MOST, description="request queues")] = 1
+    balance: Annotated[Switch, Field(description="whether busy partitions are shared with other daemons")] = True
+    prefetch: Annotated[WholeNumber, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = (
+        500
+    )
+    confirm_timeout: Annotated[
+        Number,
+        Field(gt=0, le=60, allow_inf_nan=False, description="seconds until a queue that does not confirm is told of"),
+    ] = 2
+    delivery_limit: Annotated[
+        WholeNumber, Field(ge=1, description="deliveries of one message before it is a dead letter")
+    ] = 100
+    dead_letters: Annotated[WholeNumber, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
+    dead_letters_bytes: Annotated[
+        WholeNumber, Field(ge=DEAD_LETTERS_BYTES_LEAST, description="bytes of dead letters kept; the oldest go first")
+    ] = 100 * 1024 * 1024
+
+    @field_validator("url")
+    @classmethod
+    def _is_amqp(cls, value: SecretStr) -> SecretStr:
+        check_amqp_url(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _no_file_in_vain(self) -> Self:
+        check_tls_files(self, tls=self.speaks_tls, switch="an amqps:// url")
+        return self
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.get_secret_value().startswith("amqps://")
+
+    @property
+    def batch_most(self) -> int:
+        """The most messages of one batch: several batches are under way at once, in the store and at the broker."""
+        return max(1, self.prefetch // _BATCH_SHARE)
+
+    @property
+    def names(self) -> Names:
+        """What things are called on the broker."""
+        return Names(self.namespace)
+
+
+class DaemonSettings(BaseModel):
+    """The `daemon` section: defaults and limits of what replicas ask for. Times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lifetime: Annotated[Seconds, Field(description="of a lease, when none is asked for")] = _LIFETIME_S
+    wait: Annotated[Number, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
+    max_lifetime: Annotated[Seconds, Field(description="the longest lease that may be asked for")] = 3600
+    max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
+    max_waiting: Annotated[WholeNumber, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
+    dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
+    outbox_events: Annotated[
+        WholeNumber,
+        Field(ge=1, description="public events held back for a queue that does not take them; the oldest go first"),
+    ] = 10_000
+    events: Annotated[Switch, Field(description="whether public events are published")] = True
+    history: Annotated[
+        WholeNumber, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")
+    ] = 20
+    history_keep: Annotated[Seconds, Field(description="how long they are kept")] = 3600
+    stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
+    http: Annotated[
+        Annotated[str, AfterValidator(_is_address)] | None,
+        Field(description="host:port where health, metrics and the status page are; null: nowhere"),
+    ] = "127.0.0.1:8470"
+    tracing: Annotated[Switch, Field(description="whether spans are made for OpenTelemetry; needs the extra otel")] = (
+        False
+    )
+
+    @property
+    def http_place(self) -> tuple[str, int] | None:
+        """Host, without brackets, and port of the HTTP server."""
+        return None if self.http is None else _address(self.http)
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds a line."""
+        window_ms, keep_ms = round(self.dedup_window * 1000), round(self.history_keep * 1000)
+        return Limits(self.max_waiting, window_ms, self.history, keep_ms)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What bounds a request."""
+        return Bounds(self.lifetime, self.wait, self.max_lifetime, self.max_wait)
+
+
+class Settings(BaseModel):
+    """The whole configuration, as far as it is ours."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    lock_store: dict[str, Any] = Field(default_factory=dict, repr=False)  # it may hold a password
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+
+    @property
+    def store_type(self) -> str:
+        """The type of the lock store, as it is written in the section."""
+        return str(self.lock_store.get("type") or "in_memory")
+
+
+_OPTIONS: dict[str, Collection[str]] = {
+    "lock_store": ("type", *RedisOptions.model_fields),
+    "broker": tuple(BrokerSettings.model_fields),
+    "daemon": tuple(DaemonSettings.model_fields),
+}
+
+
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration; None: all defaults. Raises ConfigError with the option and the rule that it breaks."""
+    ours = {} if path is None else read_sections(path, _OPTIONS)
+    check_places(ours, _OPTIONS)
+    ours = {name: filled(section, environ, name) for name, section in ours.items()}
+    if "lock_store" in ours:
+        ours["lock_store"] = store_section(ours["lock_store"])
+    ours["daemon"] = {"lifetime": _lifetime_of(environ), **ours.get("daemon", {})}
+    try:
+        settings = Settings.model_validate(ours)
+    except ValidationError as error:
+        raise ConfigError(broken_rule(error, known=_OPTIONS)) from None
+    _check_together(settings.daemon)
+    return settings
+
+
+def _check_together(daemon: DaemonSettings) -> None:
+    for name, most in (("lifetime", daemon.max_lifetime), ("wait", daemon.max_wait)):
+        if getattr(daemon, name) > most:
+            message = f"daemon.{name}: must be at most daemon.max_{name} ({most:g})"
+            raise ConfigError(message)

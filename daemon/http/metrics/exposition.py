@@ -1,0 +1,159 @@
+"""How Prometheus is told: the figures, and what was asked for, under the names of the catalog."""
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+
+from daemon.monitoring.health import Hindrance
+from daemon.http.metrics.catalog import CATALOG
+from daemon.http.metrics.poller import Census
+from daemon.monitoring.histogram import Histogram
+from daemon.serving.runtime import Parts
+
+__all__ = ["registry_of"]
+
+_HINDRANCES: dict[str, tuple[Hindrance, bool]] = {  # metric: what it is of, and whether 1 says that it is there
+    "lockstore_store_up": ("store_away", False),
+    "lockstore_broker_up": ("broker_away", False),
+    "lockstore_broker_blocked": ("broker_blocked", True),
+    "lockstore_topology_missing": ("topology_missing", True),
+    "lockstore_pipeline_stalled": ("pipeline_stalled", True),
+}
+
+
+def registry_of(parts: Parts, census: Census) -> CollectorRegistry:
+    """Make the registry of one daemon; nothing else of the process is in it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Daemon(parts, census))
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class _Daemon(Collector):
+    """Reads the figures when it is asked, and waits for nothing."""
+
+    def __init__(self, parts: Parts, census: Census) -> None:
+        self._parts = parts
+        self._census = census
+
+    def collect(self) -> Iterator[Family]:
+        """Give everything that is known."""
+        build = {"version": version("lockstore"), "python": platform.python_version()}
+        yield InfoMetricFamily("lockstore_build", CATALOG["lockstore_build_info"].help, value=build)
+        yield from self._health()
+        yield from self._counters()
+        yield from self._histograms()
+        yield from self._lines()
+        yield from self._backlog()
+        yield from self._queues()
+
+    def _health(self) -> Iterator[Family]:
+        health, current = self._parts.health, self._parts.current
+        yield _gauge("lockstore_ready", health.is_ready)
+        for name, (hindrance, is_there) in _HINDRANCES.items():
+            yield _gauge(name, health.hinders(hindrance) == is_there)
+        yield _gauge("lockstore_messages_in_hand", current.waiting)
+        yield _gauge("lockstore_partitions", self._parts.settings.broker.partitions)
+        yield _gauge("lockstore_partitions_active", len(current.active))
+
+    def _counters(self) -> Iterator[Family]:
+        figures = self._parts.figures
+        yield _counter("lockstore_store_failures_total", figures.store_failures)
+        yield _counter("lockstore_broker_reconnects_total", figures.reconnects)
+        yield _counter("lockstore_topology_repairs_total", figures.repairs)
+        yield _counter("lockstore_messages_total", figures.messages)
+        yield _counter("lockstore_requests_total", figures.requests)
+        yield _counter("lockstore_redeliveries_total", figures.redeliveries)
+        yield _counter("lockstore_queued_total", figures.queued)
+        yield _counter("lockstore_grants_total", figures.grants)
+        yield _counter("lockstore_renewals_total", figures.renewals)
+        yield _counters("lockstore_releases_total", figures.releases)
+        yield _counters("lockstore_expiries_total", figures.expiries)
+        yield _counters("lockstore_cancellations_total", figures.cancellations)
+        yield _counters("lockstore_rejections_total", figures.rejections)
+        yield _counters("lockstore_dead_letters_total", figures.dead_letters)
+        yield _counter("lockstore_recovered_events_total", figures.recoveries)
+        yield _counter("lockstore_refused_announcements_total", figures.refused)
+        outstanding = self._parts.outstanding
+        unconfirmed = {str(lane): float(number) for lane, number in outstanding.unconfirmed().items()}
+        yield _gauges("lockstore_events_unconfirmed", unconfirmed)
+        yield _counter("lockstore_events_given_up_total", outstanding.given_up)
+        yield _counter("lockstore_events_set_aside_total", outstanding.set_aside)
+
+    def _histograms(self) -> Iterator[Family]:
+        figures = self._parts.figures
+        yield _histogram("lockstore_wait_seconds", [("", figures.wait_s)])
+        yield _histogram("lockstore_hold_seconds", [("", figures.hold_s)])
+        yield _histogram("lockstore_handoff_seconds", [("", figures.hand_off_s)])
+        yield _histogram("lockstore_stage_seconds", figures.stage_s.items())
+        yield _histogram("lockstore_batch_messages", [("", figures.batch_messages)])
+
+    def _lines(self) -> Iterator[Family]:
+        survey = self._census.survey.newest
+        if survey is None:
+            return
+        yield _gauge("lockstore_lines", survey.lines)
+        yield _gauge("lockstore_tickets", survey.tickets)
+        yield _gauge("lockstore_tickets_waiting", survey.waiting)
+        yield _gauge("lockstore_oldest_wait_seconds", (survey.oldest_wait_ms or 0) / 1000)
+        yield _gauge("lockstore_survey_complete", survey.complete)
+        yield _gauge("lockstore_survey_age_seconds", self._census.survey.age_s)
+
+    def _backlog(self) -> Iterator[Family]:
+        found = self._census.examination.newest
+        if found is None:
+            return
+        yield _gauge("lockstore_outbox_events", found.outbox)
+        yield _gauge("lockstore_outbox_oldest_seconds", (found.outbox_oldest_ms or 0) / 1000)
+        yield _gauge("lockstore_overdue_tickets", found.overdue)
+        yield _gauge("lockstore_sweep_lag_seconds", (found.overdue_most_ms or 0) / 1000)
+
+    def _queues(self) -> Iterator[Family]:
+        counted = self._census.queues.newest
+        if counted is None:
+            return
+        requests, dead_letters = counted
+        messages = {str(number): queue.messages for number, queue in requests.items()}
+        yield _gauges("lockstore_partition_messages", messages)
+        consumers = {str(number): queue.consumers for number, queue in requests.items()}
+        yield _gauges("lockstore_partition_consumers", consumers)
+        yield _gauge("lockstore_dead_letters_kept", dead_letters)
+
+
+def _gauge(name: str, value: float) -> Family:
+    return GaugeMetricFamily(name, CATALOG[name].help, value=float(value))
+
+
+def _gauges(name: str, values: Mapping[str, float]) -> Family:
+    family = GaugeMetricFamily(name, CATALOG[name].help, labels=CATALOG[name].labels)
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
+
+
+def _counter(name: str, value: float) -> Family:
+    return CounterMetricFamily(CATALOG[name].family, CATALOG[name].help, value=value)
+
+
+def _counters(name: str, values: Mapping[str, float]) -> Family:
+    family = CounterMetricFamily(CATALOG[name].family, CATALOG[name].help, labels=CATALOG[name].labels)
+    for label, value in values.items():
+        family.add_metric([label], value)
+    return family
+
+
+def _histogram(name: str, histograms: Iterable[tuple[str, Histogram]]) -> Family:
+    family = HistogramMetricFamily(name, CATALOG[name].help, labels=CATALOG[name].labels)
+    for label, histogram in histograms:
+        family.add_metric([label] if label else [], histogram.cumulative(), histogram.sum)
+    return family

@@ -1,0 +1,54 @@
+"""What machines read: is the daemon alive, does it serve, and the figures."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_routedef import AbstractRouteDef
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from daemon.http.metrics.poller import Census
+from daemon.http.metrics.exposition import registry_of
+from daemon.serving.runtime import Parts
+
+__all__ = ["routes"]
+
+_OK, _UNAVAILABLE = 200, 503
+
+
+def routes(parts: Parts, census: Census) -> list[AbstractRouteDef]:
+    """Give the routes of one daemon."""
+    registry = registry_of(parts, census)
+
+    async def livez(_: web.Request) -> web.Response:
+        return _answer("alive", _reasons(parts, "pipeline_stalled"))
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer("ready", _reasons(parts), _notes(parts))
+
+    async def metrics(_: web.Request) -> web.Response:
+        await census.take()
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+
+
+def _reasons(parts: Parts, *only: str) -> list[dict[str, Any]]:
+    return [
+        {"reason": reason.name, "for": round(reason.for_s, 3), "detail": reason.detail}
+        for reason in parts.health.reasons()
+        if not only or reason.name in only
+    ]
+
+
+def _notes(parts: Parts) -> dict[str, Any]:
+    """Say what does not keep this daemon from serving, and should be known."""
+    found = parts.outstanding.describe()
+    return {
+        "notes": [] if found is None else [{"note": "not_confirmed", "for": round(found[0], 3), "detail": found[1]}]
+    }
+
+
+def _answer(what: str, reasons: list[dict[str, Any]], further: dict[str, Any] | None = None) -> web.Response:
+    body = json.dumps({what: not reasons, "reasons": reasons, **(further or {})}) + "\n"
+    return web.Response(text=body, status=_UNAVAILABLE if reasons else _OK, content_type="application/json")

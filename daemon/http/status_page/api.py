@@ -1,0 +1,78 @@
+"""The JSON API, for programs: the facts as they are."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from pydantic_core import to_json
+
+from daemon.http.status_page import query as asked
+from daemon.http.status_page.query import AskedError
+from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, Viewer
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.core.statistics import DEEPEST
+
+__all__ = ["API", "Api"]
+
+API = "/api/v1"
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Api:
+    """One method for each place."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+
+    def handlers(self) -> dict[str, Handler]:
+        """Give what answers at each path."""
+        found = {
+            "/status": self._status,
+            "/lines": self._lines,
+            "/find": self._find,
+            "/conversations/{rest:(?s:.*)}": self._conversation,
+        }
+        return {f"{API}{place}": _answering(facts) for place, facts in found.items()}
+
+    async def _status(self, request: web.Request) -> Any:
+        asked.only(request)
+        return await self._viewer.status()
+
+    async def _lines(self, request: web.Request) -> Any:
+        asked.only(request, "start", "most")
+        start = asked.whole_number(request, "start", 0, 0, DEEPEST)
+        return await self._viewer.lines(start, _most(request))
+
+    async def _find(self, request: web.Request) -> Any:
+        asked.only(request, "text", "most")
+        text = asked.search_text(request, "text")
+        if not text:
+            raise AskedError("text: must not be empty")
+        return await self._viewer.find(text, _most(request))
+
+    async def _conversation(self, request: web.Request) -> Any:
+        asked.only(request, "id")
+        return await self._viewer.conversation(asked.conversation_id(request, f"{API[1:]}/conversations/"))
+
+
+def _most(request: web.Request) -> int:
+    return asked.whole_number(request, "most", PAGE_LINES, 1, LINES_MOST)
+
+
+def _answering(facts: Callable[[web.Request], Awaitable[Any]]) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            return _json(200, await facts(request))
+        except AskedError as error:
+            return _json(400, {"error": "invalid", "detail": str(error)})
+        except StoreUnavailableError as error:
+            return _json(503, {"error": "store_away", "detail": str(error)})
+        except ConversationError as error:
+            return _json(500, {"error": "damaged", "detail": str(error)})
+
+    return answer
+
+
+def _json(status: int, facts: Any) -> web.Response:
+    return web.Response(status=status, body=to_json(facts) + b"\n", content_type="application/json")

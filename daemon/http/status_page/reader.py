@@ -1,0 +1,151 @@
+"""What is asked for whoever looks: the store, the fleet and the daemon's health become facts. Answers are kept for a moment."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from daemon.cluster.peers import Fleet
+from daemon.monitoring.health import Health
+from daemon.http.status_page.cache import Cache
+from daemon.views.lines import ConversationFacts, LineFacts, LinesFacts, conversation_facts, line_facts, lines_facts
+from daemon.views.daemons import STEP_S, ReasonFacts, StatusFacts, Totals, daemon_facts, minutes_facts
+from daemon.config.settings import Settings
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.stores.base import LockStore
+from lockstore.core.statistics import LineSummary, summary_of
+from lockstore.protocol.naming import partition_of
+
+__all__ = ["LINES_MOST", "PAGE_LINES", "FoundFacts", "Viewer"]
+
+PAGE_LINES = 50
+"""How many lines a page shows."""
+
+LINES_MOST = 200
+"""The longest list that is given at once."""
+
+_ANSWER_S = 5.0  # a store that takes longer is as good as away for somebody who looks
+_KEPT_MOST = 64  # answers
+_AT_ONCE = 2  # questions to the store; whoever looks must not get in the way of those who work
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFacts:
+    """Lines whose conversation id contains a text."""
+
+    at_ms: int
+    text: str
+    most: int
+    more: bool  # whether there are others
+    lines: tuple[LineFacts, ...]
+
+
+class Viewer:
+    """Answers for people and programs that look. Raises StoreUnavailableError where the store is away."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: LockStore,
+        fleet: Fleet,
+        health: Health,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take what there is to see. `clock`: the one by which the fleet was heard."""
+        self.clock = clock
+        self._settings = settings
+        self._store = store
+        self._fleet = fleet
+        self._health = health
+        self._version = version("lockstore")
+        self._kept: Cache[Any] = Cache(_KEPT_MOST, _AT_ONCE, clock)
+
+    async def lines(self, start: int, most: int) -> LinesFacts:
+        """Give lines, the longest first, and the totals of all."""
+
+        async def ask() -> LinesFacts:
+            survey = await self._asked(lambda: self._store.survey(most, start))
+            self._fleet.record.waiting(survey.waiting, self.clock())
+            return lines_facts(survey, start, most)
+
+        found: LinesFacts = await self._kept.get(("lines", start, most), ask)
+        return found
+
+    async def conversation(self, conversation_id: str) -> ConversationFacts:
+        """Give one conversation. Raises ConversationError where its data is damaged."""
+
+        async def ask() -> ConversationFacts:
+            lock, at_ms = await self._asked(lambda: self._store.view(conversation_id))
+            history = await self._asked(lambda: self._store.history(conversation_id))
+            partition = partition_of(conversation_id, self._settings.broker.partitions)
+            return conversation_facts(conversation_id, lock, at_ms, history, partition)
+
+        found: ConversationFacts = await self._kept.get(("conversation", conversation_id), ask)
+        return found
+
+    async def find(self, text: str, most: int) -> FoundFacts:
+        """Give lines whose conversation id contains a text."""
+
+        async def ask() -> FoundFacts:
+            ids = await self._asked(lambda: self._store.find(text, most + 1))
+            lines = await asyncio.gather(*(self._line(conversation_id) for conversation_id in ids[:most]))
+            at_ms = max((at_ms for _, at_ms in lines), default=time.time_ns() // 1_000_000)
+            shown = tuple(line_facts(line, line_at_ms) for line, line_at_ms in lines)
+            return FoundFacts(at_ms, text, most, len(ids) > most, shown)
+
+        found: FoundFacts = await self._kept.get(("find", text, most), ask)
+        return found
+
+    async def status(self) -> StatusFacts:
+        """Give everything but the lines."""
+        now, broker = self.clock(), self._settings.broker
+        daemons = daemon_facts(self._fleet.members(now), now, time.time())
+        served = {partition for daemon in daemons if daemon.silent_s is None for partition in daemon.partitions}
+        reasons = tuple(ReasonFacts(name, round(for_s, 1), detail) for name, for_s, detail in self._health.reasons())
+        return StatusFacts(
+            version=self._version,
+            namespace=broker.namespace,
+            lock_store=str(self._settings.lock_store.get("type") or "in_memory"),
+            ready=not reasons,
+            reasons=reasons,
+            totals=await self._totals(),
+            partitions=broker.partitions,
+            partitions_without_messages=tuple(number for number in range(broker.partitions) if number not in served),
+            daemons=daemons,
+            minutes=minutes_facts(self._fleet.record.steps(STEP_S, now)),
+        )
+
+    async def _totals(self) -> Totals | None:
+        try:
+            lines = await self.lines(0, PAGE_LINES)  # what most who look have asked for already
+        except StoreUnavailableError:
+            return None
+        return Totals(
+            lines.lines_total,
+            lines.tickets_total,
+            lines.waiting_total,
+            lines.waiting_longest_ms,
+            lines.waiting_longest_in,
+        )
+
+    async def _line(self, conversation_id: str) -> tuple[LineSummary, int]:
+        try:
+            lock, at_ms = await self._asked(lambda: self._store.view(conversation_id))
+        except ConversationError:
+            return LineSummary(conversation_id, 0, None, None), time.time_ns() // 1_000_000
+        return LineSummary(conversation_id, 0, None, None) if lock is None else summary_of(lock), at_ms
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        for reason in self._health.reasons():
+            if reason.name == "store_away":  # known already: asking would only take until the time limit
+                raise StoreUnavailableError(reason.detail)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await ask()
+        except TimeoutError:
+            message = f"the lock store has not answered within {_ANSWER_S:g} seconds"
+            raise StoreUnavailableError(message) from None

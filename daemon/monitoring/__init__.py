@@ -1,0 +1,1 @@
+"""What a daemon knows about itself: health, counters, stalls, logs."""

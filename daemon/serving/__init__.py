@@ -1,0 +1,1 @@
+"""Serving requests: from a delivery to its acknowledgement."""

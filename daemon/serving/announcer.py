@@ -1,0 +1,228 @@
+"""Announcing: events become messages, and are done with when RabbitMQ has confirmed each of them, reply and public copy.
+
+A batch waits for the confirms of its replies as long as these come as they should. Whoever is late is not waited for: what
+is not confirmed stands in the outbox, and is let go of when the confirm comes (see `daemon/serving/dispatcher.py`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+from pydantic_core import to_json
+
+from daemon.serving.dead_letter import DeadLetter
+from daemon.serving.dispatcher import Dispatcher
+from daemon.serving.pending_publish import Announcement, PendingPublish, PublishResult, UnroutableGrant
+from daemon.serving.recipients import Copy, LaneName
+from lockstore.errors import BrokerLostError
+from lockstore.core.events import Event, Granted, is_public
+from lockstore.stores.results import Notice, Unreadable
+from lockstore.amqp.publisher import Outgoing, Publisher
+from lockstore.protocol.codec import BODY_MAX_BYTES, encode, expiration_ms, message_id, type_of
+from lockstore.protocol.naming import Names
+
+__all__ = ["Announcer"]
+
+_PERSISTENT = 2  # AMQP's delivery mode
+
+_log = structlog.get_logger()
+
+_Written = tuple[bytes, Basic.Properties]
+
+
+class Announcer:
+    """Publishes replies on one channel and public events on another, each in the order given.
+
+    So no one hears of a ticket's end before its grant, and a requester does not wait for what the public is told.
+    """
+
+    def __init__(
+        self,
+        replies: Channel,
+        public: Channel | None,
+        names: Names,
+        dispatcher: Dispatcher,
+        on_unroutable: Callable[[Sequence[UnroutableGrant]], None],
+    ) -> None:
+        """Take the channels; without one for the public, nothing is told to it.
+
+        `on_unroutable` is given the grants that come back after their batch was done with.
+        """
+        self._replies = Publisher(replies)
+        self._public = None if public is None else Publisher(public)
+        self._names = names
+        self._dispatcher = dispatcher
+        self._on_unroutable = on_unroutable
+
+    async def announce(self, notices: Sequence[Notice]) -> PublishResult:
+        """Publish, and wait for the answers, within limits. Raises BrokerLostError."""
+        return await (await self.send(notices)).wait()
+
+    async def send(self, notices: Sequence[Notice]) -> PendingPublish:
+        """Publish, and do not wait for the broker. Raises BrokerLostError."""
+        pending = PendingPublish(self._dispatcher, self._on_unroutable)
+        written: dict[int, _Written | None] = {}  # what the requester and the public are told is the same
+        batch = _Batch(notices, pending, written)
+        grants, others = _answers(notices)
+        for place, notice in enumerate(notices):
+            batch.announcement(place, has_public=self._public is not None and is_public(notice.event))
+        if grants:
+            # Someone waits for each: they are on their way to the broker before anything else is even written.
+            await self._send(self._replies, self._copies(batch, grants, "reply", self._replies), pending)
+            await asyncio.sleep(0)
+        await self._send(self._replies, self._copies(batch, others, "reply", self._replies), pending)
+        if self._public is not None:
+            public = [place for place, notice in enumerate(notices) if is_public(notice.event)]
+            await self._send(self._public, self._copies(batch, public, "public", self._public), pending)
+        for letter in batch.set_aside.values():
+            await self._set_aside(*letter)
+        return pending
+
+    async def set_aside(self, found: Sequence[Unreadable]) -> None:
+        """Put records of an outbox that cannot be read among the dead letters. Raises BrokerLostError."""
+        for item in found:
+            _log.error("event.set_aside", shard=item.entry.shard, entry=item.entry.id, error=item.reason)
+            await self._set_aside(item.record, item.reason)
+
+    async def _set_aside(self, body: bytes, detail: str) -> None:
+        self._dispatcher.outstanding.set_aside += 1
+        headers: dict[str, Any] = {"x-error-reason": "unannounceable", "x-error-detail": _printable(detail)}
+        kept = Basic.Properties(content_type="application/json", headers=headers, delivery_mode=_PERSISTENT)
+        letter = Outgoing(body[:BODY_MAX_BYTES], kept, "", self._names.dead_letters)
+        await self._replies.send_encoded([self._replies.encode(letter)], lambda *_: None)
+
+    async def _send(self, publisher: Publisher, copies: list[Copy], pending: PendingPublish) -> None:
+        if copies:
+            pending.follow(await self._dispatcher.send(publisher, copies))
+
+    def _copies(self, batch: "_Batch", places: Sequence[int], lane: LaneName, publisher: Publisher) -> list[Copy]:
+        """Write the messages of one lane, and give those that may be sent now."""
+        now, dispatcher, pending = time.monotonic(), self._dispatcher, batch.pending
+        admitted: list[Copy] = []
+        held = False
+        for place in places:
+            announcement = batch.announcements[place]
+            copy = self._copy(batch, place, lane, publisher, now)
+            if copy is None:
+                announcement.done()
+                continue
+            is_sent, is_waited = dispatcher.recipients.admit(copy, now)
+            if is_sent:
+                admitted.append(copy)
+            held = held or not is_sent
+            if is_waited and copy.state != "done":
+                announcement.waited |= 1 if lane == "reply" else 2
+                pending.expect(copy)
+        if held:
+            dispatcher.stir()
+        return admitted
+
+    def _copy(self, batch: "_Batch", place: int, lane: LaneName, publisher: Publisher, now: float) -> Copy | None:
+        """Write one message; None: it cannot be written, and is set aside."""
+        event, entry = batch.notices[place]
+        announcement = batch.announcements[place]
+        try:
+            written = batch.written.get(place) or _written(event)
+            batch.written[place] = written
+            if lane == "reply":
+                lasts_ms = expiration_ms(event)
+                name = event.to.reply_to or ""
+                body, properties = written
+                properties.expiration = str(lasts_ms)  # the payload is written here and now, so both copies share them
+                outgoing = Outgoing(body, properties, name, mandatory=isinstance(event, Granted))
+                useless_at = now + lasts_ms / 1000
+            else:
+                name, useless_at = event.conversation_id, float("inf")
+                written[1].expiration = None
+                outgoing = Outgoing(*written, f"{type_of(event)}.{name}", self._names.events)
+            payload = publisher.encode(outgoing)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one event must not keep others from being told
+            detail = f"{lane}: {type(error).__name__}: {error}"
+            _log.error("event.set_aside", conversation=event.conversation_id, ticket=event.number, error=detail)
+            batch.set_aside.setdefault(place, (_as_body(event), detail))
+            return None
+        return Copy(
+            payload,
+            publisher,
+            lane,
+            name,
+            self._dispatcher.next_sequence(),
+            entry is not None,
+            announcement.finished,
+            announcement.refused,
+            useless_at,
+        )
+
+    async def park(self, dead: DeadLetter) -> None:
+        """Put a message among the dead letters, with the reason. Raises BrokerLostError."""
+        properties = dead.written(self._replies.header_max)
+        [refused] = await self._replies.publish([Outgoing(dead.body, properties, "", self._names.dead_letters)])
+        if refused is not None:
+            raise BrokerLostError(str(refused)) from refused
+
+
+def _answers(notices: Sequence[Notice]) -> tuple[list[int], list[int]]:
+    """Find the places of the grants, which go first, and of the other replies; those of one ticket stay in order."""
+    grants: list[int] = []
+    others: list[int] = []
+    told: set[tuple[str, int | None]] = set()
+    for place, notice in enumerate(notices):
+        event = notice.event
+        if event.to.reply_to:
+            ticket = (event.conversation_id, event.number)
+            (grants if isinstance(event, Granted) and ticket not in told else others).append(place)
+            told.add(ticket)
+    return grants, others
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The events of one batch while they are written."""
+
+    notices: Sequence[Notice]
+    pending: PendingPublish
+    written: dict[int, _Written | None]
+    announcements: list[Announcement] = field(default_factory=list)
+    set_aside: dict[int, tuple[bytes, str]] = field(default_factory=dict)
+
+    def announcement(self, place: int, *, has_public: bool) -> None:
+        """Begin with an event: count its messages before the first of them is answered."""
+        event, entry = self.notices[place]
+        messages = bool(event.to.reply_to) + has_public
+        announcement = Announcement(event, entry, self.pending, messages or 1)
+        self.announcements.append(announcement)
+        if entry is not None:
+            self.pending.add(announcement)
+        if not messages:
+            announcement.done()  # there is nobody to tell
+
+
+def _written(event: Event) -> _Written:
+    to = event.to
+    properties = Basic.Properties(
+        content_type="application/json",
+        headers={"traceparent": to.traceparent} if to.traceparent else None,
+        delivery_mode=_PERSISTENT,
+        correlation_id=to.correlation_id,
+        message_id=message_id(event),
+        message_type=type_of(event),
+    )
+    body = encode(event)
+    if len(body) > BODY_MAX_BYTES:
+        message = f"an event of {len(body)} bytes, and {BODY_MAX_BYTES} are the most"
+        raise ValueError(message)
+    return body, properties
+
+
+def _as_body(event: Event) -> bytes:
+    """Write down what can be written of an event that cannot be announced."""
+    return to_json(repr(event).encode("ascii", "backslashreplace").decode())
+
+
+def _printable(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()[:500]

@@ -1,0 +1,134 @@
+"""The dispatcher: sends what recipients have room for, and hears RabbitMQ's answers. One for all announcers of a connection."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from aiormq.exceptions import DeliveryError, PublishError
+
+from daemon.serving.recipients import Copy, LaneName, Recipients
+from lockstore.errors import BrokerLostError
+from lockstore.stores.results import Entry
+from lockstore.amqp.publisher import Publisher, Sent, Unpublished
+
+__all__ = ["Dispatcher", "Outstanding"]
+
+_RETRY_LOOK_S = 0.1  # how often recipients that refused are looked at
+_NAMED_MOST = 3
+
+
+def _nothing() -> None:
+    """Let it pass."""
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """What RabbitMQ has not confirmed in time, for metrics and operators; it outlives a connection."""
+
+    confirm_timeout_s: float = 0.0
+    recipients: Recipients | None = None
+    given_up_before: int = 0  # by the connections that are over
+    set_aside: int = 0
+
+    def begin(self, confirm_timeout_s: float, public_most: int) -> Recipients:
+        """Begin with a new connection: what was outstanding on the last one stands in the outbox."""
+        self.confirm_timeout_s = confirm_timeout_s
+        self.given_up_before = self.given_up
+        self.recipients = Recipients(public_most)
+        return self.recipients
+
+    @property
+    def given_up(self) -> int:
+        """How many public copies were given up."""
+        return self.given_up_before + (0 if self.recipients is None else self.recipients.given_up)
+
+    def unconfirmed(self) -> dict[LaneName, int]:
+        """Count what has no answer for too long, and what is held back."""
+        if self.recipients is None:
+            return {"reply": 0, "public": 0}
+        return self.recipients.unconfirmed(time.monotonic(), self.confirm_timeout_s)
+
+    def describe(self) -> tuple[float, str] | None:
+        """Say for how many seconds which queues have not taken their messages, None: all do."""
+        if self.recipients is None:
+            return None
+        now = time.monotonic()
+        troubled = list(self.recipients.troubled(now, self.confirm_timeout_s))
+        if not troubled:
+            return None
+        counts = self.unconfirmed()
+        queues = sorted(item.name for item in troubled if item.lane.name == "reply")
+        parts = [f"replies: {counts['reply']:,}, public events: {counts['public']:,}"]
+        if queues:
+            few = ", ".join(queues[:_NAMED_MOST]) + (", ..." if len(queues) > _NAMED_MOST else "")
+            parts.append(f"reply queues that do not take theirs: {len(queues):,} ({few})")
+        if len(queues) < len(troubled):
+            parts.append("a queue that is bound to the public events does not take them")
+        since = min(item.troubled_at for item in troubled)
+        return now - since, "not confirmed by RabbitMQ, and kept in the outbox: " + "; ".join(parts)
+
+
+class Dispatcher:
+    """Sends within each recipient's window; what is confirmed later than its batch is collected here."""
+
+    def __init__(self, outstanding: Outstanding, confirm_timeout_s: float, public_most: int) -> None:
+        self.outstanding = outstanding
+        self.recipients = outstanding.begin(confirm_timeout_s, public_most)
+        self.late: dict[Entry, object] = {}  # events that are not done with, though their batch is
+        self.on_settled = _nothing
+        self._settled: list[Entry] = []  # of the late ones, those that are done with by now
+        self._sequence = 0
+        self._stir = asyncio.Event()
+
+    def next_sequence(self) -> int:
+        """Give the next message its place in the order of all."""
+        self._sequence += 1
+        return self._sequence
+
+    def settle(self, entry: Entry) -> None:
+        """Take note that an event is done with after its batch was."""
+        self._settled.append(entry)
+        self.on_settled()
+
+    @property
+    def settled(self) -> list[Entry]:
+        """The late events that are done with, and that the outbox has still to let go of."""
+        return list(self._settled)
+
+    def let_go(self, entries: list[Entry]) -> None:
+        """Take note that the outbox has let go of these: until then a patrol may still find them there."""
+        del self._settled[: len(entries)]
+        for entry in entries:
+            self.late.pop(entry, None)
+
+    async def send(self, publisher: Publisher, copies: list[Copy]) -> Sent:
+        """Send copies that were admitted, in one write. Raises BrokerLostError."""
+
+        def answered(place: int, error: Unpublished | None) -> None:
+            refusal = isinstance(error, DeliveryError) and not isinstance(error, PublishError)
+            self.recipients.answer(copies[place], error, time.monotonic(), is_refusal=refusal)
+            if self.recipients.is_ready:
+                self._stir.set()
+
+        return await publisher.send_encoded([copy.payload for copy in copies], answered)
+
+    def stir(self) -> None:
+        """Look at what is held back."""
+        self._stir.set()
+
+    async def run(self) -> None:
+        """Send what was held back as room comes, until cancelled. Raises BrokerLostError."""
+        while True:
+            try:
+                async with asyncio.timeout(_RETRY_LOOK_S if self.recipients.has_refused else None):
+                    await self._stir.wait()
+            except TimeoutError:
+                pass
+            self._stir.clear()
+            groups: dict[Publisher, list[Copy]] = {}
+            for copy in self.recipients.next_copies(time.monotonic()):
+                groups.setdefault(copy.publisher, []).append(copy)
+            for publisher, copies in groups.items():
+                if publisher.is_closed:
+                    raise BrokerLostError("the channel is closed")
+                await self.send(publisher, copies)

@@ -1,0 +1,233 @@
+"""The pipeline, the one place with the one order: decode, store, announce, acknowledge.
+
+Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
+confirmed by the broker, or stands in the store's outbox until it is; killed anywhere before, it is delivered again, and the
+store answers it as it did the first time. The store step of one batch runs while the confirms of those before it are
+outstanding; they are sent, and acknowledged, in order. Nobody waits for a confirm that does not come.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import structlog
+from aiormq.abc import DeliveredMessage
+
+from daemon.serving.announcer import Announcer
+from daemon.serving.decoder import Letter, Reader
+from daemon.monitoring.batch_report import Served
+from daemon.serving.consumer import Partition
+from daemon.serving.runtime import Parts
+from daemon.serving.pending_publish import PendingPublish, PublishResult
+from daemon.monitoring.stalls import Beat
+from daemon.serving.sweeper import Sweeper
+from lockstore.core.commands import Request
+from lockstore.errors import ConversationError
+from lockstore.core.events import Rejected
+from lockstore.stores.results import Notice, Outcome
+from lockstore.protocol.codec import type_of
+
+__all__ = ["Pipeline"]
+
+_NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even when there is someone to tell
+
+_UNFINISHED_MOST = 4  # batches whose confirms are outstanding while the next ones are in the store
+_ROOM_S = (
+    0.02  # beyond that, how old the first of them is before the next one goes all the same; the prefetch bounds them
+)
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is to be said of the messages of one batch."""
+
+    letters: list[Letter]
+    taken_ns: int
+    taken_at: float
+    decoded_at: float
+    stored_at: float
+    notices: list[Notice] = field(default_factory=list)
+    rejections: list[str] = field(default_factory=list)
+    parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
+
+    @property
+    def last_tag(self) -> int:
+        return self.letters[-1].tag
+
+    def park(self, letter: Letter, rejected: Rejected) -> None:
+        if not self.parked or self.parked[-1][0] is not letter:
+            self.parked.append((letter, rejected))
+
+    def served(self, partition: int, announced: PublishResult, announced_at: float) -> Served:
+        """Sum up, now that it is done with."""
+        return Served(
+            partition,
+            len(self.letters),
+            sum(type(letter.command) is Request for letter in self.letters),
+            self.notices,
+            (self.stored_at - self.decoded_at) * 1000,
+            (announced_at - self.taken_at) * 1000,
+            self.taken_ns,
+            len(announced.unreachable),
+            announced.refused,
+            (self.decoded_at - self.taken_at) * 1000,
+            (time.perf_counter() - announced_at) * 1000,
+            sum(letter.delivery.redelivered is True for letter in self.letters),
+            self.rejections,
+            [rejected.reason for _, rejected in self.parked],
+        )
+
+
+class Pipeline:
+    """Serves one partition. Its steps are counted in `beat`: one write for each, not for each message."""
+
+    def __init__(
+        self, parts: Parts, partition: Partition, reader: Reader, announcer: Announcer, sweeper: Sweeper, beat: Beat
+    ) -> None:
+        self._partition = partition
+        self._reader = reader
+        self._announcer = announcer
+        self._sweeper = sweeper
+        self._beat = beat
+        self._keeper = parts.keeper
+        self._observers = parts.observers
+        self._checkpoint = parts.checkpoint
+        self._confirm_timeout_s = parts.settings.broker.confirm_timeout
+
+    async def run(self, batch_most: int) -> None:
+        """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
+        async with asyncio.TaskGroup() as tasks:
+            unfinished: deque[tuple[asyncio.Task[None], float]] = deque()
+            while deliveries := await self._partition.take(batch_most):
+                batch = await self._store(deliveries)
+                await _make_room(unfinished)
+                before = unfinished[-1][0] if unfinished else None
+                # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
+                announcing = await self._announcer.send(batch.notices)
+                self._beat.step()
+                unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
+
+    async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
+        """Decode a batch and have the store apply it."""
+        taken_at, taken_ns = time.perf_counter(), time.time_ns()
+        now_ms = taken_ns // 1_000_000
+        letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
+        commands = [letter.command for letter in letters if letter.command is not None]
+        decoded_at = time.perf_counter()
+        outcomes = iter(await self._keeper.apply(commands, self._beat.step) if commands else [])
+        batch = _Batch(letters, taken_ns, taken_at, decoded_at, time.perf_counter())
+        for letter in letters:
+            if letter.rejected is not None:
+                self._reject(batch, letter, letter.rejected)
+                if letter.rejected.reason in _NOT_UNDERSTOOD:
+                    batch.park(letter, letter.rejected)
+            else:
+                self._note(batch, letter, next(outcomes), now_ms)
+        self._beat.step()
+        self._checkpoint("stored")
+        self._sweeper.watch(batch.notices)
+        return batch
+
+    def _note(self, batch: _Batch, letter: Letter, outcome: Outcome, now_ms: int) -> None:
+        if isinstance(outcome, ConversationError):
+            rejected = _unserved(letter, outcome, now_ms)
+            _log.error("conversation.damaged", conversation=rejected.conversation_id, error=str(outcome))
+            self._reject(batch, letter, rejected)
+            batch.park(letter, rejected)
+            return
+        for notice in outcome:
+            if isinstance(notice.event, Rejected):
+                self._reject(batch, letter, notice.event)
+            else:
+                batch.notices.append(notice)
+            _log.debug(
+                "request.served",
+                partition=self._partition.number,
+                type=type_of(notice.event),
+                conversation=notice.event.conversation_id,
+                ticket=notice.event.number,
+                request=notice.event.request_id,
+            )
+
+    def _reject(self, batch: _Batch, letter: Letter, rejected: Rejected) -> None:
+        """Answer a refused message; park it when there is nobody to tell."""
+        batch.rejections.append(rejected.reason)
+        if rejected.to.reply_to:
+            batch.notices.append(Notice(rejected, None))
+        else:
+            batch.park(letter, rejected)
+
+    async def _finish(self, batch: _Batch, announcing: PendingPublish, before: asyncio.Task[None] | None) -> None:
+        """Acknowledge a batch when its announcement is safe, and the batch before it is acknowledged."""
+        announced = await announcing.wait()
+        announced_at = time.perf_counter()
+        self._beat.step()
+        self._sweeper.withdraw(announced.unreachable)
+        for letter, rejected in batch.parked:
+            await self._park(letter, rejected)
+        self._checkpoint("announced")
+        if before is not None:
+            await before
+        await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries), self._beat.step)
+        await self._partition.acknowledge(batch.last_tag)
+        self._beat.step()
+        self._checkpoint("acknowledged")
+        served = batch.served(self._partition.number, announced, announced_at)
+        self._observers.tell(served)
+        self._say(batch, served)
+
+    async def _park(self, letter: Letter, rejected: Rejected) -> None:
+        """Put a message among the dead letters; a queue that does not confirm it must not keep the others."""
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                await self._announcer.park(letter.as_dead_letter(rejected))
+        except TimeoutError:
+            _log.warning("dead_letter.unconfirmed", reason=rejected.reason, detail=rejected.detail)
+
+    def _say(self, batch: _Batch, served: Served) -> None:
+        # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
+        unusual = bool(served.dead_letters or served.unreachable or served.refused)
+        if not (unusual or _log.is_enabled_for(logging.DEBUG)):
+            return
+        _log.log(
+            logging.INFO if unusual else logging.DEBUG,
+            "batch.served",
+            partition=served.partition,
+            messages=served.messages,
+            store_ms=round(served.store_ms, 1),
+            announce_ms=round(served.announce_ms, 1),
+            parked=len(served.dead_letters),
+            unreachable=served.unreachable,
+            refused=served.refused,
+            **Counter(type_of(notice.event) for notice in batch.notices),
+        )
+
+
+async def _make_room(unfinished: deque[tuple[asyncio.Task[None], float]]) -> None:
+    """Wait for the first of the unfinished batches where there are many, but not for one that does not come to an end."""
+    if len(unfinished) >= _UNFINISHED_MOST and not unfinished[0][0].done():
+        first, sent_at = unfinished[0]
+        patience_s = sent_at + _ROOM_S - time.monotonic()
+        if patience_s > 0:
+            await asyncio.wait([first], timeout=patience_s)
+    while unfinished and unfinished[0][0].done():
+        unfinished.popleft()
+
+
+def _unserved(letter: Letter, error: ConversationError, now_ms: int) -> Rejected:
+    command = letter.command
+    assert command is not None  # noqa: S101 - only what was understood reached the store
+    return Rejected(
+        conversation_id=command.conversation_id,
+        number=None,
+        request_id=command.request_id,
+        holder=None,
+        at_ms=now_ms,
+        to=command.sender,
+        reason="invalid",
+        detail=f"conversation_id: the lock store cannot work on this conversation: {error}"[:500],
+    )

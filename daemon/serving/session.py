@@ -1,0 +1,132 @@
+"""A session: everything that lives on one connection to the broker, from its first channel to stepping back."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
+
+from daemon.broker import request_queues as layout
+from daemon.serving.announcer import Announcer
+from daemon.serving.rebalancer import Balancer
+from daemon.serving.dispatcher import Dispatcher
+from daemon.broker.connection import is_blocked, opened, raise_when_closed, raw
+from daemon.serving.runtime import Parts
+from daemon.cluster.heartbeat import Presence, Said
+from daemon.serving.partition_worker import Seat
+from daemon.serving.sweeper import Sweeper
+
+__all__ = ["Session"]
+
+_GOODBYE_S = 1.0
+_BLOCKED_LOOK_S = 0.5
+
+_log = structlog.get_logger()
+
+
+class Session:
+    """The seats of one connection, the sweeper, and what shares the load with other daemons."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._seats: list[Seat] = []
+
+    async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+        """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
+        parts = self._parts
+        parts.vigil.begin()
+        self._connection = connection
+        self._dispatcher = Dispatcher(
+            parts.outstanding, parts.settings.broker.confirm_timeout, parts.settings.daemon.outbox_events
+        )
+        self._sweeper = Sweeper(parts, self._dispatcher)
+        self._sweeping = await self._announcer()
+        for number in partitions:
+            seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
+            await seat.open()
+            self._seats.append(seat)
+            parts.vigil.check()
+        self._balancer = Balancer(parts, self._seats)
+        channel = await raw(await opened(connection, publisher_confirms=False))
+        self._presence = Presence(channel, parts.settings.broker.names, self._hear)
+        await self._presence.open()
+
+    async def serve(self, ending: asyncio.Event) -> None:
+        """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
+        self._parts.pulse.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(raise_when_closed(self._connection, self._parts.settings.broker)),
+                tasks.create_task(self._parts.vigil.run()),
+                tasks.create_task(self._dispatcher.run()),
+                tasks.create_task(self._sweeper.run(self._sweeping)),
+                tasks.create_task(self._watch_blocking()),
+                tasks.create_task(self._balancer.run(self._presence)),
+            ]
+            serving = [tasks.create_task(seat.run()) for seat in self._seats]
+            await ending.wait()
+            await self._drain(serving)
+            for task in beside:
+                task.cancel()
+
+    @property
+    def active(self) -> list[int]:
+        """The partitions from which something came: RabbitMQ has chosen this daemon for them."""
+        return [seat.number for seat in self._seats if seat.activity.is_active]
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are here and not done with."""
+        return sum(seat.beat.waiting() for seat in self._seats)
+
+    async def queues(self) -> tuple[dict[int, layout.Queue], int]:
+        """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
+        broker = self._parts.settings.broker
+        requests = await layout.counted(self._connection, broker.names, range(broker.partitions))
+        return requests, await layout.dead_letters(self._connection, broker.names)
+
+    @property
+    def delivered(self) -> int:
+        """How many messages have come, those counted that came again."""
+        return sum(seat.delivered for seat in self._seats)
+
+    def _hear(self, word: Said) -> None:
+        self._balancer.hear(word)
+        self._parts.fleet.hear(word, time.monotonic())
+
+    async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
+        """Finish what is under way; the rest goes back to the queues, in order."""
+        with suppress(TimeoutError):  # a broker that takes nothing more just now must not keep us from stopping
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._balancer.leave(self._presence)
+        for seat in self._seats:
+            seat.leave()
+        _, unfinished = await asyncio.wait(serving, timeout=self._parts.settings.daemon.stop_timeout)
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            _log.warning("daemon.unfinished", partitions=len(unfinished))
+        for seat in self._seats:
+            await seat.close()
+
+    async def _watch_blocking(self) -> None:
+        """Take note when RabbitMQ blocks this connection, and when no longer; then even heartbeats say nothing of it."""
+        health = self._parts.health
+        while True:
+            if await is_blocked(self._connection):
+                health.hinder("broker_blocked", "RabbitMQ takes no messages: it is short of memory or disk")
+            else:
+                health.clear("broker_blocked")
+            await asyncio.sleep(_BLOCKED_LOOK_S)
+
+    async def _announcer(self) -> Announcer:
+        settings = self._parts.settings
+        replies = await self._publishing()
+        public = await self._publishing() if settings.daemon.events else None
+        return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)
+
+    async def _publishing(self) -> Channel:
+        return await raw(await opened(self._connection, publisher_confirms=True, on_return_raises=True))

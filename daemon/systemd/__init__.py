@@ -1,0 +1,1 @@
+"""systemd's notification protocol and watchdog."""

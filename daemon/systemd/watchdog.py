@@ -1,0 +1,101 @@
+"""The lookout: looks regularly at how it goes, and tells the service manager."""
+
+import asyncio
+import time
+
+import structlog
+
+from daemon.systemd.notify import Notifier
+from daemon.serving.runtime import Parts
+from daemon.monitoring.stalls import LOOK_S, Stall
+
+__all__ = ["Lookout"]
+
+_PATIENCE_S = 20.0  # asked for at each look while the start waits for store or broker: several looks ahead
+_GOODBYE_S = 15.0  # beyond `stop_timeout`: for farewells to a broker and a store that may be gone
+
+_log = structlog.get_logger()
+
+
+class Lookout:
+    """Feels the pulse, and speaks to the service manager."""
+
+    def __init__(self, parts: Parts, notifier: Notifier) -> None:
+        self._parts = parts
+        self._notifier = notifier
+        self._watchdog_s = None if notifier.watchdog_s is None else notifier.watchdog_s / 2
+        self._fed_at = 0.0
+        self._has_been_ready = False
+        self._status = ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        interval_s = LOOK_S if self._watchdog_s is None else min(LOOK_S, self._watchdog_s)
+        while True:
+            self.look(time.monotonic())
+            await asyncio.sleep(interval_s)
+
+    def reloading(self) -> None:
+        """Tell that the configuration is read again; the next look at a daemon that serves says that this is over."""
+        self._notifier.reloading()
+        self._has_been_ready = False
+
+    def stopping(self) -> None:
+        """Tell that the stop has come."""
+        self._notifier.stopping(self._parts.settings.daemon.stop_timeout + _GOODBYE_S)
+        self._parts.health.hinder("draining", "told to stop; what is under way is finished")
+        self._tell_status()
+
+    def look(self, now: float) -> None:
+        """Look once, at this moment of a clock that only goes forward."""
+        health = self._parts.health
+        self._note(self._parts.pulse.look(now, excused=health.is_waiting))
+        if not self._has_been_ready:
+            self._await_readiness()
+        self._tell_status()
+        if self._watchdog_s is not None and now - self._fed_at >= self._watchdog_s:
+            if not health.hinders("pipeline_stalled"):
+                self._notifier.alive()
+            self._fed_at = now
+
+    def _note(self, stalls: list[Stall]) -> None:
+        health = self._parts.health
+        was_stalled = health.hinders("pipeline_stalled")
+        if stalls:
+            told = ", ".join(f"{stall.name} for {stall.for_s:.0f} s, {stall.waiting} waiting" for stall in stalls)
+            health.hinder("pipeline_stalled", told)
+            if not was_stalled:
+                _log.error("pipeline.stalled", parts=told)
+        elif was_stalled:
+            health.clear("pipeline_stalled")
+            _log.info("pipeline.goes_on")
+
+    def _await_readiness(self) -> None:
+        health = self._parts.health
+        if health.is_ready:
+            self._has_been_ready = True
+            self._notifier.ready()
+        elif health.is_waiting and not health.hinders("draining"):
+            self._notifier.patience(_PATIENCE_S)
+
+    def _tell_status(self) -> None:
+        status = self._describe()
+        if status != self._status:
+            self._notifier.status(status)
+            self._status = status
+
+    def _describe(self) -> str:
+        reasons = {reason.name: reason.detail for reason in self._parts.health.reasons()}
+        if "draining" in reasons:
+            return "stopping: what is under way is finished"
+        if "store_away" in reasons:
+            return f"waiting for the lock store: {reasons['store_away']}"
+        if "broker_away" in reasons or "not_consuming" in reasons:
+            return f"waiting for RabbitMQ: {reasons.get('broker_away') or reasons['not_consuming']}"
+        if reasons:
+            return "; ".join(f"{name}: {detail}" for name, detail in reasons.items())
+        number, active = self._parts.settings.broker.partitions, self._parts.current.active
+        partitions = "1 partition" if number == 1 else f"{number} partitions"
+        if not active:  # RabbitMQ does not say who is the active one; the first message does
+            return f"standing by for {partitions}"
+        return f"serving {len(active)} of {partitions}, {self._parts.current.waiting} waiting"

@@ -1,0 +1,185 @@
+"""What is shown of lines, tickets and conversations: values, as the JSON API gives them and the page's templates read them.
+
+Times are whole milliseconds. Moments end in `at_ms`, since the epoch on the lock store's clock; everything else is a length
+of time. None is what is not known, or does not apply. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from lockstore.core.events import Event
+from lockstore.core.statistics import LineSummary, Survey
+from lockstore.core.ticket import Ticket, TicketLock
+from lockstore.protocol.codec import encode
+
+__all__ = [
+    "TICKETS_MOST",
+    "ConversationFacts",
+    "LineFacts",
+    "LinesFacts",
+    "TicketFacts",
+    "conversation_facts",
+    "line_facts",
+    "lines_facts",
+]
+
+TICKETS_MOST = 200
+"""How much of one line is shown."""
+
+_OVERDUE_MS = 5000  # patrols end what is overdue within two seconds; after this nobody does
+
+
+@dataclass(frozen=True, slots=True)
+class LineFacts:
+    """One line, as its row shows it."""
+
+    conversation_id: str
+    tickets: int
+    ticket_number: int | None  # of the head, as what follows
+    holder: str | None
+    state: str  # of the head: held, direct (its own process holds it), ready (not granted), empty
+    held_ms: int | None
+    lease_left_ms: int | None
+    lease_ms: int | None  # how long the lease was granted for, where that is known
+    waiting: int
+    waiting_longest_ms: int | None
+    trouble: str | None  # what should not be so, in words
+
+
+@dataclass(frozen=True, slots=True)
+class LinesFacts:
+    """Some lines out of all, the longest first, and the totals of all."""
+
+    at_ms: int
+    lines_total: int
+    tickets_total: int
+    waiting_total: int
+    waiting_longest_ms: int | None
+    waiting_longest_in: str | None  # the conversation in which it is waited
+    complete: bool  # whether the store sees all lines
+    start: int
+    most: int
+    lines: tuple[LineFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TicketFacts:
+    """One ticket in its line."""
+
+    ticket_number: int
+    state: str  # holds, direct, ready, waits
+    holder: str | None
+    request_id: str | None
+    in_state_ms: int | None  # for how long it has held, or waited
+    left_ms: int  # until its lease or its wait ends
+    lease_ms: int | None  # what it asked for
+    reply_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFacts:
+    """One conversation: its line, head first, `TICKETS_MOST` at most; its last public events, oldest first, as on the wire."""
+
+    conversation_id: str
+    at_ms: int
+    partition: int
+    last_number: int | None
+    tickets_total: int
+    tickets: tuple[TicketFacts, ...]
+    trouble: str | None
+    history: tuple[dict[str, Any], ...]
+
+
+def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
+    """Tell one line of a survey."""
+    head, claim = line.head, line.head.claim if line.head else None
+    is_granted = claim is not None and claim.granted_at_ms is not None
+    state = _head_state(head)
+    return LineFacts(
+        conversation_id=line.conversation_id,
+        tickets=line.tickets,
+        ticket_number=head.number if head else None,
+        holder=claim.holder if claim else None,
+        state=state,
+        held_ms=_since(claim.granted_at_ms, at_ms) if claim else None,
+        lease_left_ms=head.expires_ms - at_ms if head and (is_granted or state == "direct") else None,
+        lease_ms=claim.lifetime_ms if claim and is_granted else None,
+        waiting=line.tickets if state == "ready" else max(0, line.tickets - 1),
+        waiting_longest_ms=_since(line.waiting_since_ms, at_ms),
+        trouble=_trouble(head, at_ms),
+    )
+
+
+def lines_facts(survey: Survey, start: int, most: int) -> LinesFacts:
+    """Tell a survey. Some lines have changed since they were chosen: in order are those that are shown."""
+    shown = sorted(survey.longest, key=lambda line: (-line.tickets, line.conversation_id))
+    return LinesFacts(
+        at_ms=survey.at_ms,
+        lines_total=survey.lines,
+        tickets_total=survey.tickets,
+        waiting_total=survey.waiting,
+        waiting_longest_ms=survey.oldest_wait_ms,
+        waiting_longest_in=survey.oldest_wait_in,
+        complete=survey.complete,
+        start=start,
+        most=most,
+        lines=tuple(line_facts(line, survey.at_ms) for line in shown),
+    )
+
+
+def conversation_facts(
+    conversation_id: str, lock: TicketLock | None, at_ms: int, history: Sequence[Event], partition: int
+) -> ConversationFacts:
+    """Tell one conversation."""
+    tickets = list(lock.tickets) if lock else []
+    return ConversationFacts(
+        conversation_id=conversation_id,
+        at_ms=at_ms,
+        partition=partition,
+        last_number=lock.last_number if lock else None,
+        tickets_total=len(tickets),
+        tickets=tuple(_ticket_facts(place, ticket, at_ms) for place, ticket in enumerate(tickets[:TICKETS_MOST])),
+        trouble=_trouble(tickets[0] if tickets else None, at_ms),
+        history=tuple(from_json(encode(event)) for event in history),
+    )
+
+
+def _ticket_facts(place: int, ticket: Ticket, at_ms: int) -> TicketFacts:
+    claim = ticket.claim
+    state = "waits" if place else {"held": "holds"}.get(head := _head_state(ticket), head)
+    began_at_ms = None if claim is None else claim.granted_at_ms if state == "holds" else claim.queued_at_ms
+    return TicketFacts(
+        ticket_number=ticket.number,
+        state=state,
+        holder=claim.holder if claim else None,
+        request_id=claim.request_id if claim else None,
+        in_state_ms=_since(began_at_ms, at_ms),
+        left_ms=ticket.expires_ms - at_ms,
+        lease_ms=claim.lifetime_ms if claim else None,
+        reply_to=claim.sender.reply_to if claim else None,
+    )
+
+
+def _head_state(head: Ticket | None) -> str:
+    if head is None:
+        return "empty"
+    if head.claim is None:
+        return "direct"
+    return "ready" if head.claim.granted_at_ms is None else "held"
+
+
+def _since(moment_ms: int | None, at_ms: int) -> int | None:
+    return None if moment_ms is None else max(0, at_ms - moment_ms)
+
+
+def _trouble(head: Ticket | None, at_ms: int) -> str | None:
+    if head is None:
+        return None
+    if at_ms - head.expires_ms > _OVERDUE_MS:
+        return "overdue: its deadline is past, and no daemon has ended it"
+    if _head_state(head) == "ready":
+        return "not granted: nobody is before this ticket, and no daemon has granted it"
+    return None

@@ -1,0 +1,37 @@
+"""Names on the broker, and which partition serves a conversation. docs/protocol.md has the table."""
+
+import zlib
+from dataclasses import dataclass
+
+__all__ = ["Names", "partition_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What things are called on the broker, under one namespace."""
+
+    namespace: str = "lockstore"
+
+    @property
+    def requests(self) -> str:
+        """The direct exchange that takes requests, and the prefix of the request queues."""
+        return f"{self.namespace}.requests"
+
+    @property
+    def events(self) -> str:
+        """The topic exchange of the public events."""
+        return f"{self.namespace}.events"
+
+    @property
+    def dead_letters(self) -> str:
+        """The exchange and the queue of the messages that could not be served."""
+        return f"{self.namespace}.dead-letters"
+
+    def request_queue(self, partition: int) -> str:
+        """Name the queue of one partition."""
+        return f"{self.requests}.{partition}"
+
+
+def partition_of(conversation_id: str, partitions: int) -> int:
+    """Give the partition that serves a conversation; as text it is the routing key of its messages."""
+    return zlib.crc32(conversation_id.encode()) % partitions if partitions > 1 else 0

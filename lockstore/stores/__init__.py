@@ -1,0 +1,1 @@
+"""Lock stores: the base class, in memory, custom classes, and Redis."""

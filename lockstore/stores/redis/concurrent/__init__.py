@@ -1,0 +1,1 @@
+"""`ConcurrentRedisLockStore`: one Lua script per verb."""

@@ -1,0 +1,288 @@
+"""`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+from lockstore.stores.audit import Audited
+from lockstore.stores.redis.concurrent.audit import AUDIT_VERBS, ConcurrentAudit
+from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.errors import ConfigError, ConversationError, StoreError, StoreFullError
+from lockstore.core.events import Event, taken_by
+from lockstore.stores.redis.replication_ids import HISTORY_SCRIPT, Histories
+from lockstore.stores.redis.concurrent.queries import INDEX_VERBS, LineIndex
+from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
+from lockstore.stores.redis.key_ownership import ConcurrentNames
+from lockstore.core.line import NO_ROOM
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, Turn
+from lockstore.stores.queries import Sight
+from lockstore.stores.redis.concurrent.replies import add_found, notices_of, outcome_of, turn_of
+from lockstore.stores.redis.connection.scripts import Script, giving_back, load
+from lockstore.stores.redis.connection import Call, ChangingCredentials, Servers
+from lockstore.stores.base import LockStore
+from lockstore.stores.redis.pubsub import Subscription
+from lockstore.core.ticket import Sender, TicketLock
+
+__all__ = ["ConcurrentRedisLockStore"]
+
+_COMMANDS = ("request", "release", "renew", "expire", "withdraw", "seize", "issue", "finish")
+_VERBS = (*_COMMANDS, "retract", "turn", "patrol", *INDEX_VERBS, *AUDIT_VERBS)
+_PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
+_DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
+_REDIS_MIN = (7, 0)  # scripts that begin with #!lua
+
+
+def _sender_args(sender: Sender) -> tuple[str, str, str, str]:
+    return (sender.reply_to or "", sender.correlation_id or "", sender.user_id or "", sender.traceparent or "")
+
+
+def _named_args(command: Release | Renew) -> tuple[Any, ...]:
+    number = "" if command.number is None else command.number
+    return (number, command.request_id or "", *_sender_args(command.sender))
+
+
+class ConcurrentRedisLockStore(LockStore):
+    """Keep each ticket by itself, and let every verb be one atomic script. The recommended store.
+
+    Numbers start at 1. Any number of daemons and bots may work on it at once.
+    """
+
+    knows_all_lines = True
+
+    def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
+        self._keys = ConcurrentKeys(options.key_prefix)
+        self._names = ConcurrentNames(options)
+        self._scripts = {name: load(name) for name in _VERBS}
+        scripts = [*self._scripts.values(), giving_back(self._scripts["request"]), HISTORY_SCRIPT]
+        self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
+        self._histories = Histories(self._servers)
+        self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
+        self._announced: dict[Shard, list[str]] = {}
+        self._cursors: dict[Shard, str] = {}  # up to where the outboxes that are long have been looked at
+
+    async def open(self) -> None:
+        """Connect, and refuse a server that is too old."""
+        await self._servers.open()
+        version = await self._servers.version()
+        if version < _REDIS_MIN:
+            told = ".".join(map(str, version))
+            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
+            raise ConfigError(message)
+        await self._histories.learn({shard: self._keys.history(shard) for shard in range(SHARDS)})
+
+    async def warnings(self) -> list[str]:
+        """Say what is doubtful about the server's settings."""
+        return await self._servers.warnings()
+
+    async def close(self) -> None:
+        """Say what was announced, and let go of connections."""
+        await self._subscription.close()
+        with suppress(StoreError):  # what is not let go of is announced once more, under the same message id
+            await self._forget_announced()
+        await self._servers.close()
+
+    # --- the three of LockStore ----------------------------------------------------------------------------------------
+
+    async def get_lock(self, conversation_id: str) -> TicketLock | None:
+        """Read a line, or None where nobody stands."""
+        lock, _ = await self.overview.view(conversation_id)
+        return lock
+
+    async def save_lock(self, lock: TicketLock) -> None:
+        """Refused: tickets are kept one by one here, and only by the scripts."""
+        message = (
+            f"conversation {lock.conversation_id!r}: a concurrent store issues and ends tickets, it saves no whole lock"
+        )
+        raise ConversationError(message)
+
+    async def create_lock(self, conversation_id: str) -> TicketLock:
+        """Give an empty lock; nothing needs to be stored for it."""
+        return TicketLock(conversation_id)
+
+    async def delete_lock(self, conversation_id: str) -> None:
+        """Take every direct ticket out of the line. The daemon's tickets end by the rules alone."""
+        lock = await self.get_lock(conversation_id)
+        for ticket in lock.tickets if lock else ():
+            await self.act(Finish(conversation_id, ticket.number))
+
+    # --- what the daemon asks ------------------------------------------------------------------------------------------
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Apply commands in their order, in one round trip."""
+        announced, self._announced = self._announced, {}
+        letting_go = [("XDEL", self._keys.of_shard(int(shard))[1], *ids) for shard, ids in announced.items()]
+        shards = [self._keys.shard_of(command.conversation_id) for command in commands]
+        calls = [self._call(command, shard) for command, shard in zip(commands, shards, strict=True)]
+        try:
+            replies = await self._servers.run_each(calls, letting_go)
+        except BaseException:
+            for shard, ids in announced.items():
+                self._announced.setdefault(shard, []).extend(ids)
+            raise
+        full = await self._refuse(commands, replies)
+        outcomes: list[Outcome] = [
+            reply if isinstance(reply, ConversationError) else outcome_of(shard, reply)
+            for shard, reply in zip(shards, replies, strict=True)
+        ]
+        if full is not None:
+            full.outcomes = outcomes
+            raise full
+        return outcomes
+
+    async def _refuse(self, commands: Sequence[Command], replies: list[Any]) -> StoreFullError | None:
+        """Do again what a full server refused, without new tickets; give its refusal if there were requests among it."""
+        places = [place for place, reply in enumerate(replies) if isinstance(reply, StoreFullError)]
+        if not places:
+            return None
+        full: StoreFullError = replies[places[0]]
+        has_requests = any(isinstance(commands[place], Request) for place in places)
+        while places:
+            # One of each line at a time: a full server takes no transaction, whatever is in it.
+            first = {commands[place].conversation_id: place for place in reversed(places)}
+            turn = sorted(first.values())
+            again = await self._servers.run_all([self._call_without_room(commands[place]) for place in turn])
+            for place, reply in zip(turn, again, strict=True):
+                replies[place] = reply
+            places = [place for place in places if place not in turn]
+        return full if has_requests else None
+
+    def _call_without_room(self, command: Command) -> Call:
+        shard = self._keys.shard_of(command.conversation_id)
+        if not isinstance(command, Request):
+            return self._call(command, shard)
+        verb, args = self._request(command, NO_ROOM)
+        return self._call_of(giving_back(verb), command.conversation_id, shard, _QUEUED, args)
+
+    def _request(self, command: Request, max_waiting: int) -> tuple[Script, tuple[Any, ...]]:
+        asked = (command.request_id, command.lifetime_ms, command.wait_ms, max_waiting)
+        return self._scripts["request"], (*asked, command.holder or "", *_sender_args(command.sender))
+
+    def _call(self, command: Command, shard: int, direct: str = _QUEUED) -> Call:
+        verb, args = self._verb(command)
+        return self._call_of(verb, command.conversation_id, shard, direct, args)
+
+    def _call_of(self, verb: Script, conversation_id: str, shard: int, direct: str, args: tuple[Any, ...]) -> Call:
+        keys = self._keys.of_line(conversation_id, shard)
+        seen = self._histories.seen(shard)
+        limits = self.limits
+        common = (conversation_id, limits.dedup_window_ms, self._keys.channel, direct + seen)
+        return Call(verb, keys, (*common, limits.history, limits.history_keep_ms, *args))
+
+    def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
+        match command:
+            case Request():
+                return self._request(command, self.limits.max_waiting)
+            case Release():
+                return self._scripts["release"], _named_args(command)
+            case Renew():
+                lifetime_ms = "" if command.lifetime_ms is None else command.lifetime_ms
+                return self._scripts["renew"], (*_named_args(command), lifetime_ms)
+            case Expire():
+                return self._scripts["expire"], (command.number,)
+            case Settle():
+                return self._scripts["expire"], ("",)
+            case Withdraw():
+                return self._scripts["withdraw"], (command.number, command.reply_to)
+            case Seize():
+                return self._scripts["seize"], (command.by, "" if command.number is None else command.number)
+            case Issue():
+                return self._scripts["issue"], (command.lifetime_ms, command.mark)
+            case Finish():
+                return self._scripts["finish"], (command.number,)
+
+    async def confirm(self, entries: Sequence[Entry]) -> None:
+        """Let go of announced events: with the next batch, or the next patrol, which saves a round trip for each."""
+        for entry in entries:
+            self._announced.setdefault(entry.shard, []).append(entry.id)
+
+    def shard_of(self, conversation_id: str) -> Shard:
+        """Give the shard that keeps this conversation's deadlines."""
+        return self._keys.shard_of(conversation_id)
+
+    def shards(self) -> Sequence[Shard]:
+        """Give all shards."""
+        return range(SHARDS)
+
+    async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
+        """Look through some shards, in one round trip."""
+        await self._forget_announced()
+        script = self._scripts["patrol"]
+        calls = [
+            Call(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms, self._cursors.get(shard, "-")))
+            for shard in shards
+        ]
+        found = Patrol()
+        for shard, reply in zip(shards, await self._servers.run_all(calls), strict=True):
+            if isinstance(reply, ConversationError):
+                continue  # told to whoever asks for something in this shard; the others must not wait for it
+            # Entries that are held back, by whomever, must not hide those behind them: the next look goes on from here.
+            self._cursors[shard] = add_found(found, shard, reply)
+        left_in = {int(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
+        await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
+        return found
+
+    async def _forget_announced(self) -> None:
+        if self._announced:
+            await self.apply(())
+
+    # --- direct use ----------------------------------------------------------------------------------------------------
+
+    async def act(self, command: Issue | Finish) -> int:
+        """Apply a direct caller's command, and give the number that it issued."""
+        shard = self._keys.shard_of(command.conversation_id)
+        reply = await self._servers.run(self._call(command, shard, _DIRECT))
+        return int(reply[0]) if isinstance(command, Issue) else command.number
+
+    async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
+        """Take the lease away from its holder, or this ticket out of the line."""
+        shard = self._keys.shard_of(conversation_id)
+        reply = await self._servers.run(self._call(Seize(conversation_id, by, number), shard, _DIRECT))
+        return taken_by(notice.event for notice in notices_of(shard, reply))
+
+    async def issue_all(
+        self, conversation_id: str, tickets: Sequence[NewTicket]
+    ) -> list[tuple[int, Turn] | ConversationError]:
+        """Issue direct tickets of one conversation in this order, in one round trip."""
+        shard = self._keys.shard_of(conversation_id)
+        commands = [Issue(conversation_id, ticket.lifetime_ms, ticket.mark) for ticket in tickets]
+        replies = await self._servers.run_all([self._call(command, shard, _DIRECT) for command in commands])
+        return [
+            reply if isinstance(reply, ConversationError) else (int(reply[0]), turn_of(conversation_id, reply[1:]))
+            for reply in replies
+        ]
+
+    async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
+        """Take out of the line a direct ticket whose number was lost with the reply; tell whether it was found."""
+        shard = self._keys.shard_of(conversation_id)
+        call = self._call_of(self._scripts["retract"], conversation_id, shard, _DIRECT, (ticket.mark,))
+        return bool(await self._servers.run(call))
+
+    async def turn(self, conversation_id: str, number: int) -> Turn:
+        """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
+        shard = self._keys.shard_of(conversation_id)
+        call = self._call_of(self._scripts["turn"], conversation_id, shard, _DIRECT, (number,))
+        return turn_of(conversation_id, await self._servers.run(call))
+
+    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
+        """Subscribe to the hints that the scripts give."""
+        await self._subscription.want()
+
+    def audit(self) -> AsyncIterator[Audited]:
+        """Hold lines against the index and deadlines, and look through all keys for those that no index names."""
+        return ConcurrentAudit(self._keys, self._names, self._servers, self._scripts).run()
+
+    @cached_property
+    def overview(self) -> Sight:
+        """What operators are told, from the shards' index."""
+        return LineIndex(self, self._keys, self._servers, self._scripts)
+
+    @cached_property
+    def _subscription(self) -> Subscription:
+        return Subscription(self._servers, self._keys.channel, self.wakeups, self.tell_left_behind)
+
+    async def follow(self, left_behind: Callable[[Shard], None]) -> None:
+        """Listen to other processes' hints, too."""
+        await super().follow(left_behind)
+        await self._subscription.want()

@@ -1,0 +1,1 @@
+"""`RedisLockStore`: Rasa's keys and JSON, changed by compare-and-set."""

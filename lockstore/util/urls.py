@@ -1,0 +1,120 @@
+"""What URLs with a user and a password have in common: taken apart without guessing. No message repeats any of it."""
+
+import re
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
+
+from lockstore.util.validation import is_one_line
+
+__all__ = ["ENCODING_RULE", "PORT_MAX", "check_amqp_url", "check_encoding", "split_url"]
+
+PORT_MAX = 65535
+
+ENCODING_RULE = (
+    "in user and password every / : @ ? # [ ] % and space needs percent-encoding, "
+    "as %2F %3A %40 %3F %23 %5B %5D %25 %20"
+)
+
+_SERVER_END = re.compile(r"[/?#]")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_RESERVED = re.compile(r"[\s/:@?#\[\]]")
+_HOST = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]")
+_PORT_TEXT = re.compile(r"[0-9]{1,5}")
+
+_AMQP_SCHEMES = ("amqp://", "amqps://")
+_OF_BROKER = {
+    "heartbeat": "heartbeat",
+    "cafile": "ssl_ca_certs",
+    "certfile": "ssl_certfile",
+    "keyfile": "ssl_keyfile",
+}
+_NEVER_UNVERIFIED = {"no_verify_ssl", "verify_ssl", "verify"}
+_OF_THE_LIBRARY = {"auth", "cadata", "capath", "connection_timeout", "name", "timeout", "channel_max", "frame_max"}
+
+
+def split_url(url: str) -> SplitResult:
+    """Take a URL apart. Raises ValueError with the rule where a sign of it could be meant in two ways."""
+    if not is_one_line(url):
+        raise ValueError("must not contain control characters, a line end among them")
+    scheme, _, rest = url.partition("://")
+    server = _SERVER_END.split(rest, maxsplit=1)[0]
+    behind = rest[len(server) :]
+    if "#" in rest or "@" in (behind.partition("?")[2] if scheme == "unix" else behind):
+        raise ValueError(f"not a URL: {ENCODING_RULE}")
+    who, at, host_and_port = server.rpartition("@")
+    if at:
+        _check_credentials(who)
+    if scheme == "unix" and host_and_port:
+        raise ValueError(f"not a URL: a socket is named as unix:///run/redis.sock; {ENCODING_RULE}")
+    _check_server(host_and_port)
+    try:
+        parts = urlsplit(url)
+        unused = parts.port, parts.hostname
+    except ValueError:  # its reason may quote what is really a part of the password
+        raise ValueError(f"not a URL: {ENCODING_RULE}") from None
+    del unused
+    check_encoding(parts.path)
+    return parts
+
+
+def _check_credentials(who: str) -> None:
+    user, _, password = who.partition(":")
+    for text in (user, password):
+        if _RESERVED.search(text):
+            raise ValueError(f"not a URL: {ENCODING_RULE}")
+        check_encoding(text)
+
+
+def check_encoding(text: str) -> None:
+    """Check what is percent-encoded in a part of a URL. Raises ValueError with the rule."""
+    if _BAD_PERCENT.search(text):
+        raise ValueError(f"not a URL: a % stands for itself only as %25; {ENCODING_RULE}")
+    try:
+        unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise ValueError("not a URL: what is percent-encoded must be UTF-8") from None
+    if not is_one_line(unquote(text)):
+        raise ValueError("not a URL: what is percent-encoded must not contain control characters")
+
+
+def _check_server(server: str) -> None:
+    bracket = server.rfind("]")
+    host, colon, port = server[: bracket + 1], "", server[bracket + 1 :]
+    if bracket < 0:
+        host, colon, port = server.partition(":")
+    elif port:
+        colon, port = port[0], port[1:]
+    if colon not in ("", ":") or (host and not _HOST.fullmatch(host)):
+        raise ValueError(
+            f"not a URL: no host can be called so, and an IPv6 address stands in brackets; {ENCODING_RULE}"
+        )
+    if colon and port.isascii() and port.isdigit() and int(port[:9]) == 0:
+        raise ValueError(f"the URL's port must be 1 to {PORT_MAX}")
+    if colon and not (_PORT_TEXT.fullmatch(port) and 1 <= int(port) <= PORT_MAX):
+        raise ValueError(
+            f"not a URL: the port must be 1 to {PORT_MAX}, an IPv6 address stands in brackets; {ENCODING_RULE}"
+        )
+
+
+def check_amqp_url(url: str) -> None:
+    """Check the URL of a broker. Raises ValueError with the rule that it breaks."""
+    if not url.startswith(_AMQP_SCHEMES):
+        raise ValueError("must begin with amqp:// or amqps://")
+    parts = split_url(url)
+    if not parts.hostname:
+        raise ValueError("must name a host, as amqp://user:password@host:5672/")
+    if parts.path != "//" and "/" in parts.path[1:]:
+        raise ValueError("a / in the name of the virtual host is written as %2F; nothing stands behind that name")
+    if "?" in url:
+        raise ValueError(_refused_parameters(parts.query))
+
+
+def _refused_parameters(query: str) -> str:
+    """Say what a URL's parameters have to be instead. Unknown ones are not named: they may be a part of a password."""
+    for name in (pair.partition("=")[0] for pair in query.split("&")):
+        if name in _NEVER_UNVERIFIED:
+            return f"{name} behind the ? is not taken: the broker's certificate is always verified"
+        if name in _OF_BROKER:
+            return f"{name} behind the ? is not taken; there is an option for it: broker.{_OF_BROKER[name]}"
+        if name in _OF_THE_LIBRARY:
+            return f"{name} behind the ? is not taken"
+    return f"takes no parameters behind a ?; if the ? is in a password, {ENCODING_RULE}"
