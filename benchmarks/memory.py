@@ -19,8 +19,8 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from benchmarks.report import Report, arguments
 from daemon.config.settings import BrokerSettings
 from harness import DaemonProcess, RedisServer, workplace
-from lockstore.stores.redis.keys import ConcurrentKeys
 from lockstore.core.rules import Limits
+from lockstore.stores.redis.keys import ConcurrentKeys
 
 STEPS = 5  # measurements on the way to the full number
 DEDUP_WINDOW_S = 3.0  # how long finished requests are remembered: short, so that idle conversations become idle

@@ -17,8 +17,8 @@ import aio_pika
 import uvloop
 
 from benchmarks.report import Report, arguments, median
-from daemon.config.settings import BrokerSettings
 from daemon.broker.topology import declare
+from daemon.config.settings import BrokerSettings
 from harness import RabbitMQ, RedisServer, Workplace, cpu_s_of, workplace
 
 PREFETCH = 500

@@ -10,23 +10,31 @@ from typing import Any
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from daemon.broker import request_queues as layout, topology
-from daemon.http.server import HttpServer
-from daemon.http.app import site_of
-from daemon.broker.connection import LOST, address_of, connected, opened, refusal, told
-from daemon.systemd.watchdog import Lookout
-from daemon.http.metrics.poller import Census
-from daemon.systemd.notify import Notifier
-from daemon.monitoring.batch_report import Served
-from daemon.serving.runtime import parts_of, pass_by
-from daemon.config.reload import Reread, merged
-from daemon.serving.session import Session
+from daemon.broker import request_queues as layout
+from daemon.broker import topology
+from daemon.broker.connection import (
+    CONNECTION_ERRORS,
+    address_of,
+    as_config_error,
+    connect,
+    open_channel,
+    say_what_ended,
+)
+from daemon.config.reload import Reread, merge_reloadable
 from daemon.config.settings import Settings
+from daemon.http.app import create_app
+from daemon.http.metrics.poller import StorePoller
+from daemon.http.server import HttpServer
+from daemon.monitoring.batch_report import BatchReport
+from daemon.serving.runtime import create_runtime, no_failpoint
+from daemon.serving.session import Session
 from daemon.serving.topology_watch import TopologyWatch
-from lockstore.util.backoff import Backoff
+from daemon.systemd.notify import Notifier
+from daemon.systemd.watchdog import Watchdog
 from lockstore.errors import ConfigError
-from lockstore.stores.memory import InMemoryLockStore
 from lockstore.stores.base import LockStore
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.util.backoff import Backoff
 
 __all__ = ["Service"]
 
@@ -43,18 +51,18 @@ class Service:
         self,
         settings: Settings,
         store: LockStore,
-        checkpoint: Callable[[str], None] = pass_by,
+        checkpoint: Callable[[str], None] = no_failpoint,
         reread: Reread | None = None,
     ) -> None:
         """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there.
 
         `reread` reads the configuration again at a `reload`; without it, that only begins a new session.
         """
-        self._parts = parts_of(settings, store, checkpoint)
+        self._parts = create_runtime(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._is_first = True
         self._notifier = Notifier.of(os.environ)
-        self._lookout = Lookout(self._parts, self._notifier)
+        self._lookout = Watchdog(self._parts, self._notifier)
         self._reread = reread or (lambda: settings)
         self._ending = asyncio.Event()  # of the session that serves now
 
@@ -66,22 +74,22 @@ class Service:
     def describe_left(self) -> str:
         """Say what is not finished, and what keeps it."""
         reasons = [f"{reason.name}: {reason.detail}" for reason in self._parts.health.reasons()]
-        return "; ".join([f"messages in hand: {self._parts.current.waiting}", *reasons])
+        return "; ".join([f"messages in hand: {self._parts.active_session.waiting}", *reasons])
 
     def reload(self) -> None:
         """Read the configuration again, and begin a new session with it. One that cannot be is logged, and changes nothing."""
         self._lookout.reloading()
         try:
-            self._parts.settings = merged(self._parts.settings, self._reread())
+            self._parts.settings = merge_reloadable(self._parts.settings, self._reread())
         except ConfigError as error:
             _log.error("daemon.reload_refused", error=str(error))
             self._lookout.look(time.monotonic())
         else:
             _log.info("daemon.reloading")
-            self._parts.keeper.store.limits = self._parts.settings.daemon.limits
+            self._parts.store.store.limits = self._parts.settings.daemon.limits
             self._ending.set()
 
-    def observe(self, observer: Callable[[Served], None]) -> None:
+    def observe(self, observer: Callable[[BatchReport], None]) -> None:
         """Have one more told of each batch when it is done with. It must not raise, and not take long."""
         self._parts.observers.add(observer)
 
@@ -90,7 +98,7 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
-            census = Census(self._parts)
+            census = StorePoller(self._parts)
             servers = [await stack.enter_async_context(server) for server in self._http(census)]
             async with asyncio.TaskGroup() as tasks:
                 beside = [self._lookout.run(), self._await_stop(stop), *(server.run() for server in servers)]
@@ -106,24 +114,24 @@ class Service:
         self._lookout.stopping()
         self._ending.set()
 
-    def _http(self, census: Census) -> list[HttpServer]:
+    def _http(self, census: StorePoller) -> list[HttpServer]:
         place = self._parts.settings.daemon.http_place
-        return [] if place is None else [HttpServer(*place, site_of(self._parts, census, place[0]))]
+        return [] if place is None else [HttpServer(*place, create_app(self._parts, census, place[0]))]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""
         try:
-            if not await _unless(stop, self._parts.keeper.open()):
+            if not await _unless(stop, self._parts.store.open()):
                 return
             while not stop.is_set():
                 try:
                     await self._live(stop)
-                except* LOST as group:
-                    if (fault := refusal(group)) is not None:
+                except* CONNECTION_ERRORS as group:
+                    if (fault := as_config_error(group)) is not None:
                         raise fault from None
-                    await self._pause(stop, told(group, address_of(self._parts.settings.broker)))
+                    await self._pause(stop, say_what_ended(group, address_of(self._parts.settings.broker)))
         finally:
-            await self._parts.keeper.store.close()
+            await self._parts.store.store.close()
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
@@ -135,7 +143,7 @@ class Service:
             found: list[AbstractConnection] = []
 
             async def begin() -> None:
-                connection = await stack.enter_async_context(connected(broker))
+                connection = await stack.enter_async_context(connect(broker))
                 found.append(connection)
                 health.clear("broker_away")
                 await self._open(session, connection)
@@ -152,23 +160,23 @@ class Service:
                     watching = tasks.create_task(TopologyWatch(self._parts, found[0]).run(self._ending))
                     await session.serve(self._ending)
                     watching.cancel()
-            health.hinder("not_consuming", "begins anew, with the configuration as it is now")
+            health.set("not_consuming", "begins anew, with the configuration as it is now")
 
     @contextmanager
     def _current(self, session: Session) -> Iterator[None]:
-        self._parts.current.session = session
+        self._parts.active_session.session = session
         try:
             yield
         finally:
-            self._parts.current.session = None
-            self._parts.pulse.watch(())
+            self._parts.active_session.session = None
+            self._parts.stall_detector.watch(())
 
     async def _open(self, session: Session, connection: AbstractConnection) -> None:
-        """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.LOST`."""
+        """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
         broker = self._parts.settings.broker
-        async with layout.locked(connection, broker.names):
-            layout.check(await layout.standing(connection, broker.names, broker.partitions), broker)
-            channel = await opened(connection)
+        async with layout.topology_lock(connection, broker.names):
+            layout.check(await layout.declared_queues(connection, broker.names, broker.partitions), broker)
+            channel = await open_channel(connection)
             others = await topology.declare(channel, broker)
             await channel.close()
             await session.open(connection, range(broker.partitions))
@@ -176,7 +184,7 @@ class Service:
 
     def _warn(self, others: int) -> None:
         """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
-        if self._is_first and others and isinstance(self._parts.keeper.store, InMemoryLockStore):
+        if self._is_first and others and isinstance(self._parts.store.store, InMemoryLockStore):
             _log.warning(
                 "store.warning",
                 warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "
@@ -186,10 +194,10 @@ class Service:
 
     async def _pause(self, stop: asyncio.Event, error: str) -> None:
         health = self._parts.health
-        health.hinder("broker_away", error)
-        health.hinder("not_consuming", "the connection to RabbitMQ is lost")
+        health.set("broker_away", error)
+        health.set("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
-        self._parts.figures.reconnects += 1
+        self._parts.counters.reconnects += 1
         pause_s = self._backoff.next_s()
         _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lockstore import LockStore, TicketLock
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
-from lockstore.stores.line_engine import Lines, Step
+from lockstore.stores.line_engine import LineEngine, Step
 from lockstore.stores.results import Patrol, Shard
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class SqliteLockStore(LockStore):
             before = self._read(conversation_id) or TicketLock(conversation_id)
             after, told = step(before, time.time_ns() // 1_000_000)
             if after != before:
-                row = (conversation_id, after.dumps(), Lines.look_at_ms(after))
+                row = (conversation_id, after.dumps(), LineEngine.look_at_ms(after))
                 database.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", row)
             return told
 

@@ -11,13 +11,13 @@ with a configuration file, a log and an exit code.
 """
 
 from harness.daemon_process import DEBUG, DaemonProcess
+from harness.environment import Workplace, workplace
 from harness.process import ProcessFailedError
 from harness.rabbitmq import RabbitMQ
 from harness.redis_cluster import RedisCluster
 from harness.redis_sentinels import RedisSentinel, RedisSentinels, Watch
 from harness.redis_server import RedisServer
 from harness.server import Server, cpu_s_of
-from harness.environment import Workplace, workplace
 
 __all__ = [
     "DEBUG",

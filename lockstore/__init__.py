@@ -1,9 +1,9 @@
 """Ticket locks for conversations: first in, first out, with fencing tokens. See ARCHITECTURE.md for the map."""
 
-from lockstore.errors import LockError, LockstoreError
-from lockstore.stores.memory import InMemoryLockStore
-from lockstore.stores.base import LOCK_LIFETIME_S, LockStore
 from lockstore.core.ticket import Ticket, TicketLock
+from lockstore.errors import LockError, LockstoreError
+from lockstore.stores.base import LOCK_LIFETIME_S, LockStore
+from lockstore.stores.memory import InMemoryLockStore
 
 __all__ = [
     "LOCK_LIFETIME_S",

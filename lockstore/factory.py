@@ -4,20 +4,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
-from lockstore.stores import custom
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.errors import ConfigError
-from lockstore.util.validation import broken_rule, did_you_mean
-from lockstore.stores.redis.connection.iam import ElastiCacheCredentials, check_iam_options, iam_settings
-from lockstore.stores.memory import InMemoryLockStore
-from lockstore.stores.redis.connection.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE, RedisOptions
-from lockstore.stores.redis.rasa.store import RedisLockStore
 from lockstore.core.rules import Limits
+from lockstore.errors import ConfigError
+from lockstore.stores import custom
 from lockstore.stores.base import LockStore
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.connection.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE
+from lockstore.stores.redis.connection.section import redis_credentials, redis_options
+from lockstore.stores.redis.rasa.store import RedisLockStore
+from lockstore.util.validation import did_you_mean
 
-__all__ = ["REDIS_STORES", "create_store", "redis_credentials", "redis_options"]
+__all__ = ["REDIS_STORES", "create_store"]
 
 REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] = {
     "redis": RedisLockStore,
@@ -56,21 +54,3 @@ def _build(section: Mapping[str, Any], environ: Mapping[str, str]) -> LockStore:
         return custom.build(kind, section)
     near = did_you_mean(kind, BUILT_IN_TYPES)
     raise ConfigError(f"lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class{near}")
-
-
-def redis_options(options: Mapping[str, Any]) -> RedisOptions:
-    """Check the options of a Redis store. Raises ConfigError with the field and the rule that it breaks."""
-    try:
-        return RedisOptions.model_validate(options)
-    except ValidationError as error:
-        raise ConfigError(broken_rule(error, "lock_store", known={"lock_store": RedisOptions.model_fields})) from None
-
-
-def redis_credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:
-    """Give the credentials that stand in the place of a password, if the environment asks for them. Raises ConfigError."""
-    settings = iam_settings(environ)
-    if settings is None:
-        return None
-    check_iam_options(options)
-    username, _ = options.credentials
-    return ElastiCacheCredentials(username or "", settings)

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from benchmarks.contest import LEASE_S, AsyncHold, Places
 from lockstore.client import LockClient
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.factory import create_store
 
 _WAIT_S = 600
 

@@ -7,10 +7,10 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from daemon.views.lines import ConversationFacts, LinesFacts
+from lockstore.core.statistics import Backlog
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.core.statistics import Examination
 
-__all__ = ["HttpSource"]
+__all__ = ["HttpLineReader"]
 
 _ANSWER_S = 10.0
 _FOUND_MOST = 20
@@ -18,8 +18,8 @@ _FOUND_MOST = 20
 T = TypeVar("T")
 
 
-class HttpSource:
-    """Asks a daemon: `async with HttpSource(url) as source:`."""
+class HttpLineReader:
+    """Asks a daemon: `async with HttpLineReader(url) as source:`."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -44,7 +44,7 @@ class HttpSource:
         found = await self._get("find", text=text, most=str(_FOUND_MOST))
         return [str(line["conversation_id"]) for line in found["lines"]]
 
-    async def examine(self) -> Examination | None:
+    async def examine(self) -> Backlog | None:
         """Give None: a daemon does not tell that."""
         return None
 

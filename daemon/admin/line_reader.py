@@ -5,21 +5,21 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Protocol
 
-from daemon.views.lines import ConversationFacts, LinesFacts, conversation_facts, lines_facts
 from daemon.config.settings import Settings
+from daemon.views.lines import ConversationFacts, LinesFacts, conversation_facts, lines_facts
+from lockstore.core.statistics import Backlog
 from lockstore.errors import ConfigError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.stores.memory import InMemoryLockStore
-from lockstore.stores.base import LockStore
-from lockstore.core.statistics import Examination
 from lockstore.protocol.naming import partition_of
+from lockstore.stores.base import LockStore
+from lockstore.stores.memory import InMemoryLockStore
 
-__all__ = ["PartialSource", "Source", "StoreSource", "source_of"]
+__all__ = ["LineReader", "PartialLineReader", "StoreLineReader", "open_line_reader"]
 
 _FOUND_MOST = 20
 
 
-class Source(Protocol):
+class LineReader(Protocol):
     """What can be read. Raises StoreUnavailableError; for one conversation also ConversationError."""
 
     async def lines(self, start: int, most: int) -> LinesFacts:
@@ -31,11 +31,11 @@ class Source(Protocol):
     async def find(self, text: str) -> list[str]:
         """Give some live conversations whose id contains a text."""
 
-    async def examine(self) -> Examination | None:
+    async def examine(self) -> Backlog | None:
         """Tell what is left to announce and to end; None: that cannot be had here."""
 
 
-class StoreSource:
+class StoreLineReader:
     """Reads the store."""
 
     def __init__(self, store: LockStore, partitions: int) -> None:
@@ -44,7 +44,7 @@ class StoreSource:
 
     async def lines(self, start: int, most: int) -> LinesFacts:
         """Give lines, the longest first, and the totals of all."""
-        return lines_facts(await self.store.survey(most, start), start, most)
+        return lines_facts(await self.store.statistics(most, start), start, most)
 
     async def conversation(self, conversation_id: str) -> ConversationFacts:
         """Give one line and its history."""
@@ -58,15 +58,15 @@ class StoreSource:
         """Give some live conversations whose id contains a text."""
         return await self.store.find(text, _FOUND_MOST)
 
-    async def examine(self) -> Examination | None:
+    async def examine(self) -> Backlog | None:
         """Tell what is left to announce and to end."""
-        return await self.store.examine()
+        return await self.store.backlog()
 
 
-class PartialSource(StoreSource):
+class PartialLineReader(StoreLineReader):
     """Reads a store that cannot list its lines, and asks a daemon, which has seen some, where lines are to be listed."""
 
-    def __init__(self, store: LockStore, partitions: int, daemon: Source) -> None:
+    def __init__(self, store: LockStore, partitions: int, daemon: LineReader) -> None:
         super().__init__(store, partitions)
         self._daemon = daemon
 
@@ -84,7 +84,7 @@ class PartialSource(StoreSource):
 
 
 @asynccontextmanager
-async def source_of(settings: Settings, daemon_url: str | None) -> AsyncIterator[Source]:
+async def open_line_reader(settings: Settings, daemon_url: str | None) -> AsyncIterator[LineReader]:
     """Open what the settings name, or the daemon at this address. Raises ConfigError or StoreUnavailableError."""
     store = create_store(settings.lock_store, settings.daemon.limits, os.environ)
     reads_store = daemon_url is None and not isinstance(store, InMemoryLockStore)
@@ -93,12 +93,12 @@ async def source_of(settings: Settings, daemon_url: str | None) -> AsyncIterator
             stack.push_async_callback(store.close)
             await store.open()
         if reads_store and (store.knows_all_lines or settings.daemon.http_place is None):
-            yield StoreSource(store, settings.broker.partitions)
+            yield StoreLineReader(store, settings.broker.partitions)
             return
-        from daemon.admin.http_line_reader import HttpSource  # noqa: PLC0415 - takes as long to import as all else together
+        from daemon.admin.http_line_reader import HttpLineReader  # noqa: PLC0415 - takes as long to import as all else together
 
-        daemon = await stack.enter_async_context(HttpSource(daemon_url or _address(settings)))
-        yield PartialSource(store, settings.broker.partitions, daemon) if reads_store else daemon
+        daemon = await stack.enter_async_context(HttpLineReader(daemon_url or _address(settings)))
+        yield PartialLineReader(store, settings.broker.partitions, daemon) if reads_store else daemon
 
 
 def _address(settings: Settings) -> str:

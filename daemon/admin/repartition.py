@@ -17,13 +17,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from daemon.broker import request_queues as layout, topology
-from daemon.broker.connection import connected, opened, raw
-from daemon.cluster.listening import heard
-from daemon.serving.runtime import Parts, parts_of, pass_by
-from daemon.cluster.heartbeat import Said
-from daemon.serving.session import Session
+from daemon.broker import request_queues as layout
+from daemon.broker import topology
+from daemon.broker.connection import connect, open_channel, underlying_channel
+from daemon.cluster.heartbeat import Heartbeat
+from daemon.cluster.listening import collect_heartbeats
 from daemon.config.settings import PARTITIONS_MOST, Settings
+from daemon.serving.runtime import Runtime, create_runtime, no_failpoint
+from daemon.serving.session import Session
 from lockstore.errors import LockstoreError
 from lockstore.stores.base import LockStore
 
@@ -52,7 +53,7 @@ class Repartition:
     As long as the context lasts, no daemon of the namespace can start; what is started meanwhile waits.
     """
 
-    def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = pass_by) -> None:
+    def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = no_failpoint) -> None:
         """Take the settings as they are to be. `checkpoint` is called by name between the steps."""
         self._settings = settings
         self._store = store
@@ -63,8 +64,8 @@ class Repartition:
     async def __aenter__(self) -> Self:
         """Connect, and keep others away. Raises StillServedError, ConfigError, or one of `link.LOST`."""
         async with AsyncExitStack() as stack:
-            self._connection = await stack.enter_async_context(connected(self._settings.broker))
-            locked = layout.locked(self._connection, self._settings.broker.names)
+            self._connection = await stack.enter_async_context(connect(self._settings.broker))
+            locked = layout.topology_lock(self._connection, self._settings.broker.names)
             try:
                 async with asyncio.timeout(LOCK_S):
                     await stack.enter_async_context(locked)
@@ -80,11 +81,11 @@ class Repartition:
 
     async def look(self) -> dict[int, layout.Queue]:
         """Find all request queues of the namespace, whoever declared them."""
-        return await layout.standing(self._connection, self._settings.broker.names, PARTITIONS_MOST)
+        return await layout.declared_queues(self._connection, self._settings.broker.names, PARTITIONS_MOST)
 
-    async def daemons(self) -> list[Said]:
+    async def daemons(self) -> list[Heartbeat]:
         """Listen for a while, and give the daemons that were heard."""
-        return await heard(self._connection, self._settings.broker.names)
+        return await collect_heartbeats(self._connection, self._settings.broker.names)
 
     async def change(self, tell: Tell = _silent) -> None:
         """Do it. Raises StillServedError, StoreError, or one of `link.LOST`: then do it again to go on."""
@@ -98,12 +99,12 @@ class Repartition:
             self._checkpoint("drained")
             await self._delete(queues, tell)
         tell("declaring", 0)
-        await topology.declare(await opened(self._connection), broker)
+        await topology.declare(await open_channel(self._connection), broker)
         self._checkpoint("declared")
 
     async def _unbind(self, queues: dict[int, layout.Queue]) -> None:
         names = self._settings.broker.names
-        channel = await raw(await opened(self._connection, publisher_confirms=False))
+        channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         for number in queues:
             await channel.queue_unbind(names.request_queue(number), names.requests, str(number))
         await channel.close()
@@ -112,9 +113,9 @@ class Repartition:
         """Serve what is in the queues as a daemon with their number does, until all of it is acknowledged."""
         partitions = layout.number_of(queues)
         broker = self._settings.broker.model_copy(update={"partitions": partitions, "balance": False})
-        parts = parts_of(self._settings.model_copy(update={"broker": broker}), self._store)
+        parts = create_runtime(self._settings.model_copy(update={"broker": broker}), self._store)
         try:
-            await parts.keeper.open()
+            await parts.store.open()
             while True:
                 await self._serve(parts, queues, tell)
                 left = await self._left_alone(queues)
@@ -137,7 +138,7 @@ class Repartition:
                 _refuse_if_served(left)
             await asyncio.sleep(_LOOK_S)
 
-    async def _serve(self, parts: Parts, queues: dict[int, layout.Queue], tell: Tell) -> None:
+    async def _serve(self, parts: Runtime, queues: dict[int, layout.Queue], tell: Tell) -> None:
         session = Session(parts)
         await session.open(self._connection, sorted(queues))
         before, stop = self.served, asyncio.Event()
@@ -159,7 +160,7 @@ class Repartition:
 
     async def _delete(self, queues: dict[int, layout.Queue], tell: Tell) -> None:
         """Delete what is empty, the last one first: so what is left always looks like queues of some number."""
-        channel = await raw(await opened(self._connection, publisher_confirms=False))
+        channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         for done, number in enumerate(sorted(queues, reverse=True)):
             tell("deleting", done)
             # RabbitMQ deletes a quorum queue only unconditionally. Nothing is bound to it and nobody consumes it, so what
@@ -173,7 +174,7 @@ class Repartition:
         await channel.close()
 
     async def _counts(self, numbers: Iterable[int]) -> dict[int, layout.Queue]:
-        return await layout.counted(self._connection, self._settings.broker.names, numbers)
+        return await layout.queue_depths(self._connection, self._settings.broker.names, numbers)
 
 
 def _refuse_if_served(queues: dict[int, layout.Queue]) -> None:

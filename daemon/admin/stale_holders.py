@@ -3,9 +3,9 @@
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from daemon.admin.broker_state import standing_of
-from daemon.admin.line_reader import Source
-from daemon.admin.findings import Trouble, of_conversation, of_damage
+from daemon.admin.broker_state import read_queues
+from daemon.admin.findings import Finding, check_conversation, check_damage
+from daemon.admin.line_reader import LineReader
 from lockstore.errors import ConversationError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from daemon.views.lines import ConversationFacts, LinesFacts
 
-__all__ = ["suspects_of", "waited_for"]
+__all__ = ["find_stale_holders", "waited_for"]
 
 SUSPECTS_MOST = 20
 """Lines that are looked at in one go, those with the longest wait first."""
@@ -29,16 +29,16 @@ def waited_for(lines: "LinesFacts") -> list[str]:
     return list(dict.fromkeys([*first, *(line.conversation_id for line in waited)]))
 
 
-async def suspects_of(
-    connection: "AbstractConnection", source: Source, names: "Iterable[str]", most: int = SUSPECTS_MOST
-) -> list[Trouble]:
-    """Look for the holders of lines in which somebody waits, and say whose is gone. Raises as `Source` and `standing_of`."""
-    troubles: list[Trouble] = []
+async def find_stale_holders(
+    connection: "AbstractConnection", source: LineReader, names: "Iterable[str]", most: int = SUSPECTS_MOST
+) -> list[Finding]:
+    """Look for the holders of lines in which somebody waits, and say whose is gone. Raises as `LineReader` and `read_queues`."""
+    troubles: list[Finding] = []
     held: list[ConversationFacts] = []
     for name in islice(names, most):
         try:
             held.append(await source.conversation(name))
         except ConversationError as error:
-            troubles.append(of_damage(name, str(error)))
-    stands = await standing_of(connection, filter(None, (line.tickets[0].reply_to for line in held if line.tickets)))
-    return troubles + [trouble for line in held for trouble in of_conversation(line, stands)]
+            troubles.append(check_damage(name, str(error)))
+    stands = await read_queues(connection, filter(None, (line.tickets[0].reply_to for line in held if line.tickets)))
+    return troubles + [trouble for line in held for trouble in check_conversation(line, stands)]

@@ -12,26 +12,25 @@ from aiormq.channel import Channel
 from yarl import URL
 
 from daemon.config.settings import BrokerSettings
-from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors, describe_error, innermost
-from lockstore.amqp.errors import CONNECTION_ERRORS as LOST
+from lockstore.amqp.errors import BROKER, CONNECTION_ERRORS, BrokerAddress, broker_errors, describe_error, innermost
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.transport import FilteringTransport
 from lockstore.errors import BrokerLostError, ConfigError
-from lockstore.util.tls import certificate_fault, tls_context
 from lockstore.protocol.codec import BODY_MAX_BYTES
+from lockstore.util.tls import certificate_fault, tls_context
 
 __all__ = [
-    "LOST",
+    "CONNECTION_ERRORS",
     "FilteredConnection",
     "address_of",
-    "connected",
+    "as_config_error",
+    "connect",
     "innermost",
     "is_blocked",
-    "opened",
+    "open_channel",
     "raise_when_closed",
-    "raw",
-    "refusal",
-    "told",
+    "say_what_ended",
+    "underlying_channel",
 ]
 
 _CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
@@ -69,8 +68,8 @@ def address_of(broker: BrokerSettings) -> BrokerAddress:
 
 
 @asynccontextmanager
-async def connected(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]:
-    """Connect, and close at the end. Raises one of LOST, or ConfigError for certificates that cannot be loaded."""
+async def connect(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]:
+    """Connect, and close at the end. Raises one of CONNECTION_ERRORS, or ConfigError for certificates that cannot be loaded."""
     connection = await _connect(broker)
     try:
         yield connection
@@ -93,7 +92,7 @@ async def _close(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(_CLOSE_S):
             await connection.close()
-    except LOST:
+    except CONNECTION_ERRORS:
         pass  # it was gone already
     except asyncio.CancelledError:
         # aiormq passes on the cancellation of its own reader; only ours may go on from here.
@@ -102,15 +101,15 @@ async def _close(connection: AbstractConnection) -> None:
             raise
 
 
-async def opened(connection: AbstractConnection, **options: bool) -> AbstractChannel:
-    """Open a channel. Raises one of LOST: of a connection that is gone aiormq says so by a bare RuntimeError."""
+async def open_channel(connection: AbstractConnection, **options: bool) -> AbstractChannel:
+    """Open a channel. Raises one of CONNECTION_ERRORS: of a connection that is gone aiormq says so by a bare RuntimeError."""
     try:
         return await connection.channel(**options)
     except RuntimeError as error:
         raise BrokerLostError(str(error)) from error
 
 
-async def raw(channel: AbstractChannel) -> Channel:
+async def underlying_channel(channel: AbstractChannel) -> Channel:
     """Give the channel below aio-pika's, which publishes without waiting for the socket each time."""
     below = await channel.get_underlay_channel()
     assert isinstance(below, Channel)  # noqa: S101 - aio-pika opens no other kind
@@ -140,12 +139,12 @@ async def is_blocked(connection: AbstractConnection) -> bool:
     return False
 
 
-def told(error: BaseException, address: BrokerAddress = BROKER) -> str:
+def say_what_ended(error: BaseException, address: BrokerAddress = BROKER) -> str:
     """Say in one sentence what ended a connection."""
     return describe_error(error, address).what
 
 
-def refusal(error: BaseException) -> ConfigError | None:
+def as_config_error(error: BaseException) -> ConfigError | None:
     """Find out whether a certificate, the broker's or ours, was at fault: it will be no better the next time."""
     fault = certificate_fault(innermost(error))
     if fault is None:

@@ -15,16 +15,25 @@ from typing import TYPE_CHECKING
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelLockedResource
 
-from daemon.broker.connection import LOST, opened
+from daemon.broker.connection import CONNECTION_ERRORS, open_channel
 from daemon.config.settings import BrokerSettings
-from lockstore.util.backoff import Backoff
 from lockstore.errors import ConfigError
 from lockstore.protocol.naming import Names
+from lockstore.util.backoff import Backoff
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 
-__all__ = ["Queue", "check", "counted", "dead_letters", "dead_letters_or_none", "locked", "number_of", "standing"]
+__all__ = [
+    "Queue",
+    "check",
+    "count_dead_letters",
+    "dead_letters_or_none",
+    "declared_queues",
+    "number_of",
+    "queue_depths",
+    "topology_lock",
+]
 
 _FIRST_S, _MOST_S = 0.02, 0.5  # pauses between tries while another process holds the lock
 
@@ -38,12 +47,12 @@ class Queue:
 
 
 @asynccontextmanager
-async def locked(connection: "AbstractConnection", names: Names) -> AsyncIterator[None]:
+async def topology_lock(connection: "AbstractConnection", names: Names) -> AsyncIterator[None]:
     """Keep others from looking at the queues and changing them, for as long as the context lasts.
 
     The lock is an exclusive queue: RabbitMQ lets one connection have it, and removes it when that connection ends. So two
     daemons that start at once on a fresh broker do so one after the other, and none starts in the middle of a
-    repartition. Raises one of `link.LOST`.
+    repartition. Raises one of `link.CONNECTION_ERRORS`.
     """
     backoff = Backoff(_FIRST_S, _MOST_S)
     lock = await _taken(connection, names)
@@ -53,55 +62,55 @@ async def locked(connection: "AbstractConnection", names: Names) -> AsyncIterato
     try:
         yield
     finally:
-        with suppress(*LOST):  # then the broker has removed it
+        with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
             await lock.delete()
 
 
 async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQueue | None":
-    channel = await opened(connection, publisher_confirms=False)
+    channel = await open_channel(connection, publisher_confirms=False)
     try:
         return await channel.declare_queue(f"{names.namespace}.layout", exclusive=True)
     except ChannelLockedResource:
         return None
 
 
-async def standing(connection: "AbstractConnection", names: Names, at_least: int) -> dict[int, Queue]:
+async def declared_queues(connection: "AbstractConnection", names: Names, at_least: int) -> dict[int, Queue]:
     """Find the request queues below `at_least`, and from there on as long as there are more.
 
-    Raises one of `link.LOST`.
+    Raises one of `link.CONNECTION_ERRORS`.
     """
     found: dict[int, Queue] = {}
-    channel = await opened(connection, publisher_confirms=False)
+    channel = await open_channel(connection, publisher_confirms=False)
     for number in count():
         try:
             found[number] = await _look(channel, names, number)
         except ChannelNotFoundEntity:  # which ends the channel
             if number >= at_least:
                 return found
-            channel = await opened(connection, publisher_confirms=False)
+            channel = await open_channel(connection, publisher_confirms=False)
     raise AssertionError  # pragma: no cover - the numbers do not end
 
 
-async def counted(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
-    """Count in request queues that stand. Raises one of `link.LOST`, also where one has gone."""
-    channel = await opened(connection, publisher_confirms=False)
+async def queue_depths(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
+    """Count in request queues that stand. Raises one of `link.CONNECTION_ERRORS`, also where one has gone."""
+    channel = await open_channel(connection, publisher_confirms=False)
     found = {number: await _look(channel, names, number) for number in numbers}
     await channel.close()
     return found
 
 
-async def dead_letters(connection: "AbstractConnection", names: Names) -> int:
-    """Count the dead letters that are kept. Raises one of `link.LOST`."""
-    channel = await opened(connection, publisher_confirms=False)
+async def count_dead_letters(connection: "AbstractConnection", names: Names) -> int:
+    """Count the dead letters that are kept. Raises one of `link.CONNECTION_ERRORS`."""
+    channel = await open_channel(connection, publisher_confirms=False)
     told = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
     await channel.close()
     return told.message_count or 0
 
 
 async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -> int | None:
-    """Count the dead letters; None: there is no queue of them. Raises one of `link.LOST`."""
+    """Count the dead letters; None: there is no queue of them. Raises one of `link.CONNECTION_ERRORS`."""
     try:
-        return await dead_letters(connection, names)
+        return await count_dead_letters(connection, names)
     except ChannelNotFoundEntity:
         return None
 

@@ -38,7 +38,7 @@ def release(
     """
     from daemon.cli import release as releasing
 
-    order = releasing.Order(conversation=conversation, ticket=ticket, by=by, is_forced=force, is_confirmed=yes)
+    order = releasing.ReleaseRequest(conversation=conversation, ticket=ticket, by=by, is_forced=force, is_confirmed=yes)
     end_of_change("release", lambda: releasing.run(config, order, as_json=as_json))
 
 

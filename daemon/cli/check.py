@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from daemon.config import settings
 from daemon.admin.checks.broker import BrokerChecks
 from daemon.admin.checks.lines import check_lines
 from daemon.admin.checks.round_trip import ASK_THE_DAEMON, RoundTrip
-from daemon.admin.checks.runner import Failure, Step, Steps, Verdict
+from daemon.admin.checks.runner import CheckResult, Failure, Step, Steps
 from daemon.admin.checks.store import CONVERSATION, StoreChecks
+from daemon.broker.connection import CONNECTION_ERRORS, address_of, as_config_error, connect
 from daemon.cli import progress
-from daemon.cli.exit_codes import DONE, LEFT
-from daemon.cli.tables import lines, say, show
+from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.report import Report, carry_out
-from daemon.broker.connection import LOST, address_of, connected, refusal
+from daemon.cli.tables import lines, say, show
+from daemon.config import settings
 from daemon.config.settings import Settings
 from lockstore.amqp.errors import describe_error
 from lockstore.factory import REDIS_STORES, create_store
-from lockstore.stores.redis.server_info import Remark, inspect
-from lockstore.stores.memory import InMemoryLockStore
-from lockstore.stores.base import LockStore
 from lockstore.protocol.naming import partition_of
+from lockstore.stores.base import LockStore
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.redis.server_info import Remark, inspect
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -47,12 +47,12 @@ class _Report(Report):
     @property
     def exit_code(self) -> int:
         """Whether a step has failed."""
-        return LEFT if self._count("fail") or super().exit_code != DONE else DONE
+        return PROBLEMS if self._count("fail") or super().exit_code != OK else OK
 
     def as_dict(self) -> dict[str, Any]:
         """Give all steps, for JSON."""
         return {
-            "ok": self.exit_code == DONE,
+            "ok": self.exit_code == OK,
             "steps": [
                 {
                     "name": step.name,
@@ -85,7 +85,7 @@ def run(config: Path | None, *, as_json: bool) -> int:
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
     report = _Report()
     said = f"{config or 'all defaults'}: namespace {loaded.broker.namespace}, partitions: {loaded.broker.partitions}, {loaded.store_type}"
-    report.steps.note("configuration", Verdict("ok", said))
+    report.steps.note("configuration", CheckResult("ok", said))
     return carry_out("check", report, _work(report.steps, loaded, store), as_json=as_json)
 
 
@@ -108,17 +108,17 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
     found: list[AbstractConnection] = []
     remedy = f"is RabbitMQ running there? broker.url names {way.place}"
 
-    async def connect() -> Verdict:
+    async def reach() -> CheckResult:
         try:
-            found.append(await stack.enter_async_context(connected(broker)))
-        except LOST as error:
-            if refusal(error) is not None:
+            found.append(await stack.enter_async_context(connect(broker)))
+        except CONNECTION_ERRORS as error:
+            if as_config_error(error) is not None:
                 raise
             described = describe_error(error, way)
             raise Failure(described.what, described.remedy or remedy) from None
-        return Verdict("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
+        return CheckResult("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
 
-    if not await steps.take("RabbitMQ: connection", connect(), remedy):
+    if not await steps.take("RabbitMQ: connection", reach(), remedy):
         return None
     checks = BrokerChecks(broker, found[0])
     await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
@@ -130,7 +130,7 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
     queue = checks.queues.get(partition)
     if not is_there or queue is None or not queue.consumers:
         said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
-        steps.note("round trip", Verdict("skip", said, "start one: lockstore serve"))
+        steps.note("round trip", CheckResult("skip", said, "start one: lockstore serve"))
     else:
         await _check_round_trip(steps, found[0], loaded)
     return found[0]
@@ -149,7 +149,7 @@ async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> bool
     """Take the steps at the lock store, and tell whether one may go on from there."""
     if isinstance(store, InMemoryLockStore):
         steps.note(
-            "lock store", Verdict("skip", "in_memory: it lives and ends with its daemon, and no other can see it")
+            "lock store", CheckResult("skip", "in_memory: it lives and ends with its daemon, and no other can see it")
         )
         return True
     checks = StoreChecks(store)
@@ -164,7 +164,7 @@ async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> bool
 async def _check_redis(steps: Steps, loaded: Settings) -> None:
     remarks: list[Remark] = []
 
-    async def ask() -> Verdict:
+    async def ask() -> CheckResult:
         remarks.extend(await inspect(loaded.lock_store, os.environ))
         return _verdict_of(remarks.pop(0))
 
@@ -173,5 +173,5 @@ async def _check_redis(steps: Steps, loaded: Settings) -> None:
         steps.note(f"Redis: {remark.about}", _verdict_of(remark))
 
 
-def _verdict_of(remark: Remark) -> Verdict:
-    return Verdict(remark.result, remark.said, remark.remedy)
+def _verdict_of(remark: Remark) -> CheckResult:
+    return CheckResult(remark.result, remark.said, remark.remedy)

@@ -6,12 +6,12 @@ from daemon.config.settings import BrokerSettings
 from lockstore.client import LockClient
 from lockstore.util.tls import tls_context
 
-__all__ = ["client_of"]
+__all__ = ["create_client"]
 
 _IN_QUERY = {"ssl_ca_certs": "cafile", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}  # aiormq's names
 
 
-def client_of(broker: BrokerSettings) -> LockClient:
+def create_client(broker: BrokerSettings) -> LockClient:
     """Make a client for the daemons of these settings. Raises ConfigError for certificates that cannot be loaded."""
     if broker.speaks_tls:
         tls_context(broker, "broker")  # the client would not say which file it is

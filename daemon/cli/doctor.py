@@ -6,23 +6,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.config import settings
+from daemon.admin.broker_state import read_broker_state
+from daemon.admin.findings import Finding, check_audit_finding, check_broker_state, check_line, check_unserved_queues
+from daemon.admin.line_reader import LineReader, StoreLineReader, open_line_reader
+from daemon.admin.stale_holders import find_stale_holders, waited_for
+from daemon.broker.connection import connect
 from daemon.cli import progress
-from daemon.cli.exit_codes import DONE, LEFT
-from daemon.cli.output import counted
-from daemon.cli.tables import say
-from daemon.cli.report import Report, carry_out
+from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.findings_table import show_troubles
-from daemon.admin.broker_state import estate_of
-from daemon.broker.connection import connected
-from daemon.views.lines import LinesFacts
+from daemon.cli.output import counted
+from daemon.cli.report import Report, carry_out
+from daemon.cli.tables import say
+from daemon.config import settings
 from daemon.config.settings import Settings
-from daemon.admin.line_reader import Source, StoreSource, source_of
-from daemon.admin.stale_holders import suspects_of, waited_for
-from daemon.admin.findings import Trouble, of_estate, of_finding, of_line, of_stranded
-from lockstore.stores.audit import Finding, Progress
-from lockstore.stores.base import LockStore
+from daemon.views.lines import LinesFacts
 from lockstore.core.statistics import DEEPEST
+from lockstore.stores.audit import AuditFinding, Progress
+from lockstore.stores.base import LockStore
 
 __all__ = ["run"]
 
@@ -39,7 +39,7 @@ _UNLISTED = "this store cannot list its lines, so none was audited that this pro
 class _Report(Report):
     lines: int = 0
     keys: int = 0
-    troubles: list[Trouble] = field(default_factory=list)
+    troubles: list[Finding] = field(default_factory=list)
     untold: int = 0
     """Troubles beyond those that are kept."""
     passed_over: list[str] = field(default_factory=list)
@@ -47,9 +47,9 @@ class _Report(Report):
     @property
     def exit_code(self) -> int:
         """Whether something is wrong."""
-        return LEFT if self.troubles else super().exit_code
+        return PROBLEMS if self.troubles else super().exit_code
 
-    def add(self, trouble: Trouble) -> None:
+    def add(self, trouble: Finding) -> None:
         """Take note of something that is wrong."""
         if trouble in self.troubles:
             return
@@ -61,7 +61,7 @@ class _Report(Report):
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
         return {
-            "ok": self.exit_code == DONE,
+            "ok": self.exit_code == OK,
             "lines": self.lines,
             "keys": self.keys,
             "troubles": [asdict(trouble) for trouble in self.troubles],
@@ -90,13 +90,13 @@ def run(config: Path | None, daemon_url: str | None, *, as_json: bool) -> int:
 
 async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> None:
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(connected(loaded.broker))
+        connection = await stack.enter_async_context(connect(loaded.broker))
         with progress.line() as moving:
             moving.add_task("listening to daemons", total=None)
-            estate = await estate_of(connection, loaded.broker)
-        _note_all(report, of_estate(estate))
-        source = await stack.enter_async_context(source_of(loaded, daemon_url))
-        if isinstance(source, StoreSource):
+            estate = await read_broker_state(connection, loaded.broker)
+        _note_all(report, check_broker_state(estate))
+        source = await stack.enter_async_context(open_line_reader(loaded, daemon_url))
+        if isinstance(source, StoreLineReader):
             await _audit(report, source.store)
             if not source.store.knows_all_lines:
                 report.passed_over.append(_UNLISTED)
@@ -104,15 +104,15 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
             report.passed_over.append(_IN_MEMORY)
         pages = [page async for page in _pages(source)]
         lines = [line for page in pages for line in page.lines]
-        _note_all(report, (trouble for line in lines for trouble in of_line(line)))
-        _note_all(report, of_stranded(lines, estate.queues, estate.number))
+        _note_all(report, (trouble for line in lines for trouble in check_line(line)))
+        _note_all(report, check_unserved_queues(lines, estate.queues, estate.number))
         with progress.line() as moving:
             moving.add_task("looking for those who hold while others wait", total=None)
             waited = dict.fromkeys(name for page in pages for name in waited_for(page))
-            _note_all(report, await suspects_of(connection, source, waited, DEEPEST))
+            _note_all(report, await find_stale_holders(connection, source, waited, DEEPEST))
 
 
-def _note_all(report: _Report, troubles: Iterable[Trouble]) -> None:
+def _note_all(report: _Report, troubles: Iterable[Finding]) -> None:
     for trouble in troubles:
         report.add(trouble)
 
@@ -122,8 +122,8 @@ async def _audit(report: _Report, store: LockStore) -> None:
         tasks = {of: moving.add_task(of, total=None, visible=False) for of in ("lines", "keys")}
         async for found in store.audit():
             match found:
-                case Finding():
-                    report.add(of_finding(found))
+                case AuditFinding():
+                    report.add(check_audit_finding(found))
                 case Progress(of="lines", done=done, total=total):
                     report.lines = done
                     moving.update(tasks["lines"], completed=done, total=total, visible=True)
@@ -132,7 +132,7 @@ async def _audit(report: _Report, store: LockStore) -> None:
                     moving.update(tasks["keys"], completed=done, total=total, visible=True)
 
 
-async def _pages(source: Source) -> AsyncIterator[LinesFacts]:
+async def _pages(source: LineReader) -> AsyncIterator[LinesFacts]:
     """Give lines, the longest first, page by page, as far as a survey reaches."""
     for start in range(0, DEEPEST, _PAGE):
         found = await source.lines(start, _PAGE)

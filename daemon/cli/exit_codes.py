@@ -10,21 +10,21 @@ import typer
 __all__ = [
     "BAD_CONFIGURATION",
     "BUSY",
-    "DONE",
     "FAILED",
-    "LEFT",
     "LOST",
     "NOT_EXECUTABLE",
     "NOT_FOUND",
+    "OK",
     "OVERDUE",
+    "PROBLEMS",
     "SIGNALLED",
     "conversation_id",
     "end",
     "end_of_change",
 ]
 
-DONE = 0
-LEFT = 1
+OK = 0
+PROBLEMS = 1
 """Something is wrong, or is left to do."""
 
 BAD_CONFIGURATION = 2
@@ -50,7 +50,7 @@ def end(command: str, work: Callable[[], int]) -> NoReturn:
     """
     code = _code_of(command, work)
     is_lost = _complain_of_lost_output(command)
-    raise typer.Exit(LEFT if is_lost and code == DONE else code)
+    raise typer.Exit(PROBLEMS if is_lost and code == OK else code)
 
 
 def end_of_change(command: str, work: Callable[[], int]) -> NoReturn:
@@ -74,21 +74,21 @@ def conversation_id(text: str) -> str:
 
 
 def _code_of(command: str, work: Callable[[], int]) -> int:
-    from daemon.cli.output import complain
+    from daemon.cli.output import print_error
     from lockstore.errors import ConfigError
 
     try:
         return work()
     except ConfigError as error:
-        complain(command, str(error))
+        print_error(command, str(error))
         return BAD_CONFIGURATION
 
 
 def _complain_of_lost_output(command: str) -> bool:
-    from daemon.cli.output import complain
+    from daemon.cli.output import print_error
     from daemon.cli.streams import lost_output
 
     error = lost_output()
     if error is not None and error.errno != errno.EPIPE:  # whoever reads has seen enough, as `head` does
-        complain(command, f"standard output cannot be written: {os.strerror(error.errno or 0)}")
+        print_error(command, f"standard output cannot be written: {os.strerror(error.errno or 0)}")
     return error is not None

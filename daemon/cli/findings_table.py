@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
+from daemon.admin.findings import Finding
 from daemon.cli.output import counted
 from daemon.cli.tables import lines, say, show
-from daemon.admin.findings import Trouble
 
 __all__ = ["show_troubles"]
 
 _WHERE_MAX = 60  # characters
 
 
-def show_troubles(troubles: Sequence[Trouble]) -> None:
+def show_troubles(troubles: Sequence[Finding]) -> None:
     """Show them as a table, or say that there are none."""
     if not troubles:
         say("Nothing is wrong.")

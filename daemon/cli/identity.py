@@ -4,12 +4,12 @@ import getpass
 import os
 import socket
 
-__all__ = ["our_name", "our_process"]
+__all__ = ["default_holder_name", "our_process"]
 
 _NAME_MAX = 128  # characters, docs/protocol.md
 
 
-def our_name() -> str:
+def default_holder_name() -> str:
     """Say who types: user@host."""
     try:
         user = getpass.getuser()
@@ -21,4 +21,4 @@ def our_name() -> str:
 def our_process() -> str:
     """Say who runs this: user@host:pid."""
     pid = f":{os.getpid()}"
-    return our_name()[: _NAME_MAX - len(pid)] + pid
+    return default_holder_name()[: _NAME_MAX - len(pid)] + pid

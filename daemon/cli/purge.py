@@ -10,14 +10,15 @@ from typing import Any
 
 from rich.text import Text
 
-from daemon.config import settings
 from daemon.cli import progress
-from daemon.cli.exit_codes import LEFT
-from daemon.cli.output import counted, shown
-from daemon.cli.tables import lines, say, show
+from daemon.cli.exit_codes import PROBLEMS
+from daemon.cli.output import counted
 from daemon.cli.report import Report, carry_out
+from daemon.cli.tables import lines, say, show
+from daemon.config import settings
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.purge import Deleted, Found, Purge, Sample, StoreName
+from lockstore.util.escaping import escape
 
 __all__ = ["run"]
 
@@ -55,7 +56,7 @@ class _Report(Report):
     def exit_code(self) -> int:
         """Whether anything is left that should have gone, or was not even looked at."""
         left = self.deleted is not None and self.deleted.left.count > 0
-        return LEFT if left else super().exit_code
+        return PROBLEMS if left else super().exit_code
 
     @property
     def where(self) -> str:
@@ -95,7 +96,7 @@ class _Report(Report):
             of_all = "" if deleted.keys == found.keys else f" of {found.keys:,}"
             say(f"Deleted: {deleted.keys:,}{of_all} keys.")
         if deleted.left.count:
-            names = ", ".join(shown(name, _EXAMPLE_MAX) for name in deleted.left.examples)
+            names = ", ".join(escape(name, _EXAMPLE_MAX) for name in deleted.left.examples)
             say(
                 f"Left: {counted(deleted.left.count, 'key', 'keys')}, such as {names}. Something has changed since the "
                 "look, so the store is still in use. End what uses it, then run this again."

@@ -9,30 +9,30 @@ from typing import Any
 
 import typer
 
-from daemon.config import settings
-from daemon.cli.exit_codes import LEFT
-from daemon.cli.identity import our_name
-from daemon.cli.output import shown
-from daemon.cli.tables import console, say
+from daemon.cli.exit_codes import PROBLEMS
+from daemon.cli.identity import default_holder_name
 from daemon.cli.report import Report, attempt, conclude
+from daemon.cli.tables import console, say
 from daemon.cli.watch import event_line, time_of_day
-from daemon.views.text import age
+from daemon.config import settings
 from daemon.config.settings import Settings
-from lockstore.core.commands import Seize
-from lockstore.errors import ConfigError
+from daemon.views.text import age
+from lockstore.core.commands import ForceRelease
 from lockstore.core.events import Event
+from lockstore.core.ticket import Ticket
+from lockstore.errors import ConfigError
 from lockstore.factory import create_store
-from lockstore.stores.memory import InMemoryLockStore
+from lockstore.protocol.codec import encode
 from lockstore.protocol.messages import OUTBOUND
 from lockstore.stores.base import LockStore
-from lockstore.core.ticket import Ticket
-from lockstore.protocol.codec import encode
+from lockstore.stores.memory import InMemoryLockStore
+from lockstore.util.escaping import escape
 
-__all__ = ["Order", "run"]
+__all__ = ["ReleaseRequest", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ReleaseRequest:
     """What is to be taken, and by whom."""
 
     conversation: str
@@ -44,7 +44,7 @@ class Order:
 
 @dataclass(kw_only=True)
 class _Report(Report):
-    order: Order
+    order: ReleaseRequest
     by: str
     looked: bool = False
     stands: Ticket | None = None
@@ -58,7 +58,7 @@ class _Report(Report):
     def exit_code(self) -> int:
         """Whether what was to be taken is there still, or may be, or never was there."""
         is_missing = self.looked and self.stands is None and self.order.ticket is not None
-        return LEFT if is_missing or self.declined else super().exit_code
+        return PROBLEMS if is_missing or self.declined else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
@@ -71,7 +71,7 @@ class _Report(Report):
 
     def say_end(self) -> None:
         """Say what was done."""
-        name = shown(self.order.conversation)
+        name = escape(self.order.conversation)
         if self.taken is not None:
             event = OUTBOUND.validate_json(encode(self.taken))
             console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
@@ -89,18 +89,18 @@ class _Report(Report):
         ticket = self.stands
         assert ticket is not None  # noqa: S101 - there is something to ask about
         claim = ticket.claim
-        who = shown(claim.holder) if claim and claim.holder else "somebody"
+        who = escape(claim.holder) if claim and claim.holder else "somebody"
         if claim is None or claim.granted_at_ms is None:
             how = "which is in line"
         else:
             how = f"who has held it for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind"
-        return f"Take ticket {ticket.number} of {shown(self.order.conversation)} away from {who}, {how}?"
+        return f"Take ticket {ticket.number} of {escape(self.order.conversation)} away from {who}, {how}?"
 
 
-def run(config: Path | None, order: Order, *, as_json: bool) -> int:
+def run(config: Path | None, order: ReleaseRequest, *, as_json: bool) -> int:
     """Look, ask, take, and give the exit code. Raises ConfigError."""
     loaded = settings.load(config)
-    report = _Report(order=order, by=order.by or our_name())
+    report = _Report(order=order, by=order.by or default_holder_name())
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:
@@ -123,7 +123,7 @@ def _check(loaded: Settings, report: _Report) -> None:
             "wait for the end of the lease, which is told by: lockstore show"
         )
     try:
-        Seize(order.conversation, report.by)
+        ForceRelease(order.conversation, report.by)
     except ValueError as error:
         raise ConfigError(f"--{error}") from None
 
@@ -152,6 +152,6 @@ async def _take(loaded: Settings, report: _Report) -> None:
     store = _store_of(loaded)
     try:
         await store.open()
-        report.taken = await store.seize(report.order.conversation, report.by, report.stands.number)
+        report.taken = await store.force_release(report.order.conversation, report.by, report.stands.number)
     finally:
         await store.close()

@@ -2,9 +2,9 @@
 
 import logging
 
-from daemon.cli.output import complain
+from daemon.cli.output import print_error
 
-__all__ = ["heed"]
+__all__ = ["print_client_warnings"]
 
 _LINES = {
     "lock_client.broker_unreachable": "RabbitMQ cannot be reached, trying again: {reason}",
@@ -29,10 +29,10 @@ class _Remarks(logging.Handler):
             self._said.clear()
         if name in _LINES and name not in self._said:
             self._said.add(name)
-            complain(self._command, _LINES[name].format_map(vars(record)))
+            print_error(self._command, _LINES[name].format_map(vars(record)))
 
 
-def heed(command: str) -> None:
+def print_client_warnings(command: str) -> None:
     """Say these on behalf of a command. What the AMQP library logs besides is not for whoever runs one."""
     logging.getLogger().addHandler(logging.NullHandler())
     logger = logging.getLogger("lockstore")

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.broker import request_queues as layout
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
-from daemon.cli import progress
-from daemon.cli.exit_codes import DONE
-from daemon.cli.output import counted
-from daemon.cli.tables import say, show
-from daemon.cli.report import Report, carry_out
-from daemon.cluster.heartbeat import Said
 from daemon.admin.repartition import Repartition
+from daemon.broker import request_queues as layout
+from daemon.cli import progress
+from daemon.cli.exit_codes import OK
+from daemon.cli.output import counted
+from daemon.cli.report import Report, carry_out
+from daemon.cli.tables import say, show
+from daemon.cluster.heartbeat import Heartbeat
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from lockstore.factory import create_store
 from lockstore.stores.memory import InMemoryLockStore
 
@@ -29,7 +29,7 @@ class _Report(Report):
     keeps: bool
     """Whether the store keeps tickets longer than this process runs."""
     queues: dict[int, layout.Queue] = field(default_factory=dict)
-    daemons: list[Said] = field(default_factory=list)
+    daemons: list[Heartbeat] = field(default_factory=list)
     looked: bool = False
     changed: bool = False
     served: int = 0
@@ -67,7 +67,7 @@ class _Report(Report):
         """Say what was done."""
         if self.interrupted:
             say("Interrupted. Run this again to go on; until then, what is published may come back as unroutable.")
-        if not self.looked or self.exit_code != DONE:
+        if not self.looked or self.exit_code != OK:
             return
         if self.is_settled:
             say("There is nothing to change.")

@@ -7,9 +7,9 @@ from typing import Any
 
 import uvloop
 
-from daemon.cli.exit_codes import DONE, LEFT
-from daemon.cli.output import complain, tell
-from daemon.broker.connection import LOST, innermost, refusal, told
+from daemon.broker.connection import CONNECTION_ERRORS, as_config_error, innermost, say_what_ended
+from daemon.cli.exit_codes import OK, PROBLEMS
+from daemon.cli.output import print_error, print_json
 from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
 
 __all__ = ["Report", "attempt", "carry_out", "conclude"]
@@ -28,7 +28,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """Whether something is left to do that was to be done, or was not even looked at."""
-        return LEFT if self.error is not None or self.interrupted else DONE
+        return PROBLEMS if self.error is not None or self.interrupted else OK
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
@@ -50,18 +50,18 @@ def attempt(report: Report, work: Coroutine[Any, Any, None]) -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # or what libraries log would stand between our lines
     try:
         uvloop.run(work)
-    except (KeyboardInterrupt, BaseExceptionGroup, LockstoreError, *LOST) as error:
+    except (KeyboardInterrupt, BaseExceptionGroup, LockstoreError, *CONNECTION_ERRORS) as error:
         _note(report, innermost(error))
 
 
 def conclude(command: str, report: Report, *, as_json: bool) -> int:
     """Tell what came of it, and give the exit code. With `as_json`, one object is all that is printed, any error in it."""
     if as_json:
-        tell(report.as_dict() | {"interrupted": report.interrupted, "error": report.error})
+        print_json(report.as_dict() | {"interrupted": report.interrupted, "error": report.error})
     else:
         report.say_end()
         if report.error is not None:
-            complain(command, report.error)
+            print_error(command, report.error)
     return report.exit_code
 
 
@@ -70,10 +70,10 @@ def _note(report: Report, error: BaseException) -> None:
         report.interrupted = True
     elif isinstance(error, StoreUnavailableError):
         report.error = f"the lock store: {error}{_CHECK}"
-    elif isinstance(error, LOST):
-        if (fault := refusal(error)) is not None:
+    elif isinstance(error, CONNECTION_ERRORS):
+        if (fault := as_config_error(error)) is not None:
             raise fault from None
-        report.error = f"RabbitMQ: {told(error)}{_CHECK}"
+        report.error = f"RabbitMQ: {say_what_ended(error)}{_CHECK}"
     elif isinstance(error, LockstoreError) and not isinstance(error, ConfigError):
         report.error = str(error)
     else:

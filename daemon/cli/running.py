@@ -49,12 +49,12 @@ def execute(
     124: the turn did not come in time. 125: refused, or failed otherwise. 126: the command cannot be executed.
     127: it is not found. 2: the configuration or the command line is wrong.
     """
-    from daemon.cli.exec.supervisor import Minder
+    from daemon.cli.exec.supervisor import Supervisor
 
-    with Minder(command) as minder:  # before anything large is loaded: the minder is a copy of this process
+    with Supervisor(command) as minder:  # before anything large is loaded: the minder is a copy of this process
         from daemon.cli.exec import run as executing
 
-        wish = executing.Wish(
+        wish = executing.ExecRequest(
             conversation=conversation,
             argv=command,
             wait_s=wait,

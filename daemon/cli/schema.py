@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from daemon.cli.exit_codes import DONE
+from daemon.cli.exit_codes import OK
 from daemon.cli.options import SchemaFormat
 from lockstore.protocol import schemas
 from lockstore.protocol.naming import Names
@@ -14,7 +14,7 @@ __all__ = ["document", "run"]
 def run(format_: SchemaFormat) -> int:
     """Print it, and give the exit code."""
     print(document(format_))  # noqa: T201 - that is its work
-    return DONE
+    return OK
 
 
 def document(format_: SchemaFormat) -> str:

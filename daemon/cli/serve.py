@@ -10,12 +10,12 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
-from daemon.cli.exit_codes import BAD_CONFIGURATION, DONE
+from daemon.broker.connection import innermost
+from daemon.cli.exit_codes import BAD_CONFIGURATION, OK
 from daemon.cli.options import LogLevel
 from daemon.cli.stop_limit import BEYOND_S, StopLimit
-from daemon.broker.connection import innermost
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from daemon.tracing.start import spans_of
 from lockstore.errors import ConfigError
@@ -36,7 +36,7 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
     except ConfigError as error:
         structlog.get_logger().error("daemon.refused", error=str(error))
         return BAD_CONFIGURATION
-    return DONE
+    return OK
 
 
 @contextmanager

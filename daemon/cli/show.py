@@ -5,23 +5,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from daemon.admin.broker_state import read_queues
+from daemon.admin.findings import Finding, check_conversation, check_damage, check_partition
+from daemon.admin.line_reader import open_line_reader
 from daemon.broker import request_queues as layout
-from daemon.config import settings
-from daemon.cli.exit_codes import DONE, LEFT
-from daemon.cli.output import counted, shown
-from daemon.cli.tables import console, say, show
-from daemon.cli.report import Report, carry_out
+from daemon.broker.connection import connect
+from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.findings_table import show_troubles
+from daemon.cli.output import counted
+from daemon.cli.report import Report, carry_out
+from daemon.cli.tables import console, say, show
 from daemon.cli.watch import event_line
-from daemon.admin.broker_state import standing_of
-from daemon.broker.connection import connected
+from daemon.config import settings
+from daemon.config.settings import Settings
 from daemon.views.lines import ConversationFacts, TicketFacts
 from daemon.views.text import age
-from daemon.config.settings import Settings
-from daemon.admin.line_reader import source_of
-from daemon.admin.findings import Trouble, of_conversation, of_damage, of_partition
 from lockstore.errors import ConversationError
 from lockstore.protocol.messages import OUTBOUND
+from lockstore.util.escaping import escape
 
 __all__ = ["run"]
 
@@ -34,17 +35,17 @@ class _Report(Report):
     """Which reply queues are there."""
     alike: list[str] = field(default_factory=list)
     """Live conversations with this in their id, where nobody stands in this one."""
-    troubles: list[Trouble] = field(default_factory=list)
+    troubles: list[Finding] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         """Whether something is wrong."""
-        return LEFT if self.troubles else super().exit_code
+        return PROBLEMS if self.troubles else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
         return {
-            "ok": self.exit_code == DONE,
+            "ok": self.exit_code == OK,
             "conversation_id": self.conversation,
             "conversation": self.facts and asdict(self.facts),
             "reply_queues": self.stands,
@@ -57,7 +58,7 @@ class _Report(Report):
         if self.facts is not None:
             _show_line(self.facts, self.stands)
             if self.alike:
-                say(f"Others with this in their id: {', '.join(map(shown, self.alike))}")
+                say(f"Others with this in their id: {', '.join(map(escape, self.alike))}")
             _show_history(self.facts)
         if self.troubles:
             show_troubles(self.troubles)
@@ -71,23 +72,23 @@ def run(config: Path | None, conversation: str, daemon_url: str | None, *, as_js
 
 
 async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> None:
-    async with source_of(loaded, daemon_url) as source:
+    async with open_line_reader(loaded, daemon_url) as source:
         try:
             report.facts = facts = await source.conversation(report.conversation)
         except ConversationError as error:
-            report.troubles.append(of_damage(report.conversation, str(error)))
+            report.troubles.append(check_damage(report.conversation, str(error)))
             return
         if not facts.tickets:
             report.alike = [found for found in await source.find(report.conversation) if found != report.conversation]
-    async with connected(loaded.broker) as connection:
-        queues = await layout.standing(connection, loaded.broker.names, loaded.broker.partitions)
-        report.stands = await standing_of(connection, filter(None, (ticket.reply_to for ticket in facts.tickets)))
-    report.troubles += of_conversation(facts, report.stands)
-    report.troubles += of_partition(report.conversation, queues, layout.number_of(queues))
+    async with connect(loaded.broker) as connection:
+        queues = await layout.declared_queues(connection, loaded.broker.names, loaded.broker.partitions)
+        report.stands = await read_queues(connection, filter(None, (ticket.reply_to for ticket in facts.tickets)))
+    report.troubles += check_conversation(facts, report.stands)
+    report.troubles += check_partition(report.conversation, queues, layout.number_of(queues))
 
 
 def _show_line(facts: ConversationFacts, stands: dict[str, bool]) -> None:
-    name = f"{shown(facts.conversation_id)} (partition {facts.partition})"
+    name = f"{escape(facts.conversation_id)} (partition {facts.partition})"
     last = "none was ever issued" if facts.last_number is None else f"the last number is {facts.last_number}"
     if not facts.tickets:
         say(f"{name}: nobody stands in line; {last}")

@@ -7,22 +7,23 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon.config import settings
+from daemon.admin.broker_state import BrokerState, read_broker_state
+from daemon.admin.findings import Finding, check_backlog, check_broker_state, check_line, check_line_statistics
+from daemon.admin.line_reader import LineReader, open_line_reader
+from daemon.admin.stale_holders import find_stale_holders, waited_for
+from daemon.broker.connection import connect
 from daemon.cli import progress
-from daemon.cli.exit_codes import DONE, LEFT
-from daemon.cli.output import counted, shown
-from daemon.cli.tables import say, show
-from daemon.cli.report import Report, carry_out
+from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.findings_table import show_troubles
-from daemon.admin.broker_state import Estate, estate_of
-from daemon.broker.connection import connected
+from daemon.cli.output import counted
+from daemon.cli.report import Report, carry_out
+from daemon.cli.tables import say, show
+from daemon.config import settings
+from daemon.config.settings import Settings
 from daemon.views.lines import LinesFacts
 from daemon.views.text import age
-from daemon.config.settings import Settings
-from daemon.admin.line_reader import Source, source_of
-from daemon.admin.stale_holders import suspects_of, waited_for
-from daemon.admin.findings import Trouble, of_estate, of_examination, of_line, of_survey
-from lockstore.core.statistics import Examination
+from lockstore.core.statistics import Backlog
+from lockstore.util.escaping import escape
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -38,21 +39,21 @@ class _Report(Report):
     kind: str
     most: int
     """Lines to be shown."""
-    estate: Estate | None = None
+    estate: BrokerState | None = None
     lines: LinesFacts | None = None
-    examination: Examination | None = None
-    troubles: list[Trouble] = field(default_factory=list)
+    examination: Backlog | None = None
+    troubles: list[Finding] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         """Whether something is wrong."""
-        return LEFT if self.troubles else super().exit_code
+        return PROBLEMS if self.troubles else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
         estate = self.estate
         return {
-            "ok": self.exit_code == DONE,
+            "ok": self.exit_code == OK,
             "lock_store": self.kind,
             "namespace": estate and estate.namespace,
             "partitions": estate and estate.partitions,
@@ -88,7 +89,7 @@ class _Look:
         self._report = report
         self._loaded = loaded
         self._connection: AbstractConnection | None = None
-        self._source: Source | None = None
+        self._source: LineReader | None = None
 
     async def work(self, daemon_url: str | None) -> None:
         report = self._report
@@ -105,36 +106,36 @@ class _Look:
             finally:
                 report.troubles += self._troubles()
             if self._connection is not None and self._source is not None and report.lines is not None:
-                report.troubles += await suspects_of(self._connection, self._source, waited_for(report.lines))
+                report.troubles += await find_stale_holders(self._connection, self._source, waited_for(report.lines))
 
     async def _at_broker(self, stack: AsyncExitStack) -> None:
         broker = self._loaded.broker
-        self._connection = await stack.enter_async_context(connected(broker))
-        self._report.estate = await estate_of(self._connection, broker)
+        self._connection = await stack.enter_async_context(connect(broker))
+        self._report.estate = await read_broker_state(self._connection, broker)
 
     async def _at_store(self, stack: AsyncExitStack, daemon_url: str | None) -> None:
-        self._source = await stack.enter_async_context(source_of(self._loaded, daemon_url))
+        self._source = await stack.enter_async_context(open_line_reader(self._loaded, daemon_url))
         # Twice: a line that ended between the count and the reading is no line that could not be read.
         for _ in range(2):
             self._report.lines = await self._source.lines(0, max(self._report.most, _LOOKED_AT))
-            if not any(of_survey(self._report.lines)):
+            if not any(check_line_statistics(self._report.lines)):
                 break
         self._report.examination = await self._source.examine()
 
-    def _troubles(self) -> list[Trouble]:
+    def _troubles(self) -> list[Finding]:
         report = self._report
-        found: list[Trouble] = []
+        found: list[Finding] = []
         if report.estate is not None:
-            found += of_estate(report.estate)
+            found += check_broker_state(report.estate)
         if report.examination is not None:
-            found += of_examination(report.examination)
+            found += check_backlog(report.examination)
         if report.lines is not None:
-            found += of_survey(report.lines)
-            found += [trouble for line in report.lines.lines for trouble in of_line(line)]
+            found += check_line_statistics(report.lines)
+            found += [trouble for line in report.lines.lines for trouble in check_line(line)]
         return found
 
 
-def _show_estate(estate: Estate) -> None:
+def _show_estate(estate: BrokerState) -> None:
     said = counted(estate.number, "request queue", "request queues")
     say(f"Namespace {estate.namespace}: {said}, {counted(estate.dead_letters or 0, 'dead letter', 'dead letters')}")
     now = time.time()
@@ -159,11 +160,11 @@ def _show_estate(estate: Estate) -> None:
     show(("partition>", "messages>", "served"), rows)
 
 
-def _show_lines(lines: LinesFacts, most: int, examination: Examination | None) -> None:
+def _show_lines(lines: LinesFacts, most: int, examination: Backlog | None) -> None:
     said = f"{counted(lines.lines_total, 'line', 'lines')} with {counted(lines.tickets_total, 'ticket', 'tickets')}"
     if lines.waiting_total:
         said += f"; {lines.waiting_total:,} wait, the longest for {age(lines.waiting_longest_ms)}"
-        said += "" if lines.waiting_longest_in is None else f" in {shown(lines.waiting_longest_in)}"
+        said += "" if lines.waiting_longest_in is None else f" in {escape(lines.waiting_longest_in)}"
     if examination is not None:
         said += f"; {counted(examination.outbox, 'event', 'events')} to announce"
     say(said if lines.complete else f"{said}. The store could not look at all lines: there are more")

@@ -98,7 +98,7 @@ def _escaped(char: str) -> str:
 
 
 def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    from daemon.cli.output import shown  # noqa: PLC0415 - only when it is needed
+    from lockstore.util.escaping import escape  # noqa: PLC0415 - only when it is needed
 
     lines = "".join(traceback.format_exception(kind, error, trace)).split("\n")
-    print("\n".join(map(shown, lines)), end="", file=sys.stderr)  # noqa: T201 - that is its work
+    print("\n".join(map(escape, lines)), end="", file=sys.stderr)  # noqa: T201 - that is its work

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli.output import shown
+from lockstore.util.escaping import escape
 
 __all__ = ["console", "lines", "say", "show"]
 
@@ -35,10 +35,10 @@ def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     for title in titles:
         table.add_column(title.rstrip(">"), justify="right" if title.endswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(escape(cell)) for cell in row))
     console().print(table)
 
 
 def lines(texts: Iterable[str], most: int | None = None) -> Text:
     """Make a cell of several lines."""
-    return Text("\n".join(shown(text, most) for text in texts))
+    return Text("\n".join(escape(text, most) for text in texts))

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from rich.text import Text
 
-from daemon.config import settings
-from daemon.cli.client import client_of
-from daemon.cli.exit_codes import DONE
-from daemon.cli.output import shown, tell
-from daemon.cli.tables import console
-from daemon.cli.remarks import heed
+from daemon.cli.client import create_client
+from daemon.cli.exit_codes import OK
+from daemon.cli.output import print_json
+from daemon.cli.remarks import print_client_warnings
 from daemon.cli.streams import lost_output
+from daemon.cli.tables import console
+from daemon.config import settings
 from daemon.views import text as words
 from lockstore.client import LockClient
 from lockstore.errors import ConfigError
 from lockstore.protocol.messages import Outbound
+from lockstore.util.escaping import escape
 
 __all__ = ["Selection", "event_line", "run", "time_of_day"]
 
@@ -42,10 +43,10 @@ def run(config: Path | None, selection: Selection, *, as_json: bool) -> int:
     loaded = settings.load(config)
     if not loaded.daemon.events:
         raise ConfigError("daemon.events: is false here, so the daemons tell nobody what happens; set it to true")
-    heed("watch")
+    print_client_warnings("watch")
     with suppress(asyncio.CancelledError):  # by a signal, which is how it is meant to end
-        asyncio.run(_follow(client_of(loaded.broker), selection, as_json=as_json))
-    return DONE
+        asyncio.run(_follow(create_client(loaded.broker), selection, as_json=as_json))
+    return OK
 
 
 async def _follow(client: LockClient, selection: Selection, *, as_json: bool) -> None:
@@ -59,7 +60,7 @@ async def _follow(client: LockClient, selection: Selection, *, as_json: bool) ->
         async with aclosing(events) as happened:
             async for event in happened:
                 if as_json:
-                    tell(event.model_dump(exclude_unset=True))
+                    print_json(event.model_dump(exclude_unset=True))
                 else:
                     console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
                 printed += 1
@@ -78,6 +79,6 @@ def event_line(event: Outbound, at: str) -> Text:
     return Text.assemble(
         f"{at}  ",
         (f"{event.type:<9}", _COLOURS.get(event.type, "")),
-        f"  {shown(event.conversation_id or ''):<{_CONVERSATION_WIDTH}}  #{event.ticket_number}  ",
-        f"{shown(event.holder or '-'):<{_HOLDER_WIDTH}}  {shown(said)}",
+        f"  {escape(event.conversation_id or ''):<{_CONVERSATION_WIDTH}}  #{event.ticket_number}  ",
+        f"{escape(event.holder or '-'):<{_HOLDER_WIDTH}}  {escape(said)}",
     )

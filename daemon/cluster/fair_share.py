@@ -11,7 +11,7 @@ No input or output, no clock: moments are given, in seconds on a clock that only
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["SETTLE_S", "SILENT_S", "Balance"]
+__all__ = ["SETTLE_S", "SILENT_S", "FairShare"]
 
 SILENT_S = 5.0
 """A daemon that has said nothing for so long counts no longer: it has stopped, or was never of those that speak."""
@@ -44,7 +44,7 @@ class _Left:
     keep_until: float = 0.0
 
 
-class Balance:
+class FairShare:
     """What one daemon knows of all, and what it makes of it."""
 
     def __init__(self, me: str) -> None:

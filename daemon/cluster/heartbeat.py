@@ -18,26 +18,26 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from daemon.monitoring.cumulative import Counts
 from daemon.config.settings import PARTITIONS_MOST
+from daemon.monitoring.cumulative import Counts
 from lockstore.amqp.errors import BROKER, broker_errors
 
 if TYPE_CHECKING:
     from lockstore.protocol.naming import Names
 
-__all__ = ["Me", "Presence", "Said", "exchange_of"]
+__all__ = ["DaemonIdentity", "Heartbeat", "HeartbeatChannel", "heartbeat_exchange"]
 
 _QUEUE_MOST = 1000  # words; the oldest go first
 _QUEUE_TTL_MS = 5000  # what is older says nothing of the present
 
 
-def exchange_of(names: "Names") -> str:
+def heartbeat_exchange(names: "Names") -> str:
     """Name the exchange on which daemons speak."""
     return f"{names.namespace}.daemons"
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class DaemonIdentity:
     """Who this process is."""
 
     daemon: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -49,7 +49,7 @@ class Me:
 _Partition = Annotated[int, Field(ge=0, lt=PARTITIONS_MOST)]
 
 
-class Said(BaseModel):
+class Heartbeat(BaseModel):
     """One word of a daemon's. Later versions may say more, so what is not known is passed over.
 
     Whoever may publish on the broker can say anything; what is out of all bounds is nobody's word.
@@ -68,13 +68,13 @@ class Said(BaseModel):
     leaving: bool = False
 
 
-class Presence:
+class HeartbeatChannel:
     """Says and hears, on a channel of its own."""
 
-    def __init__(self, channel: Channel, names: "Names", hear: Callable[[Said], None]) -> None:
+    def __init__(self, channel: Channel, names: "Names", hear: Callable[[Heartbeat], None]) -> None:
         """Take a channel without confirms. `hear` is called with every word, this daemon's own included."""
         self._channel = channel
-        self._exchange = exchange_of(names)
+        self._exchange = heartbeat_exchange(names)
         self._hear = hear
 
     async def open(self) -> None:
@@ -90,7 +90,7 @@ class Presence:
         await self._channel.queue_bind(queue, self._exchange)
         await self._channel.basic_consume(queue, self._on_message, no_ack=True)
 
-    async def say(self, word: Said) -> None:
+    async def send(self, word: Heartbeat) -> None:
         """Tell all. Raises BrokerLostError."""
         properties = Basic.Properties(content_type="application/json", delivery_mode=1)
         with broker_errors(BROKER, self._channel):
@@ -100,7 +100,7 @@ class Presence:
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         try:
-            word = Said.model_validate_json(message.body)
+            word = Heartbeat.model_validate_json(message.body)
         except ValidationError:
             return  # of another version, or not a daemon's: it says nothing to us
         self._hear(word)

@@ -3,23 +3,25 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from daemon.broker.connection import opened, raw
-from daemon.cluster.heartbeat import Presence, Said
+from daemon.broker.connection import open_channel, underlying_channel
+from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from lockstore.protocol.naming import Names
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
 
-__all__ = ["LISTEN_S", "heard"]
+__all__ = ["LISTEN_S", "collect_heartbeats"]
 
 LISTEN_S = 2.5  # every daemon says something about every second
 
 
-async def heard(connection: "AbstractConnection", names: Names, for_s: float = LISTEN_S) -> list[Said]:
+async def collect_heartbeats(
+    connection: "AbstractConnection", names: Names, for_s: float = LISTEN_S
+) -> list[Heartbeat]:
     """Listen, and give the daemons that were heard, each with its last word. Raises one of `link.LOST`."""
-    found: dict[str, Said] = {}
-    channel = await raw(await opened(connection, publisher_confirms=False))
-    presence = Presence(channel, names, lambda word: found.update({word.daemon: word}))
+    found: dict[str, Heartbeat] = {}
+    channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
+    presence = HeartbeatChannel(channel, names, lambda word: found.update({word.daemon: word}))
     await presence.open()
     await asyncio.sleep(for_s)
     await channel.close()

@@ -5,7 +5,7 @@ No input or output, no clock: moments are given, in seconds on a clock that only
 
 import math
 
-__all__ = ["BUSY_RATE", "IDLE_RATE", "Activity"]
+__all__ = ["BUSY_RATE", "IDLE_RATE", "PartitionLoad"]
 
 BUSY_RATE = 1.0
 """Messages per second from which a partition counts as busy. Those below cost nothing worth sharing."""
@@ -16,7 +16,7 @@ IDLE_RATE = 0.2
 _MEMORY_S = 3.0  # the rate is an average over about this time
 
 
-class Activity:
+class PartitionLoad:
     """What comes from one queue, as long as this daemon consumes it on one channel."""
 
     def __init__(self, now: float) -> None:

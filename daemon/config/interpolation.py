@@ -12,7 +12,7 @@ from typing import Any
 from lockstore.errors import ConfigError
 from lockstore.util.validation import is_one_line
 
-__all__ = ["CREDENTIALS_VARIABLE", "CREDENTIAL_MAX_BYTES", "filled"]
+__all__ = ["CREDENTIALS_VARIABLE", "CREDENTIAL_MAX_BYTES", "interpolate"]
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """systemd's variable: where the credentials of this process are."""
@@ -24,7 +24,7 @@ _PLACEHOLDER = re.compile(r"(\$)?\$\{(?:(\w+)(?::([^{}]*))?\})?")
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")  # no path: none leads out of the folder
 
 
-def filled(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
+def interpolate(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
     """Replace `${NAME}` and `${credential:NAME}` in every text of a section, once: what came in is not looked at again.
 
     `$${` stands for `${` itself.
@@ -32,9 +32,11 @@ def filled(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
     `place`: where the value stands, as `section.option`. Raises ConfigError with that place, and never with a secret.
     """
     if isinstance(value, dict):
-        return {name: filled(item, environ, f"{place}.{name}" if place else str(name)) for name, item in value.items()}
+        return {
+            name: interpolate(item, environ, f"{place}.{name}" if place else str(name)) for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [filled(item, environ, f"{place}.{index}") for index, item in enumerate(value)]
+        return [interpolate(item, environ, f"{place}.{index}") for index, item in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
     return _PLACEHOLDER.sub(lambda found: _meant(found, environ, place), value)

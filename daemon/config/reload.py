@@ -5,7 +5,7 @@ from collections.abc import Callable
 from daemon.config.settings import Settings
 from lockstore.errors import ConfigError
 
-__all__ = ["FIXED", "Reread", "merged"]
+__all__ = ["FIXED", "Reread", "merge_reloadable"]
 
 Reread = Callable[[], Settings]
 """Reads the configuration again. Raises ConfigError."""
@@ -20,7 +20,7 @@ FIXED: dict[str, frozenset[str]] = {
 """The options that a running process keeps; so is the whole section `lock_store`."""
 
 
-def merged(now: Settings, new: Settings) -> Settings:
+def merge_reloadable(now: Settings, new: Settings) -> Settings:
     """Take the new settings. Raises ConfigError where one of those differs that need a restart."""
     if new.lock_store != now.lock_store:
         raise ConfigError("lock_store: has changed, which takes a restart")

@@ -22,16 +22,16 @@ from pydantic import (
 )
 
 from daemon.config.file import read_sections
-from daemon.config.interpolation import filled
+from daemon.config.interpolation import interpolate
 from daemon.config.section_checks import check_places, store_section
-from lockstore.errors import ConfigError
-from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, as_number, broken_rule
-from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.core.rules import Limits
+from lockstore.errors import ConfigError
+from lockstore.protocol.codec import RequestLimits
+from lockstore.protocol.naming import Names
+from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.util.tls import check_tls_files
 from lockstore.util.urls import check_amqp_url
-from lockstore.protocol.codec import Bounds
-from lockstore.protocol.naming import Names
+from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, as_number, broken_rule
 
 __all__ = ["LIFETIME_VARIABLE", "PARTITIONS_MOST", "BrokerSettings", "DaemonSettings", "Settings", "load"]
 
@@ -193,9 +193,9 @@ class DaemonSettings(BaseModel):
         return Limits(self.max_waiting, window_ms, self.history, keep_ms)
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> RequestLimits:
         """What bounds a request."""
-        return Bounds(self.lifetime, self.wait, self.max_lifetime, self.max_wait)
+        return RequestLimits(self.lifetime, self.wait, self.max_lifetime, self.max_wait)
 
 
 class Settings(BaseModel):
@@ -224,7 +224,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings
     """Read the configuration; None: all defaults. Raises ConfigError with the option and the rule that it breaks."""
     ours = {} if path is None else read_sections(path, _OPTIONS)
     check_places(ours, _OPTIONS)
-    ours = {name: filled(section, environ, name) for name, section in ours.items()}
+    ours = {name: interpolate(section, environ, name) for name, section in ours.items()}
     if "lock_store" in ours:
         ours["lock_store"] = store_section(ours["lock_store"])
     ours["daemon"] = {"lifetime": _lifetime_of(environ), **ours.get("daemon", {})}

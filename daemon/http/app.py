@@ -9,11 +9,11 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_routedef import AbstractRouteDef
 
 from daemon.http import probes as views
-from daemon.http.metrics.poller import Census
+from daemon.http.metrics.poller import StorePoller
 from daemon.http.status_page import routes as page
-from daemon.serving.runtime import Parts
+from daemon.serving.runtime import Runtime
 
-__all__ = ["application", "site_of"]
+__all__ = ["application", "create_app"]
 
 _METHODS = (hdrs.METH_GET, hdrs.METH_HEAD)
 
@@ -31,7 +31,7 @@ HEADERS = {
 _log = structlog.get_logger()
 
 
-def site_of(parts: Parts, census: Census, host: str) -> web.Application:
+def create_app(parts: Runtime, census: StorePoller, host: str) -> web.Application:
     """Put the site of a daemon together, for a server that listens on `host`. Further pages are added here."""
     return application(host, [*views.routes(parts, census), *page.routes(parts)])
 

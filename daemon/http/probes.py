@@ -7,16 +7,16 @@ from aiohttp import web
 from aiohttp.web_routedef import AbstractRouteDef
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from daemon.http.metrics.poller import Census
 from daemon.http.metrics.exposition import registry_of
-from daemon.serving.runtime import Parts
+from daemon.http.metrics.poller import StorePoller
+from daemon.serving.runtime import Runtime
 
 __all__ = ["routes"]
 
 _OK, _UNAVAILABLE = 200, 503
 
 
-def routes(parts: Parts, census: Census) -> list[AbstractRouteDef]:
+def routes(parts: Runtime, census: StorePoller) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
     registry = registry_of(parts, census)
 
@@ -33,7 +33,7 @@ def routes(parts: Parts, census: Census) -> list[AbstractRouteDef]:
     return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
 
 
-def _reasons(parts: Parts, *only: str) -> list[dict[str, Any]]:
+def _reasons(parts: Runtime, *only: str) -> list[dict[str, Any]]:
     return [
         {"reason": reason.name, "for": round(reason.for_s, 3), "detail": reason.detail}
         for reason in parts.health.reasons()
@@ -41,7 +41,7 @@ def _reasons(parts: Parts, *only: str) -> list[dict[str, Any]]:
     ]
 
 
-def _notes(parts: Parts) -> dict[str, Any]:
+def _notes(parts: Runtime) -> dict[str, Any]:
     """Say what does not keep this daemon from serving, and should be known."""
     found = parts.outstanding.describe()
     return {

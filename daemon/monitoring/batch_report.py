@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from lockstore.stores.results import Notice
 
-__all__ = ["Observers", "Served"]
+__all__ = ["BatchReport", "Observers"]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class BatchReport:
     """A batch that was stored, announced and let go of."""
 
     partition: int | None  # None: the sweeper's, which no message asked for
@@ -36,14 +36,14 @@ class Served:
 class Observers:
     """Who wants to know."""
 
-    def __init__(self, *observers: Callable[[Served], None]) -> None:
+    def __init__(self, *observers: Callable[[BatchReport], None]) -> None:
         self._observers = list(observers)
 
-    def add(self, observer: Callable[[Served], None]) -> None:
+    def add(self, observer: Callable[[BatchReport], None]) -> None:
         """Have one more told. It must not raise, and not take long."""
         self._observers.append(observer)
 
-    def tell(self, served: Served) -> None:
+    def notify(self, served: BatchReport) -> None:
         """Tell all."""
         for observer in self._observers:
             observer(served)

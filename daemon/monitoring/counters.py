@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from daemon.monitoring.batch_report import BatchReport
 from daemon.monitoring.cumulative import BINS, Counts, bin_of
 from daemon.monitoring.histogram import Histogram
-from daemon.monitoring.batch_report import Served
 from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Released, Renewed
 from lockstore.stores.results import Notice
 
-__all__ = ["STAGES", "Figures"]
+__all__ = ["STAGES", "Counters"]
 
 _SHORT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 3600)
@@ -23,7 +23,7 @@ STAGES = ("decode", "store", "announce", "acknowledge")
 """The steps of the pipeline, in order."""
 
 
-class Figures:
+class Counters:
     """Counts of transitions, and how long things took. Totals only rise."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Figures:
         self.batch_messages = Histogram(_MESSAGES)
         self.stage_s = {stage: Histogram(_SHORT_S) for stage in STAGES}
 
-    def served(self, batch: Served) -> None:
+    def served(self, batch: BatchReport) -> None:
         """Take in one batch: an observer."""
         # Those of one batch are over together: when the broker has confirmed.
         if hand_offs := self._count([notice.event for notice in batch.notices]):

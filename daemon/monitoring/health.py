@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-__all__ = ["Health", "Hindrance", "Reason"]
+__all__ = ["Condition", "Health", "Reason"]
 
-Hindrance = Literal[
+Condition = Literal[
     "store_away",
     "broker_away",
     "broker_blocked",
@@ -20,7 +20,7 @@ Hindrance = Literal[
 class Reason(NamedTuple):
     """One hindrance, for how long it has been there, and what was said of it last."""
 
-    name: Hindrance
+    name: Condition
     for_s: float
     detail: str
 
@@ -31,22 +31,22 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Take a clock in seconds that only goes forward."""
         self._clock = clock
-        self._found: dict[Hindrance, tuple[float, str]] = {}
-        self.hinder("store_away", "has not answered yet")
-        self.hinder("broker_away", "not connected yet")
-        self.hinder("not_consuming", "no consumer is registered yet")
+        self._found: dict[Condition, tuple[float, str]] = {}
+        self.set("store_away", "has not answered yet")
+        self.set("broker_away", "not connected yet")
+        self.set("not_consuming", "no consumer is registered yet")
 
-    def hinder(self, name: Hindrance, detail: str) -> None:
+    def set(self, name: Condition, detail: str) -> None:
         """Take note of a hindrance. One that is there already keeps its beginning, and takes the newer detail."""
         since, _ = self._found.get(name, (self._clock(), ""))
         self._found[name] = (since, detail)
 
-    def clear(self, *names: Hindrance) -> None:
+    def clear(self, *names: Condition) -> None:
         """Take note that these are over."""
         for name in names:
             self._found.pop(name, None)
 
-    def hinders(self, *names: Hindrance) -> bool:
+    def conditions(self, *names: Condition) -> bool:
         """Tell whether any of these is there now."""
         return any(name in self._found for name in names)
 
@@ -58,7 +58,7 @@ class Health:
     @property
     def is_waiting(self) -> bool:
         """Whether store or broker keep this daemon from going on: nothing that a new process could change."""
-        return self.hinders("store_away", "broker_away", "broker_blocked", "not_consuming")
+        return self.conditions("store_away", "broker_away", "broker_blocked", "not_consuming")
 
     def reasons(self) -> list[Reason]:
         """Give what is there now, the oldest first."""

@@ -7,8 +7,8 @@ from typing import Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from daemon.cli.output import shown
 from daemon.monitoring.log_output import LogOutput
+from lockstore.util.escaping import escape
 
 __all__ = ["LogLevel", "set_up"]
 
@@ -33,10 +33,10 @@ def _escape(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
 
 def _escaped(key: str, value: object) -> object:
     if isinstance(value, str) and key == "exception":
-        return "\n".join(f"  {shown(text)}" for text in value.split("\n"))
+        return "\n".join(f"  {escape(text)}" for text in value.split("\n"))
     if value is None or isinstance(value, bool | int | float):
         return value
-    return shown(value if isinstance(value, str) else repr(value))
+    return escape(value if isinstance(value, str) else repr(value))
 
 
 def _tell_lost(output: LogOutput) -> structlog.typing.Processor:

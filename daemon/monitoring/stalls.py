@@ -9,7 +9,7 @@ No input or output, no clock: moments are given, in seconds on a clock that only
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["LOOK_S", "STALL_S", "Beat", "Pulse", "Stall"]
+__all__ = ["LOOK_S", "STALL_S", "ProgressCounter", "Stall", "StallDetector"]
 
 STALL_S = 30.0
 """How long a part with work may make no step. The slowest step is a store's answer: see `LockStore.patience_s`."""
@@ -18,7 +18,7 @@ LOOK_S = 1.0
 """How often to look. Longer gaps are not counted: then it was this process that stood still, and not one part of it."""
 
 
-class Beat:
+class ProgressCounter:
     """The steps of one part of the pipeline. To count one is all that it costs."""
 
     __slots__ = ("name", "steps", "waiting")
@@ -42,18 +42,18 @@ class Stall(NamedTuple):
     waiting: int
 
 
-class Pulse:
+class StallDetector:
     """Feels the beats of one session."""
 
     def __init__(self, limit_s: float = STALL_S) -> None:
         """Take the longest time, in seconds, that may pass without a step."""
         self._limit_s = limit_s
-        self._beats: Sequence[Beat] = ()
+        self._beats: Sequence[ProgressCounter] = ()
         self._seen: dict[str, int] = {}
         self._idle_s: dict[str, float] = {}
         self._looked_at: float | None = None
 
-    def watch(self, beats: Sequence[Beat]) -> None:
+    def watch(self, beats: Sequence[ProgressCounter]) -> None:
         """Feel these from now on, and no others: those of a new session, or none when it has ended."""
         self._beats = beats
         self._seen.clear()
@@ -69,7 +69,7 @@ class Pulse:
             if self._is_stalled(beat, elapsed_s, excused=excused)
         ]
 
-    def _is_stalled(self, beat: Beat, elapsed_s: float, *, excused: bool) -> bool:
+    def _is_stalled(self, beat: ProgressCounter, elapsed_s: float, *, excused: bool) -> bool:
         goes_on = beat.steps != self._seen.get(beat.name)
         self._seen[beat.name] = beat.steps
         if goes_on or excused or not beat.waiting():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from daemon.monitoring.cumulative import BINS, Counts, quantile_ms
 
-__all__ = ["KEPT_S", "LAG_S", "NAMES", "Record", "Step"]
+__all__ = ["KEPT_S", "LAG_S", "NAMES", "Step", "Timeline"]
 
 KEPT_S = 600
 """How long the record goes back."""
@@ -44,7 +44,7 @@ class Step:
     waiting: int | None
 
 
-class Record:
+class Timeline:
     """A ring of seconds."""
 
     def __init__(self) -> None:

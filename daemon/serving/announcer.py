@@ -1,4 +1,4 @@
-"""Announcing: events become messages, and are done with when RabbitMQ has confirmed each of them, reply and public copy.
+"""PendingPublish: events become messages, and are done with when RabbitMQ has confirmed each of them, reply and public copy.
 
 A batch waits for the confirms of its replies as long as these come as they should. Whoever is late is not waited for: what
 is not confirmed stands in the outbox, and is let go of when the confirm comes (see `daemon/serving/dispatcher.py`).
@@ -19,12 +19,12 @@ from daemon.serving.dead_letter import DeadLetter
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.pending_publish import Announcement, PendingPublish, PublishResult, UnroutableGrant
 from daemon.serving.recipients import Copy, LaneName
-from lockstore.errors import BrokerLostError
-from lockstore.core.events import Event, Granted, is_public
-from lockstore.stores.results import Notice, Unreadable
 from lockstore.amqp.publisher import Outgoing, Publisher
+from lockstore.core.events import Event, Granted, is_public
+from lockstore.errors import BrokerLostError
 from lockstore.protocol.codec import BODY_MAX_BYTES, encode, expiration_ms, message_id, type_of
 from lockstore.protocol.naming import Names
+from lockstore.stores.results import Notice, Unreadable
 
 __all__ = ["Announcer"]
 

@@ -9,14 +9,14 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from lockstore.amqp.errors import BROKER, broker_errors
 from lockstore.errors import BrokerLostError
 
-__all__ = ["Partition"]
+__all__ = ["QueueConsumer"]
 
 
 def _nothing() -> None:
     """Let it pass."""
 
 
-class Partition:
+class QueueConsumer:
     """The deliveries of one queue. As long as another daemon is active on it, none arrive, and this one stands by."""
 
     def __init__(self, number: int, queue: str, channel: AbstractChannel, check: Callable[[], None] = _nothing) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from lockstore.stores.results import Shard
 
-__all__ = ["Timers"]
+__all__ = ["Deadlines"]
 
 _MARGIN_S = 0.002  # after a deadline, so that the store's clock, of whole milliseconds, has passed it
 
 
-class Timers:
+class Deadlines:
     """When to look at which shard: the earliest deadline known of each. Its size is that of the store's shards."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

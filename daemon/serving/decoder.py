@@ -10,13 +10,13 @@ from aiormq.abc import DeliveredMessage
 from daemon.serving.dead_letter import DeadLetter
 from lockstore.amqp.content_header import Notes, take_notes
 from lockstore.core.commands import Release, Renew, Request
-from lockstore.errors import MessageError
 from lockstore.core.events import Rejected
-from lockstore.core.ticket import NOBODY, Sender
-from lockstore.protocol.codec import BODY_MAX_BYTES, Bounds, Salvage, decode
+from lockstore.core.ticket import NO_SENDER, Sender
+from lockstore.errors import MessageError
+from lockstore.protocol.codec import BODY_MAX_BYTES, PartialMessage, RequestLimits, decode
 from lockstore.protocol.naming import partition_of
 
-__all__ = ["Letter", "Reader"]
+__all__ = ["DecodedDelivery", "Decoder"]
 
 _TRACEPARENT_MAX = 128  # W3C's is 55 characters; later versions may be longer
 _DETAIL_MAX = 500  # characters of a rejection's detail
@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DecodedDelivery:
     """A delivery, with what it asks for, or the rejection that it gets."""
 
     delivery: DeliveredMessage
@@ -59,28 +59,28 @@ def _sender(delivery: DeliveredMessage) -> Sender:
     )
 
 
-class Reader:
+class Decoder:
     """Reads the deliveries of one partition."""
 
-    def __init__(self, bounds: Bounds, partition: int, partitions: int) -> None:
+    def __init__(self, bounds: RequestLimits, partition: int, partitions: int) -> None:
         self._bounds = bounds
         self._partition = partition
         self._partitions = partitions
 
-    def read(self, delivery: DeliveredMessage, at_ms: int) -> Letter:
+    def read(self, delivery: DeliveredMessage, at_ms: int) -> DecodedDelivery:
         """Decode one delivery. `at_ms` dates a rejection that no store has seen. Never raises."""
-        notes, sender = Notes(), NOBODY
+        notes, sender = Notes(), NO_SENDER
         try:
             notes = take_notes(delivery.header)
             sender = _sender(delivery)
             command = self._command(delivery, sender, notes)
         except MessageError as error:
-            return Letter(delivery, None, self._refusal(delivery, sender, error, at_ms), notes)
+            return DecodedDelivery(delivery, None, self._refusal(delivery, sender, error, at_ms), notes)
         except Exception as error:  # noqa: BLE001 - a fault of ours, which must not stop those who sent something else
             _log.error("message.undecodable", partition=self._partition, exc_info=True)
             fault = MessageError("invalid", f"the message cannot be decoded: {type(error).__name__}")
-            return Letter(delivery, None, self._refusal(delivery, sender, fault, at_ms), notes)
-        return Letter(delivery, command, None, notes)
+            return DecodedDelivery(delivery, None, self._refusal(delivery, sender, fault, at_ms), notes)
+        return DecodedDelivery(delivery, command, None, notes)
 
     def _command(self, delivery: DeliveredMessage, sender: Sender, notes: Notes) -> Request | Release | Renew:
         if notes.body_size is not None:
@@ -97,9 +97,9 @@ class Reader:
 
     def _refusal(self, delivery: DeliveredMessage, sender: Sender, error: MessageError, at_ms: int) -> Rejected:
         try:
-            found = Salvage.of(delivery.body, delivery.header.properties.message_id)
+            found = PartialMessage.of(delivery.body, delivery.header.properties.message_id)
         except Exception:  # noqa: BLE001 - likewise
-            found = Salvage()
+            found = PartialMessage()
         if sender.correlation_id is None and found.request_id is not None:
             sender = Sender(sender.reply_to, found.request_id, sender.user_id, sender.traceparent)
         return Rejected(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from aiormq.exceptions import DeliveryError, PublishError
 
 from daemon.serving.recipients import Copy, LaneName, Recipients
+from lockstore.amqp.publisher import Publisher, Sent, Unpublished
 from lockstore.errors import BrokerLostError
 from lockstore.stores.results import Entry
-from lockstore.amqp.publisher import Publisher, Sent, Unpublished
 
 __all__ = ["Dispatcher", "Outstanding"]
 

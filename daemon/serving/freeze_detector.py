@@ -11,20 +11,20 @@ from collections.abc import Callable
 
 from lockstore.errors import BrokerLostError
 
-__all__ = ["Vigil", "since_boot_s"]
+__all__ = ["FreezeDetector", "seconds_since_boot"]
 
 _TICKS = 4  # within the longest time away that passes: so a process that is not away never seems so
 
 
-def since_boot_s() -> float:
+def seconds_since_boot() -> float:
     """Give the seconds on a clock that only goes forward, and also counts while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Vigil:
+class FreezeDetector:
     """Notices a gap in this process's life, whichever callback runs first after it."""
 
-    def __init__(self, most_s: float, clock: Callable[[], float] = since_boot_s) -> None:
+    def __init__(self, most_s: float, clock: Callable[[], float] = seconds_since_boot) -> None:
         """Take the longest gap, in seconds, that may pass."""
         self._most_s = most_s
         self._clock = clock

@@ -10,26 +10,26 @@ import time
 
 from aio_pika.abc import AbstractConnection
 
-from daemon.cluster.load import Activity
+from daemon.broker.connection import open_channel, underlying_channel
+from daemon.cluster.load import PartitionLoad
+from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
-from daemon.serving.decoder import Reader
-from daemon.broker.connection import opened, raw
-from daemon.serving.consumer import Partition
-from daemon.serving.runtime import Parts
+from daemon.serving.consumer import QueueConsumer
+from daemon.serving.decoder import Decoder
 from daemon.serving.pipeline import Pipeline
-from daemon.monitoring.stalls import Beat
+from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
 
-__all__ = ["Seat"]
+__all__ = ["PartitionWorker"]
 
 _OPEN_S = 20.0  # for standing in line again; a queue without a leader does not answer
 
 
-class Seat:
+class PartitionWorker:
     """One partition of one connection."""
 
     def __init__(
-        self, number: int, parts: Parts, connection: AbstractConnection, announcer: Announcer, sweeper: Sweeper
+        self, number: int, parts: Runtime, connection: AbstractConnection, announcer: Announcer, sweeper: Sweeper
     ) -> None:
         self.number = number
         self._delivered_before = 0  # on the channels that are closed
@@ -38,18 +38,18 @@ class Seat:
         self._announcer = announcer
         self._sweeper = sweeper
         self._broker = parts.settings.broker
-        self._reader = Reader(parts.settings.daemon.bounds, number, self._broker.partitions)
-        self._partition: Partition | None = None
+        self._reader = Decoder(parts.settings.daemon.bounds, number, self._broker.partitions)
+        self._partition: QueueConsumer | None = None
         self._leaving = False
-        self.activity = Activity(time.monotonic())
-        self.beat = Beat(f"partition {number}", lambda: self._taken().waiting)
+        self.activity = PartitionLoad(time.monotonic())
+        self.beat = ProgressCounter(f"partition {number}", lambda: self._taken().waiting)
 
     async def open(self) -> None:
         """Stand in line for the partition. Raises one of `link.LOST`."""
-        channel = await raw(await opened(self._connection, publisher_confirms=False))
+        channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         queue = self._broker.names.request_queue(self.number)
-        partition = Partition(self.number, queue, channel, self._parts.vigil.check)
-        self.activity = Activity(time.monotonic())
+        partition = QueueConsumer(self.number, queue, channel, self._parts.freeze_detector.check)
+        self.activity = PartitionLoad(time.monotonic())
         self._partition = partition
         await partition.open(self._broker.prefetch)
 
@@ -73,17 +73,17 @@ class Seat:
         """How many messages have come."""
         return self._delivered_before + self._taken().delivered
 
-    def look(self, now: float) -> Activity:
+    def look(self, now: float) -> PartitionLoad:
         """Measure what has come, and give what is known of it."""
         self.activity.look(self._taken().delivered, now)
         return self.activity
 
     @property
-    def is_stepping_back(self) -> bool:
+    def is_yielding(self) -> bool:
         """Whether nothing more is taken, for now or for good."""
         return self._taken().is_stopping
 
-    def step_back(self) -> None:
+    def yield_partition(self) -> None:
         """Let another daemon have the partition, if one waits for it; and wait for it again."""
         self._taken().stop()
 
@@ -96,6 +96,6 @@ class Seat:
         """Close the channel; what was not acknowledged goes back to the queue, in order."""
         await self._taken().close()
 
-    def _taken(self) -> Partition:
+    def _taken(self) -> QueueConsumer:
         assert self._partition is not None  # noqa: S101 - a session opens its seats before all else
         return self._partition

@@ -9,11 +9,11 @@ from aiormq.exceptions import PublishError
 
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.recipients import LATE_S, Copy
-from lockstore.core.commands import Withdraw
-from lockstore.errors import BrokerLostError
-from lockstore.core.events import Event
-from lockstore.stores.results import Entry
 from lockstore.amqp.publisher import Sent
+from lockstore.core.commands import Withdraw
+from lockstore.core.events import Event
+from lockstore.errors import BrokerLostError
+from lockstore.stores.results import Entry
 
 __all__ = ["Announcement", "PendingPublish", "PublishResult", "UnroutableGrant"]
 

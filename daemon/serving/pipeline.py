@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
+from daemon.monitoring.batch_report import BatchReport
+from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
-from daemon.serving.decoder import Letter, Reader
-from daemon.monitoring.batch_report import Served
-from daemon.serving.consumer import Partition
-from daemon.serving.runtime import Parts
+from daemon.serving.consumer import QueueConsumer
+from daemon.serving.decoder import DecodedDelivery, Decoder
 from daemon.serving.pending_publish import PendingPublish, PublishResult
-from daemon.monitoring.stalls import Beat
+from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
 from lockstore.core.commands import Request
-from lockstore.errors import ConversationError
 from lockstore.core.events import Rejected
-from lockstore.stores.results import Notice, Outcome
+from lockstore.errors import ConversationError
 from lockstore.protocol.codec import type_of
+from lockstore.stores.results import Notice, Outcome
 
 __all__ = ["Pipeline"]
 
@@ -45,26 +45,26 @@ _log = structlog.get_logger()
 class _Batch:
     """What is to be said of the messages of one batch."""
 
-    letters: list[Letter]
+    letters: list[DecodedDelivery]
     taken_ns: int
     taken_at: float
     decoded_at: float
     stored_at: float
     notices: list[Notice] = field(default_factory=list)
     rejections: list[str] = field(default_factory=list)
-    parked: list[tuple[Letter, Rejected]] = field(default_factory=list)
+    parked: list[tuple[DecodedDelivery, Rejected]] = field(default_factory=list)
 
     @property
     def last_tag(self) -> int:
         return self.letters[-1].tag
 
-    def park(self, letter: Letter, rejected: Rejected) -> None:
+    def park(self, letter: DecodedDelivery, rejected: Rejected) -> None:
         if not self.parked or self.parked[-1][0] is not letter:
             self.parked.append((letter, rejected))
 
-    def served(self, partition: int, announced: PublishResult, announced_at: float) -> Served:
+    def served(self, partition: int, announced: PublishResult, announced_at: float) -> BatchReport:
         """Sum up, now that it is done with."""
-        return Served(
+        return BatchReport(
             partition,
             len(self.letters),
             sum(type(letter.command) is Request for letter in self.letters),
@@ -86,16 +86,22 @@ class Pipeline:
     """Serves one partition. Its steps are counted in `beat`: one write for each, not for each message."""
 
     def __init__(
-        self, parts: Parts, partition: Partition, reader: Reader, announcer: Announcer, sweeper: Sweeper, beat: Beat
+        self,
+        parts: Runtime,
+        partition: QueueConsumer,
+        reader: Decoder,
+        announcer: Announcer,
+        sweeper: Sweeper,
+        beat: ProgressCounter,
     ) -> None:
         self._partition = partition
         self._reader = reader
         self._announcer = announcer
         self._sweeper = sweeper
         self._beat = beat
-        self._keeper = parts.keeper
+        self._keeper = parts.store
         self._observers = parts.observers
-        self._checkpoint = parts.checkpoint
+        self._checkpoint = parts.failpoint
         self._confirm_timeout_s = parts.settings.broker.confirm_timeout
 
     async def run(self, batch_most: int) -> None:
@@ -132,7 +138,7 @@ class Pipeline:
         self._sweeper.watch(batch.notices)
         return batch
 
-    def _note(self, batch: _Batch, letter: Letter, outcome: Outcome, now_ms: int) -> None:
+    def _note(self, batch: _Batch, letter: DecodedDelivery, outcome: Outcome, now_ms: int) -> None:
         if isinstance(outcome, ConversationError):
             rejected = _unserved(letter, outcome, now_ms)
             _log.error("conversation.damaged", conversation=rejected.conversation_id, error=str(outcome))
@@ -153,7 +159,7 @@ class Pipeline:
                 request=notice.event.request_id,
             )
 
-    def _reject(self, batch: _Batch, letter: Letter, rejected: Rejected) -> None:
+    def _reject(self, batch: _Batch, letter: DecodedDelivery, rejected: Rejected) -> None:
         """Answer a refused message; park it when there is nobody to tell."""
         batch.rejections.append(rejected.reason)
         if rejected.to.reply_to:
@@ -172,15 +178,15 @@ class Pipeline:
         self._checkpoint("announced")
         if before is not None:
             await before
-        await self._keeper.persist(lambda: self._keeper.store.confirm(announced.entries), self._beat.step)
+        await self._keeper.retry(lambda: self._keeper.store.confirm(announced.entries), self._beat.step)
         await self._partition.acknowledge(batch.last_tag)
         self._beat.step()
         self._checkpoint("acknowledged")
         served = batch.served(self._partition.number, announced, announced_at)
-        self._observers.tell(served)
+        self._observers.notify(served)
         self._say(batch, served)
 
-    async def _park(self, letter: Letter, rejected: Rejected) -> None:
+    async def _park(self, letter: DecodedDelivery, rejected: Rejected) -> None:
         """Put a message among the dead letters; a queue that does not confirm it must not keep the others."""
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
@@ -188,7 +194,7 @@ class Pipeline:
         except TimeoutError:
             _log.warning("dead_letter.unconfirmed", reason=rejected.reason, detail=rejected.detail)
 
-    def _say(self, batch: _Batch, served: Served) -> None:
+    def _say(self, batch: _Batch, served: BatchReport) -> None:
         # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
         unusual = bool(served.dead_letters or served.unreachable or served.refused)
         if not (unusual or _log.is_enabled_for(logging.DEBUG)):
@@ -218,7 +224,7 @@ async def _make_room(unfinished: deque[tuple[asyncio.Task[None], float]]) -> Non
         unfinished.popleft()
 
 
-def _unserved(letter: Letter, error: ConversationError, now_ms: int) -> Rejected:
+def _unserved(letter: DecodedDelivery, error: ConversationError, now_ms: int) -> Rejected:
     command = letter.command
     assert command is not None  # noqa: S101 - only what was understood reached the store
     return Rejected(

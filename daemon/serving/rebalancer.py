@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import structlog
 
-from daemon.cluster.fair_share import Balance
-from daemon.serving.runtime import Parts
-from daemon.cluster.heartbeat import Presence, Said
-from daemon.serving.partition_worker import Seat
+from daemon.cluster.fair_share import FairShare
+from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
+from daemon.serving.partition_worker import PartitionWorker
+from daemon.serving.runtime import Runtime
 
-__all__ = ["LOOK_S", "SAY_S", "Balancer"]
+__all__ = ["LOOK_S", "SAY_S", "Rebalancer"]
 
 LOOK_S = 0.25
 """How often the seats are looked at: a partition that is too much is passed on about so soon, and one at a time."""
@@ -22,28 +22,28 @@ SAY_S = 1.0
 _log = structlog.get_logger()
 
 
-class Balancer:
+class Rebalancer:
     """The daemon's share, on one connection."""
 
-    def __init__(self, parts: Parts, seats: Sequence[Seat]) -> None:
+    def __init__(self, parts: Runtime, seats: Sequence[PartitionWorker]) -> None:
         self._parts = parts
         self._seats = {seat.number: seat for seat in seats}
-        self._balance = Balance(parts.me.daemon)
+        self._balance = FairShare(parts.identity.daemon)
         self._active: frozenset[int] = frozenset()
         self._is_leaving = False
 
-    def hear(self, word: Said) -> None:
+    def hear(self, word: Heartbeat) -> None:
         """Take in what a daemon says; our own words come back too."""
-        if word.daemon == self._parts.me.daemon:
+        if word.daemon == self._parts.identity.daemon:
             return
         if word.leaving:
             self._balance.ended(word.daemon, time.monotonic())
         else:
             self._balance.heard(word.daemon, word.busy, time.monotonic())
 
-    async def run(self, presence: Presence) -> None:
+    async def run(self, presence: HeartbeatChannel) -> None:
         """Look, speak and step back, until cancelled. Raises BrokerLostError."""
-        said: Said | None = None
+        said: Heartbeat | None = None
         said_at = 0.0
         while True:
             now = time.monotonic()
@@ -51,23 +51,23 @@ class Balancer:
             chosen = self._choose(busy, now)
             word = self._word(busy, chosen)
             if said is None or now - said_at >= SAY_S or _differ(word, said):
-                await presence.say(word)  # before the channel closes: the next one is to hear it from us
+                await presence.send(word)  # before the channel closes: the next one is to hear it from us
                 said, said_at = word, now
             if chosen is not None:
-                self._seats[chosen].step_back()
+                self._seats[chosen].yield_partition()
             await asyncio.sleep(LOOK_S)
 
-    async def leave(self, presence: Presence) -> None:
+    async def leave(self, presence: HeartbeatChannel) -> None:
         """Say goodbye, and step back from nothing any more: the others need not wait for our silence."""
         self._is_leaving = True
-        await presence.say(self._word({}, None))
+        await presence.send(self._word({}, None))
 
     def _look(self, now: float) -> dict[int, float]:
         """Measure all seats, and give since when those are busy that count."""
         busy: dict[int, float] = {}
         for number, seat in self._seats.items():
             activity = seat.look(now)
-            if activity.busy_since is not None and not seat.is_stepping_back:
+            if activity.busy_since is not None and not seat.is_yielding:
                 busy[number] = activity.busy_since
         active = frozenset(number for number, seat in self._seats.items() if seat.activity.is_active)
         for number in sorted(active - self._active):
@@ -83,11 +83,11 @@ class Balancer:
             _log.info("partition.passed_on", partition=chosen, busy=len(busy), daemons=self._balance.daemons)
         return chosen
 
-    def _word(self, busy: dict[int, float], chosen: int | None) -> Said:
-        me = self._parts.me
-        stepping = [number for number, seat in self._seats.items() if seat.is_stepping_back or number == chosen]
+    def _word(self, busy: dict[int, float], chosen: int | None) -> Heartbeat:
+        me = self._parts.identity
+        stepping = [number for number, seat in self._seats.items() if seat.is_yielding or number == chosen]
         active = {n: round(self._seats[n].activity.rate, 1) for n in sorted(self._active) if n not in stepping}
-        return Said(
+        return Heartbeat(
             daemon=me.daemon,
             host=me.host,
             pid=me.pid,
@@ -95,11 +95,11 @@ class Balancer:
             active=active,
             busy=sorted(busy.keys() - {chosen}),
             stepping_back=stepping,
-            counts=self._parts.figures.counts(),
+            counts=self._parts.counters.counts(),
             leaving=self._is_leaving,
         )
 
 
-def _differ(one: Said, other: Said) -> bool:
+def _differ(one: Heartbeat, other: Heartbeat) -> bool:
     """Tell whether more has changed than a rate."""
     return (one.active.keys(), one.busy, one.stepping_back) != (other.active.keys(), other.busy, other.stepping_back)

@@ -6,16 +6,16 @@ from typing import TypeVar
 
 import structlog
 
+from daemon.monitoring.counters import Counters
 from daemon.monitoring.health import Health
-from daemon.monitoring.counters import Figures
-from lockstore.util.backoff import Backoff
-from lockstore.stores.maybe_async import called
 from lockstore.core.commands import Command
 from lockstore.errors import StoreFullError, StoreUnavailableError
-from lockstore.stores.results import Outcome
 from lockstore.stores.base import LockStore
+from lockstore.stores.maybe_async import call_maybe_async
+from lockstore.stores.results import Outcome
+from lockstore.util.backoff import Backoff
 
-__all__ = ["Keeper"]
+__all__ = ["RetryingStore"]
 
 T = TypeVar("T")
 
@@ -28,11 +28,11 @@ def _nothing() -> None:
     """Let it pass."""
 
 
-class Keeper:
+class RetryingStore:
     """A lock store that never says no for long."""
 
     def __init__(
-        self, store: LockStore, health: Health, figures: Figures, check: Callable[[], None] = _nothing
+        self, store: LockStore, health: Health, figures: Counters, check: Callable[[], None] = _nothing
     ) -> None:
         """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
         self.store = store
@@ -43,9 +43,9 @@ class Keeper:
 
     async def open(self) -> None:
         """Connect the store. Raises ConfigError where trying again would not help."""
-        await self.persist(lambda: called(self.store.open))
+        await self.retry(lambda: call_maybe_async(self.store.open))
         self._health.clear("store_away")
-        for warning in await self.persist(self.store.warnings):
+        for warning in await self.retry(self.store.warnings):
             _log.warning("store.warning", warning=warning)
 
     async def apply(self, commands: Sequence[Command], sign: Callable[[], None] = _nothing) -> list[Outcome]:
@@ -62,9 +62,9 @@ class Keeper:
                 _log.warning("store.full", error=str(error))
                 return list(error.outcomes)
 
-        return await self.persist(once, sign)
+        return await self.retry(once, sign)
 
-    async def persist(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
+    async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
         """Make a call until the store answers. `sign` is called before each further try: the caller is alive, and waits."""
         backoff = Backoff(_FIRST_S, _MOST_S)
         while True:
@@ -76,7 +76,7 @@ class Keeper:
                     _log.warning("store.unavailable", error=str(error))
                 self.up = False
                 self._figures.store_failures += 1
-                self._health.hinder("store_away", str(error))
+                self._health.set("store_away", str(error))
                 await asyncio.sleep(pause_s)
                 sign()
             else:

@@ -2,34 +2,47 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from daemon.serving.dispatcher import Outstanding
-from daemon.cluster.peers import Fleet
-from daemon.monitoring.health import Health
-from daemon.serving.retrying_store import Keeper
-from daemon.monitoring.counters import Figures
-from daemon.monitoring.batch_report import Observers
-from daemon.cluster.heartbeat import Me
-from daemon.monitoring.stalls import STALL_S, Pulse
+from daemon.broker.request_queues import Queue
+from daemon.cluster.heartbeat import DaemonIdentity
+from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
-from daemon.serving.deadlines import Timers
-from daemon.serving.freeze_detector import Vigil
+from daemon.monitoring.batch_report import Observers
+from daemon.monitoring.counters import Counters
+from daemon.monitoring.health import Health
+from daemon.monitoring.stalls import STALL_S, StallDetector
+from daemon.serving.deadlines import Deadlines
+from daemon.serving.dispatcher import Outstanding
+from daemon.serving.freeze_detector import FreezeDetector
+from daemon.serving.retrying_store import RetryingStore
 from lockstore.stores.base import LockStore
 
-if TYPE_CHECKING:
-    from daemon.serving.session import Session
-
-__all__ = ["Current", "Parts", "parts_of", "pass_by"]
+__all__ = ["ActiveSession", "Runtime", "create_runtime", "no_failpoint"]
 
 _HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
 
 
-class Current:
+class ServingSession(Protocol):
+    """What others ask of the session that serves."""
+
+    @property
+    def active(self) -> list[int]:
+        """The partitions that this daemon is active on."""
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are here and not done with."""
+
+    async def queues(self) -> tuple[dict[int, Queue], int]:
+        """Count what is in the request queues, and the dead letters."""
+
+
+class ActiveSession:
     """The session that serves now, for those who only look; None: there is none."""
 
     def __init__(self) -> None:
-        self.session: Session | None = None
+        self.session: ServingSession | None = None
 
     @property
     def active(self) -> list[int]:
@@ -43,7 +56,7 @@ class Current:
 
 
 @dataclass(slots=True)
-class Parts:
+class Runtime:
     """What outlives a connection.
 
     The settings, the store, the deadlines, the tests' way to stop between steps; how this daemon is, what serves now, and who it is; what it
@@ -51,41 +64,41 @@ class Parts:
     """
 
     settings: Settings  # replaced when the configuration is read again
-    keeper: Keeper
-    timers: Timers
-    vigil: Vigil
-    checkpoint: Callable[[str], None]
+    store: RetryingStore
+    deadlines: Deadlines
+    freeze_detector: FreezeDetector
+    failpoint: Callable[[str], None]
     health: Health
-    pulse: Pulse
-    current: Current
-    me: Me
-    fleet: Fleet
-    figures: Figures
+    stall_detector: StallDetector
+    active_session: ActiveSession
+    identity: DaemonIdentity
+    peers: ClusterView
+    counters: Counters
     observers: Observers
     outstanding: Outstanding
 
 
-def pass_by(_: str) -> None:
+def no_failpoint(_: str) -> None:
     """Let it pass: nothing is armed at this checkpoint."""
 
 
-def parts_of(settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = pass_by) -> Parts:
+def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = no_failpoint) -> Runtime:
     """Put together what a process needs. `checkpoint` is called by name between the steps."""
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
-    vigil = Vigil(away_most_s)
-    health, me, figures = Health(), Me(), Figures()
-    return Parts(
+    vigil = FreezeDetector(away_most_s)
+    health, me, figures = Health(), DaemonIdentity(), Counters()
+    return Runtime(
         settings,
-        Keeper(store, health, figures, vigil.check),
-        Timers(),
+        RetryingStore(store, health, figures, vigil.check),
+        Deadlines(),
         vigil,
         checkpoint,
         health,
-        Pulse(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second for each message
-        Current(),
+        StallDetector(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second for each message
+        ActiveSession(),
         me,
-        Fleet(me),
+        ClusterView(me),
         figures,
         Observers(figures.served),
         Outstanding(),

@@ -10,13 +10,13 @@ from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
 from daemon.broker import request_queues as layout
+from daemon.broker.connection import is_blocked, open_channel, raise_when_closed, underlying_channel
+from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from daemon.serving.announcer import Announcer
-from daemon.serving.rebalancer import Balancer
 from daemon.serving.dispatcher import Dispatcher
-from daemon.broker.connection import is_blocked, opened, raise_when_closed, raw
-from daemon.serving.runtime import Parts
-from daemon.cluster.heartbeat import Presence, Said
-from daemon.serving.partition_worker import Seat
+from daemon.serving.partition_worker import PartitionWorker
+from daemon.serving.rebalancer import Rebalancer
+from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
 
 __all__ = ["Session"]
@@ -30,14 +30,14 @@ _log = structlog.get_logger()
 class Session:
     """The seats of one connection, the sweeper, and what shares the load with other daemons."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Runtime) -> None:
         self._parts = parts
-        self._seats: list[Seat] = []
+        self._seats: list[PartitionWorker] = []
 
     async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
         """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
         parts = self._parts
-        parts.vigil.begin()
+        parts.freeze_detector.begin()
         self._connection = connection
         self._dispatcher = Dispatcher(
             parts.outstanding, parts.settings.broker.confirm_timeout, parts.settings.daemon.outbox_events
@@ -45,22 +45,22 @@ class Session:
         self._sweeper = Sweeper(parts, self._dispatcher)
         self._sweeping = await self._announcer()
         for number in partitions:
-            seat = Seat(number, parts, connection, await self._announcer(), self._sweeper)
+            seat = PartitionWorker(number, parts, connection, await self._announcer(), self._sweeper)
             await seat.open()
             self._seats.append(seat)
-            parts.vigil.check()
-        self._balancer = Balancer(parts, self._seats)
-        channel = await raw(await opened(connection, publisher_confirms=False))
-        self._presence = Presence(channel, parts.settings.broker.names, self._hear)
+            parts.freeze_detector.check()
+        self._balancer = Rebalancer(parts, self._seats)
+        channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
+        self._presence = HeartbeatChannel(channel, parts.settings.broker.names, self._hear)
         await self._presence.open()
 
     async def serve(self, ending: asyncio.Event) -> None:
         """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
-        self._parts.pulse.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
+        self._parts.stall_detector.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(raise_when_closed(self._connection, self._parts.settings.broker)),
-                tasks.create_task(self._parts.vigil.run()),
+                tasks.create_task(self._parts.freeze_detector.run()),
                 tasks.create_task(self._dispatcher.run()),
                 tasks.create_task(self._sweeper.run(self._sweeping)),
                 tasks.create_task(self._watch_blocking()),
@@ -85,17 +85,17 @@ class Session:
     async def queues(self) -> tuple[dict[int, layout.Queue], int]:
         """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
         broker = self._parts.settings.broker
-        requests = await layout.counted(self._connection, broker.names, range(broker.partitions))
-        return requests, await layout.dead_letters(self._connection, broker.names)
+        requests = await layout.queue_depths(self._connection, broker.names, range(broker.partitions))
+        return requests, await layout.count_dead_letters(self._connection, broker.names)
 
     @property
     def delivered(self) -> int:
         """How many messages have come, those counted that came again."""
         return sum(seat.delivered for seat in self._seats)
 
-    def _hear(self, word: Said) -> None:
+    def _hear(self, word: Heartbeat) -> None:
         self._balancer.hear(word)
-        self._parts.fleet.hear(word, time.monotonic())
+        self._parts.peers.receive(word, time.monotonic())
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""
@@ -117,7 +117,7 @@ class Session:
         health = self._parts.health
         while True:
             if await is_blocked(self._connection):
-                health.hinder("broker_blocked", "RabbitMQ takes no messages: it is short of memory or disk")
+                health.set("broker_blocked", "RabbitMQ takes no messages: it is short of memory or disk")
             else:
                 health.clear("broker_blocked")
             await asyncio.sleep(_BLOCKED_LOOK_S)
@@ -129,4 +129,6 @@ class Session:
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)
 
     async def _publishing(self) -> Channel:
-        return await raw(await opened(self._connection, publisher_confirms=True, on_return_raises=True))
+        return await underlying_channel(
+            await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
+        )

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import structlog
 
+from daemon.monitoring.batch_report import BatchReport
+from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
 from daemon.serving.dispatcher import Dispatcher
-from daemon.monitoring.batch_report import Served
-from daemon.serving.runtime import Parts
 from daemon.serving.pending_publish import PublishResult, UnroutableGrant
-from daemon.monitoring.stalls import Beat
+from daemon.serving.runtime import Runtime
 from lockstore.core.commands import Command
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, Granted, Queued, Renewed
+from lockstore.errors import ConversationError
 from lockstore.stores.results import LEFT_BEHIND_MS, Notice, Patrol, Shard
 
 __all__ = ["PATROL_S", "Sweeper"]
@@ -44,15 +44,15 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(self, parts: Parts, dispatcher: Dispatcher) -> None:
-        self._keeper = parts.keeper
+    def __init__(self, parts: Runtime, dispatcher: Dispatcher) -> None:
+        self._keeper = parts.store
         self._dispatcher = dispatcher
         dispatcher.on_settled = self._wake
         self._observers = parts.observers
-        self._checkpoint = parts.checkpoint
-        self._timers = parts.timers
-        self._figures = parts.figures
-        self.beat = Beat("sweeper", lambda: 1)  # the next patrol always waits
+        self._checkpoint = parts.failpoint
+        self._timers = parts.deadlines
+        self._figures = parts.counters
+        self.beat = ProgressCounter("sweeper", lambda: 1)  # the next patrol always waits
         self._gone: list[UnroutableGrant] = []
         self._stir = asyncio.Event()
 
@@ -139,7 +139,7 @@ class Sweeper:
 
     async def _recover(self, found: Patrol) -> None:
         """Announce what was left behind, but for what this process itself has on its way, or holds back."""
-        left = [notice for notice in found.left_behind if notice.entry not in self._dispatcher.late]
+        left = [notice for notice in found.unannounced if notice.entry not in self._dispatcher.late]
         if found.unreadable:
             await self._announcer.set_aside(found.unreadable)
             entries = [item.entry for item in found.unreadable]
@@ -168,7 +168,7 @@ class Sweeper:
         store_ms, took_ms = (stored_at - taken_at) * 1000, (time.perf_counter() - taken_at) * 1000
         await self._settle(announced)
         gone, refused = len(announced.unreachable), announced.refused
-        self._observers.tell(Served(None, 0, 0, notices, store_ms, took_ms, taken_ns, gone, refused))
+        self._observers.notify(BatchReport(None, 0, 0, notices, store_ms, took_ms, taken_ns, gone, refused))
         return served
 
     async def _settle(self, announced: PublishResult) -> None:
@@ -176,4 +176,4 @@ class Sweeper:
         await self._persist(lambda: self._keeper.store.confirm(announced.entries))
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._keeper.persist(call, self.beat.step)
+        return await self._keeper.retry(call, self.beat.step)

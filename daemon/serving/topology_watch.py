@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import structlog
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
-from daemon.broker import request_queues as layout, topology
-from daemon.broker.connection import opened, raw, told
-from daemon.serving.runtime import Parts
+from daemon.broker import request_queues as layout
+from daemon.broker import topology
+from daemon.broker.connection import open_channel, say_what_ended, underlying_channel
+from daemon.serving.runtime import Runtime
 from lockstore.errors import ConfigError
 from lockstore.protocol.naming import Names
 
@@ -31,13 +32,13 @@ _log = structlog.get_logger()
 async def find_missing_exchanges(connection: "AbstractConnection", names: Names) -> list[str]:
     """Give the exchanges that do not exist, of those that messages travel through. Raises one of `link.LOST`."""
     missing: list[str] = []
-    channel = await raw(await opened(connection, publisher_confirms=False))
+    channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     for exchange in (names.requests, names.events, names.dead_letters):
         try:
             await channel.exchange_declare(exchange, passive=True)
         except ChannelNotFoundEntity:  # which ends the channel
             missing.append(exchange)
-            channel = await raw(await opened(connection, publisher_confirms=False))
+            channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     await channel.close()
     return missing
 
@@ -45,7 +46,7 @@ async def find_missing_exchanges(connection: "AbstractConnection", names: Names)
 class TopologyWatch:
     """Looks after exchanges and bindings on one connection."""
 
-    def __init__(self, parts: Parts, connection: "AbstractConnection") -> None:
+    def __init__(self, parts: Runtime, connection: "AbstractConnection") -> None:
         self._parts = parts
         self._connection = connection
         self._broker = parts.settings.broker
@@ -70,34 +71,34 @@ class TopologyWatch:
             await self._bind()
             return
         what = " and ".join(missing)
-        if not health.hinders("topology_missing"):
+        if not health.conditions("topology_missing"):
             _log.error("topology.missing", missing=what)
-        health.hinder("topology_missing", f"{what} was removed from the broker")
+        health.set("topology_missing", f"{what} was removed from the broker")
         try:
             await self._declare()
         except (ChannelAccessRefused, ConfigError) as error:
-            health.hinder("topology_missing", f"{what} was removed, and cannot be declared again: {told(error)}")
+            health.set("topology_missing", f"{what} was removed, and cannot be declared again: {say_what_ended(error)}")
         else:
-            self._parts.figures.repairs += 1
-            health.hinder("topology_missing", f"{what} was removed from the broker; it is declared again")
+            self._parts.counters.repairs += 1
+            health.set("topology_missing", f"{what} was removed from the broker; it is declared again")
             _log.warning("topology.repaired", declared=what)
 
     async def _declare(self) -> None:
-        async with layout.locked(self._connection, self._broker.names):
-            channel = await opened(self._connection)
+        async with layout.topology_lock(self._connection, self._broker.names):
+            channel = await open_channel(self._connection)
             await topology.declare(channel, self._broker)
             await channel.close()
 
     async def _bind(self) -> None:
         names = self._broker.names
-        channel = await raw(await opened(self._connection, publisher_confirms=False))
+        channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         try:
             await channel.queue_bind(names.dead_letters, names.dead_letters)
             for partition in range(self._broker.partitions):
                 await channel.queue_bind(names.request_queue(partition), names.requests, str(partition))
         except ChannelAccessRefused as error:
             if self._may_bind:
-                _log.warning("topology.unwatched", error=told(error))
+                _log.warning("topology.unwatched", error=say_what_ended(error))
             self._may_bind = False
             return
         self._may_bind = True

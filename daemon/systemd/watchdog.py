@@ -5,11 +5,11 @@ import time
 
 import structlog
 
-from daemon.systemd.notify import Notifier
-from daemon.serving.runtime import Parts
 from daemon.monitoring.stalls import LOOK_S, Stall
+from daemon.serving.runtime import Runtime
+from daemon.systemd.notify import Notifier
 
-__all__ = ["Lookout"]
+__all__ = ["Watchdog"]
 
 _PATIENCE_S = 20.0  # asked for at each look while the start waits for store or broker: several looks ahead
 _GOODBYE_S = 15.0  # beyond `stop_timeout`: for farewells to a broker and a store that may be gone
@@ -17,10 +17,10 @@ _GOODBYE_S = 15.0  # beyond `stop_timeout`: for farewells to a broker and a stor
 _log = structlog.get_logger()
 
 
-class Lookout:
+class Watchdog:
     """Feels the pulse, and speaks to the service manager."""
 
-    def __init__(self, parts: Parts, notifier: Notifier) -> None:
+    def __init__(self, parts: Runtime, notifier: Notifier) -> None:
         self._parts = parts
         self._notifier = notifier
         self._watchdog_s = None if notifier.watchdog_s is None else notifier.watchdog_s / 2
@@ -43,27 +43,27 @@ class Lookout:
     def stopping(self) -> None:
         """Tell that the stop has come."""
         self._notifier.stopping(self._parts.settings.daemon.stop_timeout + _GOODBYE_S)
-        self._parts.health.hinder("draining", "told to stop; what is under way is finished")
+        self._parts.health.set("draining", "told to stop; what is under way is finished")
         self._tell_status()
 
     def look(self, now: float) -> None:
         """Look once, at this moment of a clock that only goes forward."""
         health = self._parts.health
-        self._note(self._parts.pulse.look(now, excused=health.is_waiting))
+        self._note(self._parts.stall_detector.look(now, excused=health.is_waiting))
         if not self._has_been_ready:
             self._await_readiness()
         self._tell_status()
         if self._watchdog_s is not None and now - self._fed_at >= self._watchdog_s:
-            if not health.hinders("pipeline_stalled"):
+            if not health.conditions("pipeline_stalled"):
                 self._notifier.alive()
             self._fed_at = now
 
     def _note(self, stalls: list[Stall]) -> None:
         health = self._parts.health
-        was_stalled = health.hinders("pipeline_stalled")
+        was_stalled = health.conditions("pipeline_stalled")
         if stalls:
             told = ", ".join(f"{stall.name} for {stall.for_s:.0f} s, {stall.waiting} waiting" for stall in stalls)
-            health.hinder("pipeline_stalled", told)
+            health.set("pipeline_stalled", told)
             if not was_stalled:
                 _log.error("pipeline.stalled", parts=told)
         elif was_stalled:
@@ -75,7 +75,7 @@ class Lookout:
         if health.is_ready:
             self._has_been_ready = True
             self._notifier.ready()
-        elif health.is_waiting and not health.hinders("draining"):
+        elif health.is_waiting and not health.conditions("draining"):
             self._notifier.patience(_PATIENCE_S)
 
     def _tell_status(self) -> None:
@@ -94,8 +94,8 @@ class Lookout:
             return f"waiting for RabbitMQ: {reasons.get('broker_away') or reasons['not_consuming']}"
         if reasons:
             return "; ".join(f"{name}: {detail}" for name, detail in reasons.items())
-        number, active = self._parts.settings.broker.partitions, self._parts.current.active
+        number, active = self._parts.settings.broker.partitions, self._parts.active_session.active
         partitions = "1 partition" if number == 1 else f"{number} partitions"
         if not active:  # RabbitMQ does not say who is the active one; the first message does
             return f"standing by for {partitions}"
-        return f"serving {len(active)} of {partitions}, {self._parts.current.waiting} waiting"
+        return f"serving {len(active)} of {partitions}, {self._parts.active_session.waiting} waiting"

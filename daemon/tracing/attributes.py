@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from daemon.monitoring.batch_report import Served
+from daemon.monitoring.batch_report import BatchReport
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, is_public
-from lockstore.protocol.naming import Names
 from lockstore.protocol.codec import message_id, type_of
+from lockstore.protocol.naming import Names
 
 __all__ = ["announcing", "fault_of", "storing", "telling", "whose"]
 
@@ -46,7 +46,7 @@ def telling(event: Event) -> Attributes:
     return said
 
 
-def storing(batch: Served, names: Names) -> Attributes:
+def storing(batch: BatchReport, names: Names) -> Attributes:
     """Say which messages the store worked on at once; none, where a deadline came by itself."""
     if batch.partition is None:
         return {}

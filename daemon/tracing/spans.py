@@ -19,11 +19,11 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from daemon.monitoring.batch_report import Served
+from daemon.monitoring.batch_report import BatchReport
 from daemon.tracing.attributes import announcing, fault_of, storing, telling, whose
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Released
-from lockstore.protocol.naming import Names
 from lockstore.protocol.codec import type_of
+from lockstore.protocol.naming import Names
 
 __all__ = ["WAITERS_MOST", "Spans"]
 
@@ -38,13 +38,13 @@ _propagator = TraceContextTextMapPropagator()
 class _Done(NamedTuple):
     """A batch, and when it was taken, stored and announced, in nanoseconds since the epoch."""
 
-    batch: Served
+    batch: BatchReport
     taken: int
     stored: int
     announced: int
 
     @classmethod
-    def of(cls, batch: Served) -> "_Done":
+    def of(cls, batch: BatchReport) -> "_Done":
         taken = batch.taken_ns
         stored, announced = (taken + round(ms * _NS_PER_MS) for ms in (batch.store_ms, batch.took_ms))
         return cls(batch, taken, stored, announced)
@@ -66,7 +66,7 @@ class Spans:
         self._names = names
         self._waiting: dict[tuple[str, int | None], int] = {}  # since when, in nanoseconds since the epoch
 
-    def served(self, batch: Served) -> None:
+    def served(self, batch: BatchReport) -> None:
         """Make the spans of one batch: an observer."""
         done = _Done.of(batch)
         before: dict[str, _Before] = {}

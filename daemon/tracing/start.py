@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from daemon.monitoring.batch_report import Served
+from daemon.monitoring.batch_report import BatchReport
 from lockstore.errors import ConfigError
 from lockstore.protocol.naming import Names
 
@@ -11,7 +11,7 @@ __all__ = ["spans_of"]
 
 
 @contextmanager
-def spans_of(names: Names) -> Iterator[Callable[[Served], None]]:
+def spans_of(names: Names) -> Iterator[Callable[[BatchReport], None]]:
     """Give an observer that makes spans, which are sent in the background until the end. Raises ConfigError."""
     try:
         from daemon.tracing.export import exported  # noqa: PLC0415 - the extra may not be installed

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.cluster.peers import Member
+from daemon.cluster.peers import PeerDaemon
 from daemon.monitoring.timeline import LAG_S, Step
 
 __all__ = [
@@ -86,7 +86,7 @@ class StatusFacts:
     minutes: MinutesFacts
 
 
-def daemon_facts(members: Sequence[Member], now: float, unix_s: float) -> tuple[DaemonFacts, ...]:
+def daemon_facts(members: Sequence[PeerDaemon], now: float, unix_s: float) -> tuple[DaemonFacts, ...]:
     """Tell the daemons. `now` is on the fleet's clock, `unix_s` on the wall's, which theirs may differ from."""
     return tuple(
         DaemonFacts(

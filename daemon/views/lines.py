@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from lockstore.core.events import Event
-from lockstore.core.statistics import LineSummary, Survey
+from lockstore.core.statistics import LineStatistics, LineSummary
 from lockstore.core.ticket import Ticket, TicketLock
 from lockstore.protocol.codec import encode
 
@@ -113,7 +113,7 @@ def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
     )
 
 
-def lines_facts(survey: Survey, start: int, most: int) -> LinesFacts:
+def lines_facts(survey: LineStatistics, start: int, most: int) -> LinesFacts:
     """Tell a survey. Some lines have changed since they were chosen: in order are those that are shown."""
     shown = sorted(survey.longest, key=lambda line: (-line.tickets, line.conversation_id))
     return LinesFacts(

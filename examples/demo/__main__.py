@@ -8,9 +8,9 @@ _INTERRUPTED = 130  # as a shell tells it: 128 + SIGINT
 def main() -> int:
     """Run the demonstration. 0: all is well; 1: it is not; 130: broken off with Ctrl-C."""
     try:
-        from examples.demo import scenario as conductor, options  # noqa: PLC0415 - a Ctrl-C while they load is as quiet as a later one
+        from examples.demo import options, scenario  # noqa: PLC0415 - a Ctrl-C while they load is as quiet as a later one
 
-        return conductor.play(options.parse(sys.argv[1:]))
+        return scenario.play(options.parse(sys.argv[1:]))
     except KeyboardInterrupt:
         return _INTERRUPTED
 

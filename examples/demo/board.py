@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from examples.demo.records import Record, What, read_holder
-from lockstore.protocol.messages import CancelledMessage, ExpiredMessage, GrantedMessage, Outbound, QueuedMessage, ReleasedMessage
+from lockstore.protocol.messages import (
+    CancelledMessage,
+    ExpiredMessage,
+    GrantedMessage,
+    Outbound,
+    QueuedMessage,
+    ReleasedMessage,
+)
 
 __all__ = ["Board", "Line", "Seat"]
 

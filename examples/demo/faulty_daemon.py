@@ -10,16 +10,16 @@ from pathlib import Path
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
 from daemon.cli import serve as serving
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from lockstore.core.commands import Command
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, Granted, Queued
+from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.stores.results import Entry, Notice, Outcome, Patrol, Shard
 from lockstore.stores.base import LockStore
+from lockstore.stores.results import Entry, Notice, Outcome, Patrol, Shard
 
 EVERY = 7  # one ticket of so many that should stand in line
 LEASE_MS = 2_000

@@ -14,8 +14,8 @@ from examples.demo import report
 from examples.demo.board import Board
 from examples.demo.options import Options
 from examples.demo.records import Reader, Record, Recorder, now
-from examples.demo.screen import TICK_S, Scene, Screen
 from examples.demo.replicas import LEASE_S, Troupe
+from examples.demo.screen import TICK_S, Scene, Screen
 from examples.demo.verdict import Verdict, handoffs_ms, judge
 from harness import ProcessFailedError, Server, Workplace, workplace
 from lockstore.client import LockClient

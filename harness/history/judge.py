@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.history import duplicates as doubles, losses, order, positions as places, consistency as sense
+from harness.history import consistency as sense
+from harness.history import duplicates as doubles
+from harness.history import losses, order
+from harness.history import positions as places
 from harness.history.faults import Fault, FaultKind
 from harness.history.reading import Reading, read
 from harness.history.records import History

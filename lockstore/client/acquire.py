@@ -3,14 +3,24 @@
 import asyncio
 import logging
 
-from lockstore.util.backoff import Backoff
 from lockstore.client.call_state import Call
-from lockstore.client.registry import Desk
-from lockstore.client.connection import Epoch, NoQueueError, NotTakenError
-from lockstore.client.decisions import AskAgain, AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Outcome, Standing
+from lockstore.client.connection import Connection, NoQueueError, NotTakenError
+from lockstore.client.decisions import (
+    Decision,
+    Extended,
+    Failed,
+    Lost,
+    Obtained,
+    Queued,
+    Resend,
+    Restart,
+    WrongPartition,
+)
+from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, WaitExpiredError
+from lockstore.util.backoff import Backoff
 
-__all__ = ["Waiting"]
+__all__ = ["LockAcquirer"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +28,14 @@ AGAIN_FIRST_S = 0.02
 AGAIN_MOST_S = 1.0
 
 
-class Waiting:
+class LockAcquirer:
     """Obtains one call's lease."""
 
-    def __init__(self, call: Call, desk: Desk) -> None:
+    def __init__(self, call: Call, desk: CallRegistry) -> None:
         self._call = call
         self._desk = desk
         self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Outcome] = self._loop.create_future()
+        self._answer: asyncio.Future[Decision] = self._loop.create_future()
         self._limit = asyncio.timeout_at(call.deadline)
         self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_MOST_S)
         self._misrouted = 0
@@ -40,17 +50,17 @@ class Waiting:
                 while not await self._ask():
                     pass
         except TimeoutError:
-            self._desk.forgo(self._call)
+            self._desk.abandon(self._call)
             raise self._ended() from None
         except BaseException:
-            self._desk.forgo(self._call)
+            self._desk.abandon(self._call)
             raise
 
     # --- the desk's listener --------------------------------------------------------------------------------------
 
-    def told(self, outcome: Outcome) -> None:
+    def told(self, outcome: Decision) -> None:
         """Wake the caller, if this is what it waits for."""
-        if isinstance(outcome, Standing):
+        if isinstance(outcome, Queued):
             self._end_at(self._call.deadline)
         elif not self._answer.done():
             self._answer.set_result(outcome)
@@ -60,7 +70,7 @@ class Waiting:
 
     def disconnected(self) -> None:
         """Ask again, with the same request id, when there is a connection."""
-        self.told(AskAgain())
+        self.told(Resend())
 
     def closed(self) -> None:
         """Wake the caller with an error, whatever it waits for."""
@@ -90,7 +100,7 @@ class Waiting:
                 return False
         return await self._act_on(await self._answer)
 
-    async def _act_on(self, outcome: Outcome) -> bool:
+    async def _act_on(self, outcome: Decision) -> bool:
         match outcome:
             case Obtained():
                 if self._is_closed:  # in the very step of the grant: nobody would tell the body
@@ -98,22 +108,22 @@ class Waiting:
                 return True
             case Failed(error):
                 raise error
-            case AskAnew(give_back):
+            case Restart(give_back):
                 self._desk.forget(self._call)
                 if give_back:
                     self._desk.outbox.put(self._call.give_back())
                 self._call.restart()
                 self._desk.listen(self._call, self)
                 await self._pause("its turn came while the connection was lost")
-            case Misrouted():
+            case WrongPartition():
                 self._misrouted += 1
                 if self._misrouted > 1:  # a daemon that contradicts itself must not be asked without pause
                     await self._pause("the daemon says that another partition serves the conversation")
-            case AskAgain() | Standing() | Extended() | Lost():
+            case Resend() | Queued() | Extended() | Lost():
                 pass  # the next round waits for a connection; the other three are no answers to a request
         return False
 
-    async def _not_sent(self, epoch: Epoch, error: BrokerLostError | NotTakenError) -> None:
+    async def _not_sent(self, epoch: Connection, error: BrokerLostError | NotTakenError) -> None:
         match error:
             case NoQueueError():
                 await self._no_queue(error)

@@ -10,12 +10,21 @@ Every moment (`now`, `sent_at`, ...) is on this process's monotonic clock, in se
 from collections.abc import Callable
 from enum import Enum
 
+from lockstore.client.decisions import Decision, Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
 from lockstore.client.lease import LeaseClock, margin_s
-from lockstore.client.outbound import Letter, Wanted, is_release, release, renewal, request
-from lockstore.client.decisions import AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Outcome, Standing
+from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
 from lockstore.client.replies import shorten
 from lockstore.errors import BusyError, LockError, RefusedError, WaitExpiredError
-from lockstore.protocol.messages import CancelledMessage, ExpiredMessage, GrantedMessage, Outbound, QueuedMessage, RejectedMessage, ReleasedMessage, RenewedMessage
+from lockstore.protocol.messages import (
+    CancelledMessage,
+    ExpiredMessage,
+    GrantedMessage,
+    Outbound,
+    QueuedMessage,
+    RejectedMessage,
+    ReleasedMessage,
+    RenewedMessage,
+)
 
 __all__ = ["ANSWER_GRACE_S", "Call", "Phase"]
 
@@ -46,7 +55,7 @@ class Phase(Enum):
 class Call:
     """The state of one `lock()` call."""
 
-    def __init__(self, wanted: Wanted, now: float, new_id: Callable[[], str]) -> None:
+    def __init__(self, wanted: LockParams, now: float, new_id: Callable[[], str]) -> None:
         self.wanted = wanted
         self.started_at = now
         wait_s = WAIT_UNSTATED_S if wanted.wait is None else wanted.wait
@@ -77,7 +86,7 @@ class Call:
 
     # --- what is sent ---------------------------------------------------------------------------------------------
 
-    def ask(self, now: float, epoch: int) -> Letter:
+    def ask(self, now: float, epoch: int) -> OutboundMessage:
         """Write the request, about to be sent on this connection."""
         if epoch != self.epoch or not self.asked:
             # The first time on each connection: its answers have an address that the daemon did not know before.
@@ -89,7 +98,7 @@ class Call:
         self.asked = self._ever_asked = True
         return request(self.wanted, self.request_id, wait, self.partition)
 
-    def renew(self, now: float) -> Letter:
+    def renew(self, now: float) -> OutboundMessage:
         """Write a renewal, about to be sent."""
         self._renewal_number += 1
         tag = str(self._renewal_number)
@@ -99,7 +108,7 @@ class Call:
         self.renew_at = now + min(RENEW_RETRY_MOST_S, self._lease_s * RENEW_RETRY_SHARE)
         return renewal(self.wanted.conversation_id, self.request_id, self.number, tag, self.partition)
 
-    def give_back(self) -> Letter:
+    def give_back(self) -> OutboundMessage:
         """Write the release of what is held or waits. From now on, nothing that is said about it matters."""
         self.phase = Phase.OVER
         # Where the number is in doubt the request id alone names the ticket; both would have to match.
@@ -131,7 +140,7 @@ class Call:
 
     # --- what is heard --------------------------------------------------------------------------------------------
 
-    def hear(self, message: Outbound, tag: str, now: float) -> Outcome | None:
+    def hear(self, message: Outbound, tag: str, now: float) -> Decision | None:
         """Take in an answer to this request id, and say what it means for the call; None: nothing."""
         if is_release(tag):
             return None
@@ -143,7 +152,7 @@ class Call:
             case Phase.OVER:
                 return None
 
-    def _hear_waiting(self, message: Outbound, now: float) -> Outcome | None:  # noqa: PLR0911 - one for each answer
+    def _hear_waiting(self, message: Outbound, now: float) -> Decision | None:  # noqa: PLR0911 - one for each answer
         match message:
             case QueuedMessage():
                 self._clock.sample(self._asked_at, message.at)
@@ -151,7 +160,7 @@ class Call:
                     left_s = min(max(0.0, message.wait_until - message.at), UNSTATED_MOST_S)
                     self.deadline = now + left_s + ANSWER_GRACE_S
                     self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
-                return Standing()
+                return Queued()
             case GrantedMessage():
                 return self._take(message, now)
             case RejectedMessage():
@@ -162,26 +171,26 @@ class Call:
                 return self._fail(RefusedError("cancelled", f"the ticket was taken out of the line: {_why(message)}"))
             case CancelledMessage() | ReleasedMessage() | ExpiredMessage():
                 # Its turn came and went while no answer could reach us.
-                return self._over(AskAnew())
+                return self._over(Restart())
             case RenewedMessage():
                 return None
 
-    def _take(self, message: GrantedMessage, now: float) -> Outcome:
+    def _take(self, message: GrantedMessage, now: float) -> Decision:
         self.granted = message
         self._clock.sample(self._asked_at, message.at)
         self._extend(message, now)
         if self.safe_until <= now:
             self.phase = Phase.OVER
-            return AskAnew(give_back=True)  # it was so long on its way that nothing is left of it
+            return Restart(give_back=True)  # it was so long on its way that nothing is left of it
         self.phase = Phase.HELD
         return Obtained()
 
-    def _refused(self, message: RejectedMessage, now: float) -> Outcome:
+    def _refused(self, message: RejectedMessage, now: float) -> Decision:
         match message.reason:
             case "wrong_partition" if message.partitions:
-                return Misrouted(message.partitions)
+                return WrongPartition(message.partitions)
             case "finished":
-                return self._over(AskAnew())
+                return self._over(Restart())
             case "busy" if self.wanted.wait == 0:
                 return self._fail(BusyError("someone holds the conversation"))
             case "busy" if self.wait_is_over(now):
@@ -189,7 +198,7 @@ class Call:
             case reason:
                 return self._fail(RefusedError(reason, shorten(message.detail)))
 
-    def _hear_held(self, message: Outbound, tag: str, now: float) -> Outcome | None:  # noqa: PLR0911 - likewise
+    def _hear_held(self, message: Outbound, tag: str, now: float) -> Decision | None:  # noqa: PLR0911 - likewise
         if tag and tag not in self._renewals:
             return None  # an answer to a renewal that was never sent, or whose answer has come
         match message:
@@ -205,7 +214,7 @@ class Call:
                 # Only a daemon that has forgotten the ticket issues another one for its request.
                 return self._lose("the daemon does not know the ticket any more")
             case RejectedMessage(reason="wrong_partition", partitions=int(partitions)):
-                return Misrouted(partitions)
+                return WrongPartition(partitions)
             case RejectedMessage():
                 self.is_known_over = message.reason in ("finished", "unknown_ticket")
                 why = message.ended or shorten(message.detail)
@@ -227,7 +236,7 @@ class Call:
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def _extend(self, message: GrantedMessage | RenewedMessage, now: float) -> Outcome:
+    def _extend(self, message: GrantedMessage | RenewedMessage, now: float) -> Decision:
         asked_s = self.wanted.lifetime
         most_s = UNSTATED_MOST_S if asked_s is None else asked_s + _LEASE_ROUNDING_S
         expires_at = min(message.expires_at, message.at + most_s)  # nobody gives a longer lease than was asked for
@@ -240,15 +249,15 @@ class Call:
         self.renew_at = now + max(0.0, ends_at - now) * RENEW_SHARE
         return Extended()
 
-    def _over(self, outcome: Outcome) -> Outcome:
+    def _over(self, outcome: Decision) -> Decision:
         self.phase = Phase.OVER
         self.is_known_over = True
         return outcome
 
-    def _fail(self, error: LockError) -> Outcome:
+    def _fail(self, error: LockError) -> Decision:
         return self._over(Failed(error))
 
-    def _lose(self, why: str) -> Outcome:
+    def _lose(self, why: str) -> Decision:
         self.lose(why)
         return Lost(why)
 

@@ -8,17 +8,17 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from lockstore.client.acquire import LockAcquirer
 from lockstore.client.call_state import Call
 from lockstore.client.cleanup import run_to_end
-from lockstore.client.registry import Desk
 from lockstore.client.entering_task import check_entering_task
-from lockstore.client.event_stream import Feed
-from lockstore.client.hold import Holding
-from lockstore.client.outbound import Wanted
-from lockstore.client.reconnect import broker_url
-from lockstore.client.loop_affinity import LoopAffinity
+from lockstore.client.event_stream import EventStream
 from lockstore.client.held_ticket import HeldTicket
-from lockstore.client.acquire import Waiting
+from lockstore.client.hold import LeaseGuard
+from lockstore.client.loop_affinity import LoopAffinity
+from lockstore.client.outbound import LockParams
+from lockstore.client.reconnect import broker_url
+from lockstore.client.registry import CallRegistry
 from lockstore.errors import ConfigError, LockError
 from lockstore.protocol.messages import Outbound
 from lockstore.protocol.naming import Names
@@ -45,7 +45,7 @@ class LockClient:
         self._url = broker_url(url)
         self._names = Names(namespace)
         self._partitions = partitions
-        self._desk: Desk | None = None
+        self._desk: CallRegistry | None = None
         self._affinity: LoopAffinity | None = None  # since it was opened for the first time
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -67,7 +67,7 @@ class LockClient:
             self._opened()
             raise RuntimeError("the client is open already")
         self._affinity = LoopAffinity()
-        self._desk = desk = Desk(self._url, self._names, self._partitions)
+        self._desk = desk = CallRegistry(self._url, self._names, self._partitions)
         self._tasks = [
             asyncio.create_task(desk.link.run(), name="lockstore link"),
             asyncio.create_task(desk.outbox.run(), name="lockstore outbox"),
@@ -105,12 +105,12 @@ class LockClient:
         """
         desk = self._opened()
         check_entering_task()
-        wanted = Wanted(conversation_id, wait, lifetime, holder)
+        wanted = LockParams(conversation_id, wait, lifetime, holder)
         wanted.check()
         call = Call(wanted, asyncio.get_running_loop().time(), _new_id)
-        await Waiting(call, desk).obtain()
+        await LockAcquirer(call, desk).obtain()
         try:
-            async with Holding(call, desk):
+            async with LeaseGuard(call, desk):
                 yield HeldTicket(call)
         finally:
             await desk.give_back(call)
@@ -122,10 +122,10 @@ class LockClient:
         without a connection are missed, as are the oldest when the reader falls far behind. It ends when the client is
         closed; `contextlib.aclosing` around it unsubscribes at once when the reader stops earlier.
         """
-        feed = Feed(self._opened().link, types, conversation)
+        feed = EventStream(self._opened().link, types, conversation)
         return self._read(feed)
 
-    async def _shut_down(self, desk: Desk) -> None:
+    async def _shut_down(self, desk: CallRegistry) -> None:
         desk.link.is_closing = True
         try:
             with suppress(TimeoutError):
@@ -140,14 +140,14 @@ class LockClient:
                 _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_S)
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _read(self, feed: Feed) -> AsyncGenerator[Outbound, None]:
+    async def _read(self, feed: EventStream) -> AsyncGenerator[Outbound, None]:
         if self._affinity is not None:
             self._affinity.check()
         async with aclosing(feed.events()) as events:
             async for event in events:
                 yield event
 
-    def _opened(self) -> Desk:
+    def _opened(self) -> CallRegistry:
         if self._affinity is not None:
             if self._desk is None:
                 raise LockError("the client is not open any more: it was closed")

@@ -16,15 +16,15 @@ from pamqp.commands import Basic
 
 from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
 from lockstore.amqp.opening import OpeningConnection
+from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.amqp.transport import FilteringTransport
 from lockstore.client.cleanup import run_to_end
-from lockstore.client.outbound import Letter, Routes
+from lockstore.client.outbound import OutboundMessage, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
-from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.protocol.codec import BODY_MAX_BYTES
 from lockstore.protocol.naming import Names
 
-__all__ = ["Epoch", "NoQueueError", "NotTakenError", "OnReply", "as_ours", "open_epoch"]
+__all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_connection", "translate_error"]
 
 OnReply = Callable[[DeliveredMessage], None]
 
@@ -40,13 +40,13 @@ class NoQueueError(NotTakenError):
     """The broker has no queue for the message: no daemon has declared it. Nobody will ever see the message."""
 
 
-def as_ours(*ends: AbstractBase) -> AbstractContextManager[None]:
+def translate_error(*ends: AbstractBase) -> AbstractContextManager[None]:
     """Turn whatever the connection's end raises in here into BrokerLostError. `ends`: the channel that is worked on."""
     return broker_errors(BROKER, *ends)
 
 
-class Epoch:
-    """A live connection. Get it from `open_epoch`; it is over when `over` says so, and never comes back."""
+class Connection:
+    """A live connection. Get it from `open_connection`; it is over when `over` says so, and never comes back."""
 
     def __init__(self, number: int, connection: AbstractConnection, channel: Channel, names: Names) -> None:
         self.number = number
@@ -68,10 +68,10 @@ class Epoch:
         await self._channel.queue_declare(self.reply_to, exclusive=True, auto_delete=True)
         await self._channel.basic_consume(self.reply_to, receive, no_ack=True)
         # The broker cancels the consumer when the queue goes, as with a node of its cluster.
-        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.condemn())
+        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.mark_failed())
         await self._look_for_exchange()
 
-    async def publish(self, letter: Letter, routes: Routes, limit_s: float | None = None) -> None:
+    async def publish(self, letter: OutboundMessage, routes: Routes, limit_s: float | None = None) -> None:
         """Send a letter and wait until the broker has it.
 
         Raises BrokerLostError, NotTakenError, NoQueueError, or TimeoutError after `limit_s` seconds: then, as after a
@@ -86,7 +86,7 @@ class Epoch:
             reply_to=self.reply_to,
         )
         async with asyncio.timeout(limit_s):
-            with as_ours(self._channel):
+            with translate_error(self._channel):
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
             message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
@@ -99,14 +99,14 @@ class Epoch:
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
         """Open another channel on this connection, whose end harms nothing else."""
-        with as_ours(self._connection):
+        with translate_error(self._connection):
             channel = await self._connection.channel(publisher_confirms=False)
         try:
             yield channel
         finally:
             await run_to_end(_close_channel(channel))
 
-    def condemn(self) -> None:
+    def mark_failed(self) -> None:
         """Call it over: it has failed somebody."""
         if not self._condemned.done():
             self._condemned.set_result(None)
@@ -129,7 +129,9 @@ class Epoch:
 
 
 @asynccontextmanager
-async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, limit_s: float) -> AsyncIterator[Epoch]:
+async def open_connection(
+    number: int, url: str, names: Names, on_reply: OnReply, limit_s: float
+) -> AsyncIterator[Connection]:
     """Connect, and close at the end. Raises BrokerLostError if it takes more than `limit_s` seconds or cannot be."""
     connection: AbstractConnection | None = None
     try:
@@ -143,7 +145,7 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
                 )
                 await connection.connect()
                 channel = cast("Channel", await connection.channel())
-                epoch = Epoch(number, connection, channel, names)
+                epoch = Connection(number, connection, channel, names)
                 await epoch.begin(on_reply)
         yield epoch
     finally:
@@ -154,7 +156,7 @@ async def open_epoch(number: int, url: str, names: Names, on_reply: OnReply, lim
 async def _close_channel(channel: AbstractChannel) -> None:
     with suppress(BrokerLostError, TimeoutError):
         async with asyncio.timeout(CLOSE_LIMIT_S):
-            with as_ours(channel):
+            with translate_error(channel):
                 await channel.close(BrokerLostError("the channel was closed"))
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from lockstore.errors import LockError
 
-__all__ = ["AskAgain", "AskAnew", "Extended", "Failed", "Lost", "Misrouted", "Obtained", "Outcome", "Standing"]
+__all__ = ["Decision", "Extended", "Failed", "Lost", "Obtained", "Queued", "Resend", "Restart", "WrongPartition"]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Queued:
     """In line; the call's deadline may have become known."""
 
 
@@ -18,19 +18,19 @@ class Obtained:
 
 
 @dataclass(frozen=True, slots=True)
-class AskAgain:
+class Resend:
     """Ask again with the same request id: this answer will not come (the connection was lost)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Misrouted:
+class WrongPartition:
     """Another partition serves the conversation: send it again, there."""
 
     partitions: int
 
 
 @dataclass(frozen=True, slots=True)
-class AskAnew:
+class Restart:
     """This request id is over without a turn; `give_back` if the daemon does not know that."""
 
     give_back: bool = False
@@ -55,4 +55,4 @@ class Lost:
     why: str
 
 
-Outcome = Standing | Obtained | AskAgain | Misrouted | AskAnew | Failed | Extended | Lost
+Decision = Queued | Obtained | Resend | WrongPartition | Restart | Failed | Extended | Lost

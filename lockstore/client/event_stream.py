@@ -9,16 +9,16 @@ from contextlib import aclosing
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from lockstore.util.backoff import Backoff
-from lockstore.client.connection import Epoch, as_ours
-from lockstore.client.reconnect import Link
+from lockstore.client.connection import Connection, translate_error
 from lockstore.client.log_limit import RateLimitedLog
+from lockstore.client.reconnect import Reconnector
 from lockstore.client.replies import InvalidReplyError, read_message
 from lockstore.errors import BrokerLostError, LockError
 from lockstore.protocol.messages import Outbound
 from lockstore.protocol.naming import Names
+from lockstore.util.backoff import Backoff
 
-__all__ = ["PUBLIC_TYPES", "Feed"]
+__all__ = ["PUBLIC_TYPES", "EventStream"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ QUEUE_MOST = 100_000  # events on the broker; a reader that falls further behind
 REMEMBERED_IDS = 1024  # of events announced twice, the second comes within seconds
 
 
-class Feed:
+class EventStream:
     """Events of some types (none named: all), of one conversation or of all."""
 
-    def __init__(self, link: Link, types: tuple[str, ...], conversation: str | None) -> None:
+    def __init__(self, link: Reconnector, types: tuple[str, ...], conversation: str | None) -> None:
         unknown = set(types) - set(PUBLIC_TYPES)
         if unknown:
             raise ValueError(
@@ -79,7 +79,7 @@ class Feed:
         # A conversation id with `*` or `#` in it binds to more than its own events.
         return event if self._conversation in (None, event.conversation_id) else None
 
-    async def _on(self, epoch: Epoch) -> AsyncGenerator[DeliveredMessage, None]:
+    async def _on(self, epoch: Connection) -> AsyncGenerator[DeliveredMessage, None]:
         """Yield what arrives on one connection; each message is acknowledged when the next is asked for."""
         # Bounded by the prefetch. None: the channel has ended.
         arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
@@ -88,7 +88,7 @@ class Feed:
             channel.closing.add_done_callback(lambda _: arrived.put_nowait(None))
             while (message := await arrived.get()) is not None:
                 yield message
-                with as_ours(channel):
+                with translate_error(channel):
                     await channel.basic_ack(message.delivery_tag or 0, wait=False)
         raise BrokerLostError("the channel of the events ended")
 
@@ -97,7 +97,7 @@ class Feed:
     ) -> None:
         """Subscribe, and say what came of it: until there are events, nothing else tells that they would be heard."""
         try:
-            with as_ours(channel):
+            with translate_error(channel):
                 await self._subscribe(channel, names, arrived)
         except BrokerLostError as error:
             extra = {"code": "lock_client.events_unheard", "reason": str(error)}

@@ -7,26 +7,26 @@ from types import TracebackType
 from typing import Self
 
 from lockstore.client.call_state import Call
-from lockstore.client.registry import Desk
-from lockstore.client.connection import Epoch, NotTakenError
-from lockstore.client.outbound import Letter
-from lockstore.client.decisions import Extended, Lost, Misrouted, Outcome
+from lockstore.client.connection import Connection, NotTakenError
+from lockstore.client.decisions import Decision, Extended, Lost, WrongPartition
+from lockstore.client.outbound import OutboundMessage
+from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, LockLostError
 
-__all__ = ["Holding"]
+__all__ = ["LeaseGuard"]
 
 logger = logging.getLogger(__name__)
 
 _OUT_OF_TIME = "it was not renewed in time"
 
 
-class Holding:
+class LeaseGuard:
     """`async with` around the body of a lock. At the end LockLostError takes the place of our cancellation, and of no other.
 
     The body is cancelled through asyncio's own timeout scope, which tells our cancellation from anybody else's.
     """
 
-    def __init__(self, call: Call, desk: Desk) -> None:
+    def __init__(self, call: Call, desk: CallRegistry) -> None:
         self._call = call
         self._desk = desk
         self._loop = asyncio.get_running_loop()
@@ -79,7 +79,7 @@ class Holding:
 
     # --- the desk's listener --------------------------------------------------------------------------------------
 
-    def told(self, outcome: Outcome) -> None:
+    def told(self, outcome: Decision) -> None:
         """Let the body run longer, or stop it."""
         match outcome:
             case Extended():
@@ -91,7 +91,7 @@ class Holding:
                 self._nudge.set()
             case Lost():
                 self._stop_body()
-            case Misrouted():
+            case WrongPartition():
                 self._misrouted += 1
                 if self._misrouted == 1:  # a daemon that contradicts itself is asked again only when it is time
                     self._renew_now()
@@ -183,7 +183,7 @@ class Holding:
         epoch = await self._desk.link.epoch()
         await self._send(epoch, self._call.renew(self._loop.time()))
 
-    async def _send(self, epoch: Epoch, letter: Letter) -> None:
+    async def _send(self, epoch: Connection, letter: OutboundMessage) -> None:
         try:
             await epoch.publish(letter, self._desk.routes)
         except BrokerLostError:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from lockstore.errors import RefusedError
-from lockstore.util.validation import broken_rule
 from lockstore.protocol.messages import ReleaseMessage, RenewMessage, RequestMessage
 from lockstore.protocol.naming import partition_of
+from lockstore.util.validation import broken_rule
 
-__all__ = ["Letter", "Routes", "Wanted", "is_release", "release", "renewal", "request", "split"]
+__all__ = ["LockParams", "OutboundMessage", "Routes", "is_release", "release", "renewal", "request", "split"]
 
 _RELEASE_TAG = "release"
 
@@ -26,7 +26,7 @@ class Routes:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LockParams:
     """What a caller asks for. None: whatever the daemon's default is."""
 
     conversation_id: str
@@ -54,7 +54,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutboundMessage:
     """A message ready to be sent. `name` is its message id and its correlation id: `<request id>[/<tag>]`."""
 
     body: bytes
@@ -74,23 +74,23 @@ def is_release(tag: str) -> bool:
     return tag == _RELEASE_TAG
 
 
-def request(wanted: Wanted, request_id: str, wait: float | None, partition: int | None) -> Letter:
+def request(wanted: LockParams, request_id: str, wait: float | None, partition: int | None) -> OutboundMessage:
     """Ask for a ticket."""
     body = wanted.message(request_id, wait).model_dump_json(exclude_none=True).encode()
-    return Letter(body, wanted.conversation_id, request_id, partition)
+    return OutboundMessage(body, wanted.conversation_id, request_id, partition)
 
 
-def renewal(conversation_id: str, request_id: str, number: int, tag: str, partition: int | None) -> Letter:
+def renewal(conversation_id: str, request_id: str, number: int, tag: str, partition: int | None) -> OutboundMessage:
     """Ask for the lease to begin anew. The tag tells the answers to several of these apart."""
     message = RenewMessage(type="renew", conversation_id=conversation_id, ticket_number=number, request_id=request_id)
     body = message.model_dump_json(exclude_none=True).encode()
-    return Letter(body, conversation_id, f"{request_id}/{tag}", partition)
+    return OutboundMessage(body, conversation_id, f"{request_id}/{tag}", partition)
 
 
-def release(conversation_id: str, request_id: str, number: int | None, partition: int | None) -> Letter:
+def release(conversation_id: str, request_id: str, number: int | None, partition: int | None) -> OutboundMessage:
     """Give a ticket back: granted, waiting, or (number None) not known whether there is one."""
     message = ReleaseMessage(
         type="release", conversation_id=conversation_id, ticket_number=number, request_id=request_id
     )
     body = message.model_dump_json(exclude_none=True).encode()
-    return Letter(body, conversation_id, f"{request_id}/{_RELEASE_TAG}", partition)
+    return OutboundMessage(body, conversation_id, f"{request_id}/{_RELEASE_TAG}", partition)

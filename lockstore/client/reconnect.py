@@ -7,12 +7,12 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from aiormq.abc import DeliveredMessage
 
-from lockstore.util.backoff import Backoff
-from lockstore.client.connection import Epoch, open_epoch
+from lockstore.client.connection import Connection, open_connection
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
+from lockstore.util.backoff import Backoff
 
-__all__ = ["Link", "Subscriber", "broker_url"]
+__all__ = ["Reconnector", "Subscriber", "broker_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Subscriber(Protocol):
     def disconnected(self) -> None:
         """Take note that it is over: answers to what was sent on it will not come."""
 
-    def heard(self, message: DeliveredMessage) -> None:
+    def handle_reply(self, message: DeliveredMessage) -> None:
         """Take in what arrived on the reply queue."""
 
 
@@ -52,7 +52,7 @@ def broker_url(url: str) -> str:
     return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"heartbeat={HEARTBEAT_S}"]))))
 
 
-class Link:
+class Reconnector:
     """One connection at a time. `run` it in a task; it ends only when cancelled."""
 
     def __init__(self, url: str, names: Names, subscriber: Subscriber) -> None:
@@ -60,26 +60,26 @@ class Link:
         self._names = names
         self._subscriber = subscriber
         self._number = 0
-        self._epoch: asyncio.Future[Epoch] = asyncio.get_running_loop().create_future()
+        self._epoch: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         self.failure = "no connection yet"
         self.is_closing = False  # set by who ends `run`, so that the others are told the truth
 
     @property
-    def current(self) -> Epoch | None:
+    def current(self) -> Connection | None:
         """The live connection, if there is one now."""
         alive = self._epoch.done() and not self._epoch.cancelled() and self._epoch.exception() is None
         return self._epoch.result() if alive else None
 
-    async def epoch(self) -> Epoch:
+    async def epoch(self) -> Connection:
         """Give the live connection, or wait for it. Raises LockError when there will be none: the link has ended."""
         # Shielded: many wait for this one future, and one that is cancelled must not take it from the others.
         return await asyncio.shield(self._epoch)
 
     @staticmethod
-    async def after(epoch: Epoch) -> None:
+    async def after(epoch: Connection) -> None:
         """Wait until a connection that has failed somebody is no longer the current one."""
-        epoch.condemn()
+        epoch.mark_failed()
         await epoch.ended.wait()
 
     async def run(self) -> None:
@@ -117,7 +117,9 @@ class Link:
 
     async def _live(self) -> None:
         self._number += 1
-        async with open_epoch(self._number, self._url, self._names, self._subscriber.heard, CONNECT_LIMIT_S) as epoch:
+        async with open_connection(
+            self._number, self._url, self._names, self._subscriber.handle_reply, CONNECT_LIMIT_S
+        ) as epoch:
             loop = asyncio.get_running_loop()
             began_at = loop.time()
             self._epoch.set_result(epoch)

@@ -9,17 +9,17 @@ from aiormq.abc import DeliveredMessage
 
 from lockstore.client.call_state import Call
 from lockstore.client.connection import NotTakenError
-from lockstore.client.outbound import Routes, is_release, release
-from lockstore.client.reconnect import Link
+from lockstore.client.decisions import Decision, WrongPartition
 from lockstore.client.log_limit import RateLimitedLog
-from lockstore.client.release_queue import Outbox
-from lockstore.client.decisions import Misrouted, Outcome
+from lockstore.client.outbound import Routes, is_release, release
+from lockstore.client.reconnect import Reconnector
+from lockstore.client.release_queue import ReleaseQueue
 from lockstore.client.replies import InvalidReplyError, Reply, read_reply
 from lockstore.errors import BrokerLostError
 from lockstore.protocol.messages import GrantedMessage, RejectedMessage
 from lockstore.protocol.naming import Names
 
-__all__ = ["Desk", "Listener"]
+__all__ = ["CallRegistry", "Listener"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ FINISHED_MOST = 10_000  # calls that are over, and whose late answers are still 
 class Listener(Protocol):
     """The waiting or holding side of a call. Called in the event loop, never waits."""
 
-    def told(self, outcome: Outcome) -> None:
+    def told(self, outcome: Decision) -> None:
         """Take in what an answer meant."""
 
     def connected(self) -> None:
@@ -45,14 +45,14 @@ class Listener(Protocol):
         """Stop: the client is being closed."""
 
 
-class Desk:
+class CallRegistry:
     """The calls of one client by their request ids, and what they share: the link, the outbox, the routes."""
 
     def __init__(self, url: str, names: Names, partitions: int) -> None:
         self.names = names
         self.routes = Routes(partitions)
-        self.link = Link(url, names, self)
-        self.outbox = Outbox(self.link, self.routes)
+        self.link = Reconnector(url, names, self)
+        self.outbox = ReleaseQueue(self.link, self.routes)
         self._calls: dict[str, tuple[Call, Listener]] = {}
         self._finished: OrderedDict[str, str] = OrderedDict()  # request id to conversation id, the oldest first
         self._no_calls = asyncio.Event()
@@ -90,7 +90,7 @@ class Desk:
                 self.outbox.put(letter)
             self.forget(call)
 
-    def forgo(self, call: Call) -> None:
+    def abandon(self, call: Call) -> None:
         """Give up a call: if its turn still comes, it is given back."""
         self.forget(call)
         if call.asked and not call.is_known_over:
@@ -115,7 +115,7 @@ class Desk:
         for _, listener in list(self._calls.values()):
             listener.disconnected()
 
-    def heard(self, message: DeliveredMessage) -> None:
+    def handle_reply(self, message: DeliveredMessage) -> None:
         """Bring an answer to the call that it is for."""
         try:
             reply = read_reply(message)
@@ -134,7 +134,7 @@ class Desk:
             return
         outcome = call.hear(reply.message, reply.tag, asyncio.get_running_loop().time())
         if outcome is not None:
-            if isinstance(outcome, Misrouted):
+            if isinstance(outcome, WrongPartition):
                 self.routes.partitions = outcome.partitions
                 call.partition = None
             listener.told(outcome)

@@ -4,13 +4,13 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from lockstore.util.backoff import Backoff
 from lockstore.client.connection import NoQueueError, NotTakenError
-from lockstore.client.outbound import Letter, Routes
-from lockstore.client.reconnect import Link
+from lockstore.client.outbound import OutboundMessage, Routes
+from lockstore.client.reconnect import Reconnector
 from lockstore.errors import BrokerLostError, LockError
+from lockstore.util.backoff import Backoff
 
-__all__ = ["Outbox"]
+__all__ = ["ReleaseQueue"]
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +18,15 @@ OUTBOX_MOST = 10_000  # letters; those beyond are dropped, and their tickets end
 REFUSED_S = 60.0  # for a letter that the broker does not take: the number of partitions may be changing just now
 
 
-class Outbox:
+class ReleaseQueue:
     """A bounded queue of letters, and the task that empties it. Letters are safe to send twice."""
 
-    def __init__(self, link: Link, routes: Routes) -> None:
+    def __init__(self, link: Reconnector, routes: Routes) -> None:
         self._link = link
         self._routes = routes
-        self._letters: asyncio.Queue[Letter] = asyncio.Queue(OUTBOX_MOST)
+        self._letters: asyncio.Queue[OutboundMessage] = asyncio.Queue(OUTBOX_MOST)
 
-    def put(self, letter: Letter) -> None:
+    def put(self, letter: OutboundMessage) -> None:
         """Keep a letter until it is sent."""
         try:
             self._letters.put_nowait(letter)
@@ -54,7 +54,7 @@ class Outbox:
         """Wait until everything has been sent."""
         await self._letters.join()
 
-    async def _send(self, letter: Letter) -> None:
+    async def _send(self, letter: OutboundMessage) -> None:
         backoff = Backoff(0.05, 1.0)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + REFUSED_S

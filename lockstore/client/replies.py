@@ -7,8 +7,8 @@ from aiormq.abc import DeliveredMessage
 from pydantic import ValidationError
 
 from lockstore.client.outbound import split
-from lockstore.protocol.messages import OUTBOUND, Outbound
 from lockstore.protocol.codec import BODY_MAX_BYTES
+from lockstore.protocol.messages import OUTBOUND, Outbound
 
 __all__ = ["InvalidReplyError", "Reply", "read_message", "read_reply", "shorten"]
 

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from lockstore.core.ticket import NOBODY, Sender
+from lockstore.core.ticket import NO_SENDER, Sender
 
 __all__ = [
     "BY_MAX",
     "Command",
     "Expire",
     "Finish",
+    "ForceRelease",
     "Issue",
     "Release",
     "Renew",
     "Request",
-    "Seize",
     "Settle",
     "Withdraw",
 ]
@@ -31,7 +31,7 @@ class Request:
     lifetime_ms: int
     wait_ms: int
     holder: str | None = None
-    sender: Sender = NOBODY
+    sender: Sender = NO_SENDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Release:
     conversation_id: str
     number: int | None = None
     request_id: str | None = None
-    sender: Sender = NOBODY
+    sender: Sender = NO_SENDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Renew:
     number: int | None = None
     request_id: str | None = None
     lifetime_ms: int | None = None
-    sender: Sender = NOBODY
+    sender: Sender = NO_SENDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
-class Seize:
+class ForceRelease:
     """An operator takes the lease away from its holder; with a `number`, takes that ticket out, wherever it stands.
 
     `by` says who does it, 1 to 128 printable characters, and is told to everybody. Without a number it is not safe to
@@ -117,4 +117,4 @@ class Settle:
     conversation_id: str
 
 
-Command = Request | Release | Renew | Expire | Withdraw | Seize | Issue | Finish | Settle
+Command = Request | Release | Renew | Expire | Withdraw | ForceRelease | Issue | Finish | Settle

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lockstore.core.ticket import NOBODY, Sender
+from lockstore.core.ticket import NO_SENDER, Sender
 
 __all__ = [
     "REFUSALS",
@@ -55,7 +55,7 @@ class _Event:
     request_id: str | None
     holder: str | None
     at_ms: int
-    to: Sender = NOBODY
+    to: Sender = NO_SENDER
     repeated: bool = False  # told before: the reply is given again, the public is not told twice
 
 

@@ -5,7 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lockstore.core.commands import Release, Renew, Request
-from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, happened_at_ms, is_public, to_history
+from lockstore.core.events import (
+    REFUSALS,
+    Cancelled,
+    Event,
+    Expired,
+    Granted,
+    Queued,
+    Rejected,
+    Released,
+    happened_at_ms,
+    is_public,
+    to_history,
+)
 from lockstore.core.ticket import Claim, Ended, Ending, Sender, Ticket, TicketLock
 
 __all__ = ["SETTLE_MAX", "Limits", "Line", "history_at"]

@@ -3,12 +3,12 @@
         Request ──────────► waiting ──(head of the line)──► granted ──Release──► released
            │  │                │                               │
    busy, line_full          Release, Withdraw, Expire       Expire ───────────► expired (held)
-           │                Seize                           Withdraw ─────────► cancelled (unreachable)
-           │                   │                            Seize ────────────► released (forced)
+           │                ForceRelease                           Withdraw ─────────► cancelled (unreachable)
+           │                   │                            ForceRelease ────────────► released (forced)
            ▼                   ▼
         rejected       cancelled, expired (waiting)
 
-A direct ticket (Issue, Finish) has no claim: one deadline from its issue, and no events but that an operator took it (Seize:
+A direct ticket (Issue, Finish) has no claim: one deadline from its issue, and no events but that an operator took it (ForceRelease:
 cancelled). Both kinds stand in one line.
 Every command ends what is overdue at the head and grants the next head, so that no ready ticket is left without a grant.
 The Lua scripts in `lua/` say the same; a state machine in the tests holds the two together. No clock, no I/O here.
@@ -16,7 +16,18 @@ The Lua scripts in `lua/` say the same; a state machine in the tests holds the t
 
 from dataclasses import replace
 
-from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.core.commands import (
+    Command,
+    Expire,
+    Finish,
+    ForceRelease,
+    Issue,
+    Release,
+    Renew,
+    Request,
+    Settle,
+    Withdraw,
+)
 from lockstore.core.events import Cancelled, Event, Renewed
 from lockstore.core.line import NO_ROOM, SETTLE_MAX, Limits, Line
 from lockstore.core.ticket import Claim, Ended, Ending, Ticket, TicketLock
@@ -42,7 +53,7 @@ def apply(lock: TicketLock, command: Command, now_ms: int, limits: Limits) -> tu
             line.end_if_overdue(line.find(command.number))
         case Withdraw():
             _withdraw(line, command)
-        case Seize():
+        case ForceRelease():
             _seize(line, command)
         case Issue():
             _issue(line, command)
@@ -184,7 +195,7 @@ def _withdraw(line: Line, command: Withdraw) -> None:
         line.cancel(ticket, ticket.claim, "unreachable")
 
 
-def _seize(line: Line, command: Seize) -> None:
+def _seize(line: Line, command: ForceRelease) -> None:
     number = command.number
     if number is None and line.tickets:
         number = line.tickets[0].number

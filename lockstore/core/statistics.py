@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lockstore.core.events import UNREADABLE, recorded_at_ms
 from lockstore.core.ticket import Ticket, TicketLock
 
-__all__ = ["DEEPEST", "Examination", "LineSummary", "Pending", "Survey", "Tally", "examined", "summary_of"]
+__all__ = ["DEEPEST", "Backlog", "LineStatistics", "LineSummary", "Pending", "Tally", "backlog_of", "summary_of"]
 
 DEEPEST = 10_000
 """Lines that a survey's pages reach: whoever looks for one further down finds it by a part of its name."""
@@ -31,7 +31,7 @@ class LineSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class LineStatistics:
     """All lines in which somebody stands, at one time, and a page of them: the longest first, then by conversation id.
 
     `waiting` are the tickets that are not at the head of their line. Not `complete`: the store could not look at all lines,
@@ -50,7 +50,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Examination:
+class Backlog:
     """What a store has before it: events in its outboxes and the age of the oldest, deadlines that came and nobody saw to.
 
     With `concurrent_redis` an event stays in the outbox for up to a second after it was announced.
@@ -89,7 +89,7 @@ def _kept_since_ms(lock: TicketLock) -> int | None:
         return int(kept_at_ms)
 
 
-def examined(lines: Iterable[Pending], now_ms: int) -> Examination:
+def backlog_of(lines: Iterable[Pending], now_ms: int) -> Backlog:
     """Sum up what is left to do in all of them."""
     kept, overdue = 0, 0
     oldest_ms: int | None = None
@@ -102,7 +102,7 @@ def examined(lines: Iterable[Pending], now_ms: int) -> Examination:
                 overdue += 1
                 first_ms = _earlier(first_ms, at_ms)
     age_ms = None if oldest_ms is None else max(0, now_ms - oldest_ms)
-    return Examination(kept, age_ms, overdue, None if first_ms is None else now_ms - first_ms)
+    return Backlog(kept, age_ms, overdue, None if first_ms is None else now_ms - first_ms)
 
 
 def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
-__all__ = ["NOBODY", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
+__all__ = ["NO_SENDER", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
 
 Ending = Literal["released", "expired", "cancelled", "busy", "line_full", "forgone"]
 """How a request ended. `forgone`: released before the request itself arrived; `busy`, `line_full`: never got a ticket."""
@@ -34,7 +34,7 @@ class Sender:
     traceparent: str | None = None
 
 
-NOBODY = Sender()
+NO_SENDER = Sender()
 """No reply queue: only public events speak."""
 
 
@@ -47,7 +47,7 @@ class Claim:
     queued_at_ms: int
     granted_at_ms: int | None = None  # None while it waits
     holder: str | None = None
-    sender: Sender = NOBODY
+    sender: Sender = NO_SENDER
 
     def as_dict(self) -> dict[str, Any]:
         """Give the fields that are set, for JSON; the sender's stand beside the others."""

@@ -12,17 +12,25 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from lockstore.core.commands import Release, Renew, Request
-from lockstore.errors import MessageError
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.util.validation import broken_rule
-from lockstore.protocol.messages import INBOUND, SHORT_STRING_MAX_BYTES, ReleaseMessage, RenewMessage, RequestMessage, fits_short_string, if_valid
 from lockstore.core.ticket import Sender
+from lockstore.errors import MessageError
+from lockstore.protocol.messages import (
+    INBOUND,
+    SHORT_STRING_MAX_BYTES,
+    ReleaseMessage,
+    RenewMessage,
+    RequestMessage,
+    fits_short_string,
+    if_valid,
+)
+from lockstore.util.validation import broken_rule
 
 __all__ = [
     "BODY_MAX_BYTES",
     "REPLY_MIN_MS",
-    "Bounds",
-    "Salvage",
+    "PartialMessage",
+    "RequestLimits",
     "decode",
     "encode",
     "expiration_ms",
@@ -45,7 +53,7 @@ _EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class RequestLimits:
     """The defaults and limits of what a request may ask for, in seconds and bytes."""
 
     lifetime: float = 60
@@ -94,7 +102,7 @@ def _check_sender(sender: Sender) -> None:
             raise MessageError("invalid", message)
 
 
-def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) -> Request | Release | Renew:
+def decode(body: bytes, message_id: str | None, sender: Sender, bounds: RequestLimits) -> Request | Release | Renew:
     """Read a message of a replica's, or raise MessageError with the field and the rule that it breaks."""
     if len(body) > BODY_MAX_BYTES:
         detail = f"body: must be at most {BODY_MAX_BYTES} bytes"
@@ -128,7 +136,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: Bounds) 
 
 
 @dataclass(frozen=True, slots=True)
-class Salvage:
+class PartialMessage:
     """What can be told of a message that could not be read, so that its sender knows which one was refused."""
 
     conversation_id: str | None = None
@@ -136,7 +144,7 @@ class Salvage:
     number: int | None = None
 
     @classmethod
-    def of(cls, body: bytes, message_id: str | None) -> "Salvage":
+    def of(cls, body: bytes, message_id: str | None) -> "PartialMessage":
         """Look for the common fields in a refused body, and believe none that is not of its type and size."""
         fallback = if_valid("request_id", message_id)
         if len(body) > BODY_MAX_BYTES:

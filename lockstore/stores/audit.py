@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol
 
-from lockstore.errors import ConversationError
 from lockstore.core.statistics import Pending
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
 
 __all__ = [
     "LATE_MS",
     "REMEDIES",
+    "AuditFinding",
     "Audited",
-    "Finding",
     "Progress",
     "Rule",
     "ValuesAudit",
@@ -50,7 +50,7 @@ REMEDIES: Mapping[Rule, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """Something that is not as it must be. Without a conversation it is about all, or about a part of the storage."""
 
     conversation_id: str | None
@@ -72,40 +72,40 @@ class Progress:
     total: int | None
 
 
-Audited = Progress | Finding
+Audited = Progress | AuditFinding
 
 
-def judge_line(lock: TicketLock, now_ms: int) -> Iterator[Finding]:
+def judge_line(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
     """Hold one line against what is true of every line."""
     name, tickets = lock.conversation_id, lock.tickets
     numbers = [ticket.number for ticket in tickets]
     if any(one >= other for one, other in pairwise(numbers)):
-        yield Finding(name, "numbers", f"the numbers in line do not rise: {_few(numbers)}")
+        yield AuditFinding(name, "numbers", f"the numbers in line do not rise: {_few(numbers)}")
     granted = [ticket.number for ticket in tickets if ticket.claim and ticket.claim.granted_at_ms is not None]
     if len(granted) > 1:
-        yield Finding(name, "holder", f"tickets {_few(granted)} are granted, and only one may be")
+        yield AuditFinding(name, "holder", f"tickets {_few(granted)} are granted, and only one may be")
     elif granted and granted != numbers[:1]:
-        yield Finding(name, "holder", f"ticket {granted[0]} is granted and not at the head: {numbers[0]} is")
+        yield AuditFinding(name, "holder", f"ticket {granted[0]} is granted and not at the head: {numbers[0]} is")
     head = tickets[0] if tickets else None
     if head and head.claim and head.claim.granted_at_ms is None and head.expires_ms > now_ms:
-        yield Finding(name, "head", f"ticket {head.number} is at the head and was not granted")
+        yield AuditFinding(name, "head", f"ticket {head.number} is at the head and was not granted")
     requests = Counter(ticket.claim.request_id for ticket in tickets if ticket.claim)
     for request_id, count in requests.items():
         if count > 1:
-            yield Finding(name, "request", f"request {request_id!r} has {count} tickets")
+            yield AuditFinding(name, "request", f"request {request_id!r} has {count} tickets")
 
 
-def judge_lateness(lock: TicketLock, now_ms: int) -> Iterator[Finding]:
+def judge_lateness(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
     """Tell what should have happened in a line long ago."""
     pending = Pending.of(lock)
     late = [(at_ms, ticket.number) for at_ms, ticket in zip(pending.deadlines_ms, lock.tickets, strict=True)]
     for at_ms, number in late:
         if now_ms - at_ms > LATE_MS:
             detail = f"ticket {number} should have ended {(now_ms - at_ms) / 1000:.0f} s ago"
-            yield Finding(lock.conversation_id, "late", detail)
+            yield AuditFinding(lock.conversation_id, "late", detail)
     if pending.kept_since_ms is not None and now_ms - pending.kept_since_ms > LATE_MS:
         age_s = (now_ms - pending.kept_since_ms) / 1000
-        yield Finding(
+        yield AuditFinding(
             lock.conversation_id, "outbox", f"{pending.kept} events are not announced, the first for {age_s:.0f} s"
         )
 
@@ -147,9 +147,9 @@ class ValuesAudit:
                 await asyncio.sleep(0)  # others have their turn
 
 
-def _judged(name: str, read: tuple[TicketLock | None, int] | ConversationError) -> Iterator[Finding]:
+def _judged(name: str, read: tuple[TicketLock | None, int] | ConversationError) -> Iterator[AuditFinding]:
     if isinstance(read, ConversationError):
-        yield Finding(name, "data", str(read))
+        yield AuditFinding(name, "data", str(read))
         return
     lock, now_ms = read
     if lock is not None:

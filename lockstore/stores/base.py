@@ -13,19 +13,19 @@ from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from lockstore.stores.audit import Audited, ValuesAudit
-from lockstore.stores.maybe_async import called
-from lockstore.core.commands import Command, Finish, Issue, Seize
-from lockstore.stores.direct_tickets import LOCK_LIFETIME_S, DirectTickets, ending_direct_use, whole_ms
-from lockstore.errors import ConversationError
+from lockstore.core.commands import Command, Finish, ForceRelease, Issue
 from lockstore.core.events import Event, taken_by
-from lockstore.stores.wakeups import Wakeups
-from lockstore.stores.line_engine import Lines, Step
-from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, Turn
-from lockstore.stores.queries import Overview, Sight
 from lockstore.core.rules import Limits
-from lockstore.core.statistics import Examination, Pending, Survey
+from lockstore.core.statistics import Backlog, LineStatistics, Pending
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.audit import Audited, ValuesAudit
+from lockstore.stores.direct_tickets import LOCK_LIFETIME_S, DirectTickets, ending_direct_use, whole_ms
+from lockstore.stores.line_engine import LineEngine, Step
+from lockstore.stores.maybe_async import call_maybe_async
+from lockstore.stores.queries import OperatorQueries, ScanningQueries
+from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, Turn
+from lockstore.stores.wakeups import Wakeups
 
 __all__ = ["LOCK_LIFETIME_S", "LockStore"]
 
@@ -43,7 +43,7 @@ class LockStore:
 
     limits = Limits()
     parallel = False  # whether several conversations may be worked on at once
-    left_behind: Callable[[Shard], None] | None = None
+    on_unannounced: Callable[[Shard], None] | None = None
     patience_s: float | None = None  # a daemon that waits longer for a batch counts as stuck; None: a second a message
     lists_lines = False  # whether the storage itself can list its lines; else this process keeps in mind which it saw
     knows_all_lines = False  # whether the roster has them all
@@ -100,7 +100,7 @@ class LockStore:
     async def is_someone_waiting(self, conversation_id: str) -> bool:
         """Tell whether any ticket is left, the one being served included."""
         self.direct.event_loop.check()
-        lock = await called(self.get_lock, conversation_id)
+        lock = await call_maybe_async(self.get_lock, conversation_id)
         return lock is not None and lock.is_someone_waiting()
 
     async def finish_serving(self, conversation_id: str, ticket_number: int) -> None:
@@ -114,14 +114,14 @@ class LockStore:
     async def get_or_create_lock(self, conversation_id: str) -> TicketLock:
         """Give the stored lock, or store an empty one and give that."""
         self.direct.event_loop.check()
-        lock = await called(self.get_lock, conversation_id)
+        lock = await call_maybe_async(self.get_lock, conversation_id)
         return await self.create_lock(conversation_id) if lock is None else lock
 
     async def create_lock(self, conversation_id: str) -> TicketLock:
         """Store an empty lock and give it. Its numbers go on from those of the lock that stood there."""
         before, _ = await self.read(conversation_id)
         lock = TicketLock(conversation_id, None, None if before is None else before.last_number)
-        await called(self.save_lock, lock)
+        await call_maybe_async(self.save_lock, lock)
         return lock
 
     # --- what the daemon asks ----------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class LockStore:
 
         A hint, as all of them: a patrol finds the events regardless, only later.
         """
-        self.left_behind = left_behind
+        self.on_unannounced = left_behind
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
         """Look through some shards for deadlines that came, and events at least `age_ms` old that nobody announced."""
@@ -158,7 +158,7 @@ class LockStore:
 
     # --- what operators ask ------------------------------------------------------------------------------------------
 
-    async def survey(self, most: int, start: int = 0) -> Survey:
+    async def statistics(self, most: int, start: int = 0) -> LineStatistics:
         """Count the lines, and sum up `most` of them from the `start`-th on, the longest first."""
         return await self.overview.survey(most, start)
 
@@ -174,17 +174,17 @@ class LockStore:
         """Give the last public events of a conversation, oldest first, as far as `limits` has them kept."""
         return await self.overview.history(conversation_id)
 
-    async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
+    async def force_release(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
         """Take the lease away from its holder, or this ticket out of the line; None: there was nothing to take.
 
-        `by` says who does it, and everybody is told. Raises ValueError when it is no name (see `Seize`).
+        `by` says who does it, and everybody is told. Raises ValueError when it is no name (see `ForceRelease`).
         """
-        command = Seize(conversation_id, by, number)
+        command = ForceRelease(conversation_id, by, number)
         taken = taken_by(await self.lines.seize(command, self.limits))
-        self.tell_left_behind(conversation_id)
+        self.hint_unannounced(conversation_id)
         return taken
 
-    async def examine(self) -> Examination:
+    async def backlog(self) -> Backlog:
         """Tell how much is left to announce and to end; cheap enough to be asked every few seconds."""
         return await self.overview.examine()
 
@@ -205,14 +205,14 @@ class LockStore:
         return DirectTickets(self)
 
     @cached_property
-    def lines(self) -> Lines:
+    def lines(self) -> LineEngine:
         """The rules at work on this store's values."""
-        return Lines(self, self.wakeups)
+        return LineEngine(self, self.wakeups)
 
     @cached_property
-    def overview(self) -> Sight:
+    def overview(self) -> OperatorQueries:
         """What operators are told, from this store's values."""
-        return Overview(self)
+        return ScanningQueries(self)
 
     async def roster(self) -> AsyncIterator[Sequence[str]]:
         """Go through the conversations in which somebody may stand: those that this process has seen."""
@@ -242,13 +242,13 @@ class LockStore:
     ) -> Sequence[tuple[int, Turn] | ConversationError]:
         """Issue direct tickets of one conversation in this order, and tell how each stands."""
         entered = await self.lines.issue_all(conversation_id, tickets, self.limits)
-        self.tell_left_behind(conversation_id)
+        self.hint_unannounced(conversation_id)
         return entered
 
     async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
         """Take out of the line a direct ticket whose number was lost with the reply; tell whether that is settled."""
         found = await self.lines.retract(conversation_id, ticket, self.limits)
-        self.tell_left_behind(conversation_id)
+        self.hint_unannounced(conversation_id)
         return found
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
@@ -260,13 +260,13 @@ class LockStore:
         """Apply a direct caller's command, and give the last number issued in its line."""
         self.direct.event_loop.check()
         number = await self.lines.act(command, self.limits)
-        self.tell_left_behind(command.conversation_id)
+        self.hint_unannounced(command.conversation_id)
         return number
 
-    def tell_left_behind(self, conversation_id: str) -> None:
+    def hint_unannounced(self, conversation_id: str) -> None:
         """Pass on the hint that events of this conversation may be left to announce."""
-        if self.left_behind is not None:
-            self.left_behind(self.shard_of(conversation_id))
+        if self.on_unannounced is not None:
+            self.on_unannounced(self.shard_of(conversation_id))
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
         """Change one line, one caller at a time within this process. `direct`: on behalf of a direct caller."""
@@ -277,14 +277,14 @@ class LockStore:
             after, told = step(before, now_ms)
             if after.is_forgettable and after.last_number is None:
                 if lock is not None:
-                    await called(self.delete_lock, conversation_id)
+                    await call_maybe_async(self.delete_lock, conversation_id)
             elif after != before:
-                await called(self.save_lock, after)
+                await call_maybe_async(self.save_lock, after)
             return told
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Read one line, and the store's clock in ms."""
-        return await called(self.get_lock, conversation_id), await self.clock_ms()
+        return await call_maybe_async(self.get_lock, conversation_id), await self.clock_ms()
 
     async def read_all(
         self, conversation_ids: Sequence[str]

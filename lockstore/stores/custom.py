@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from lockstore.errors import ConfigError
-from lockstore.util.validation import is_secret_name
 from lockstore.stores.base import LockStore
+from lockstore.util.validation import is_secret_name
 
 __all__ = ["EndpointConfig", "build"]
 

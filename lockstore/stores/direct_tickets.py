@@ -14,12 +14,12 @@ from inspect import isawaitable
 from secrets import randbelow
 from typing import Any, Protocol, TypeVar
 
-from lockstore.util.backoff import Backoff
-from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.util.event_loop import OneEventLoop
-from lockstore.stores.results import NewTicket, Turn
 from lockstore.core.ticket import TicketLock
-from lockstore.stores.wait_for_turn import Turning, turn_of
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.stores.results import NewTicket, Turn
+from lockstore.stores.wait_for_turn import TurnStore, wait_for_turn
+from lockstore.util.backoff import Backoff
+from lockstore.util.event_loop import OneEventLoop
 
 __all__ = ["LOCK_LIFETIME_S", "DirectStore", "DirectTickets", "ending_direct_use", "whole_ms"]
 
@@ -41,7 +41,7 @@ _CLOSE_S = 2.0  # for what is under way when the store is closed
 Entered = tuple[int, Turn]
 
 
-class DirectStore(Turning, Protocol):
+class DirectStore(TurnStore, Protocol):
     """What is needed of a store."""
 
     def enter(self, conversation_id: str, lifetime_ms: int) -> Awaitable[Entered]:
@@ -86,7 +86,7 @@ class DirectTickets:
         self.event_loop.check()
         number, turn = await self._store.enter(conversation_id, lifetime_ms)
         try:
-            yield turn.line or await turn_of(self._store, conversation_id, number, poll_s)
+            yield turn.line or await wait_for_turn(self._store, conversation_id, number, poll_s)
         except GeneratorExit:  # nothing can be awaited any more
             self._finish_later(conversation_id, number, lifetime_ms, asyncio.Event())
             raise

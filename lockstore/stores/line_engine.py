@@ -1,4 +1,4 @@
-"""Lines kept as one value per conversation: read, changed by the rules, written back.
+"""LineEngine kept as one value per conversation: read, changed by the rules, written back.
 
 The in-memory, Redis and custom stores work this way; how one change is made atomic is the store's own affair.
 """
@@ -9,18 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from lockstore.core.commands import Command, Expire, Finish, Issue, Seize
-from lockstore.errors import ConversationError, StoreFullError
+from lockstore.core.commands import Command, Expire, Finish, ForceRelease, Issue
 from lockstore.core.events import Event, is_public, to_record
-from lockstore.stores.wakeups import Wakeups
 from lockstore.core.line import NO_ROOM
-from lockstore.stores.outbox import find_record, place_of
-from lockstore.stores.results import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.core.rules import Limits, apply
 from lockstore.core.statistics import Pending
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError, StoreFullError
+from lockstore.stores.outbox import find_record, place_of
+from lockstore.stores.results import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
+from lockstore.stores.wakeups import Wakeups
 
-__all__ = ["Lines", "Step", "ValueStore"]
+__all__ = ["LineEngine", "Step", "ValueStore"]
 
 T = TypeVar("T")
 Step = Callable[[TicketLock, int], tuple[TicketLock, T]]
@@ -30,7 +30,7 @@ _TOGETHER = 64  # conversations of one batch that are worked on at once, where t
 
 
 class ValueStore(Protocol):
-    """What `Lines` needs of a store."""
+    """What `LineEngine` needs of a store."""
 
     parallel: bool
     lists_lines: bool
@@ -68,7 +68,7 @@ def _turn(lock: TicketLock, number: int, now_ms: int) -> Turn:
     return Turn(head.number, stands=True, left_ms=left_ms, line=lock if own is head else None)
 
 
-class Lines:
+class LineEngine:
     """The daemon's work on a store of values, and the turns of direct tickets."""
 
     def __init__(self, store: ValueStore, wakeups: Wakeups) -> None:
@@ -76,7 +76,7 @@ class Lines:
         self._wakeups = wakeups
         self._attention: set[str] = set()
         self.known: dict[str, Pending] = {}
-        """Lines in which somebody stands, or events are left, as this process last saw them; unless the store lists them."""
+        """LineEngine in which somebody stands, or events are left, as this process last saw them; unless the store lists them."""
 
     @property
     def attention(self) -> list[str]:
@@ -268,7 +268,7 @@ class Lines:
         lock, _, _ = await self._act(command, limits)
         return lock.highest
 
-    async def seize(self, command: Seize, limits: Limits) -> tuple[Event, ...]:
+    async def seize(self, command: ForceRelease, limits: Limits) -> tuple[Event, ...]:
         """Apply an operator's command, and give all that happened."""
         _, _, events = await self._act(command, limits)
         return events

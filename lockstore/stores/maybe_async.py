@@ -6,10 +6,10 @@ from typing import Any
 
 from lockstore.errors import LockstoreError, StoreUnavailableError
 
-__all__ = ["called"]
+__all__ = ["call_maybe_async"]
 
 
-async def called(method: Callable[..., Any], *arguments: Any) -> Any:
+async def call_maybe_async(method: Callable[..., Any], *arguments: Any) -> Any:
     """Call a method that a store's author wrote, sync or async. What it raises, other than our own errors, may pass."""
     try:
         answer = method(*arguments)

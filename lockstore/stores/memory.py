@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from lockstore.core.events import happened_at_ms
 from lockstore.core.line import history_at
+from lockstore.core.ticket import TicketLock
+from lockstore.stores.base import LockStore
 from lockstore.stores.line_engine import Step
 from lockstore.stores.results import NewTicket, Turn
-from lockstore.stores.base import LockStore
-from lockstore.core.ticket import TicketLock
 
 __all__ = ["InMemoryLockStore"]
 
@@ -57,7 +57,7 @@ class InMemoryLockStore(LockStore):
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
         """Issue a direct ticket: at once, so nothing can come between the call and the number."""
         [entered] = await self.lines.issue_all(conversation_id, [NewTicket(lifetime_ms, 0)], self.limits)
-        self.tell_left_behind(conversation_id)
+        self.hint_unannounced(conversation_id)
         return entered
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:

@@ -22,7 +22,7 @@ def find_record(found: Patrol, conversation_id: str, record: Any) -> None:
     """Read a record that an outbox keeps, and believe nothing: one that is no event's must not hide the others."""
     entry = Entry(conversation_id, place_of(record))
     try:
-        found.left_behind.append(Notice(checked_event(record), entry))
+        found.unannounced.append(Notice(checked_event(record), entry))
     except UNREADABLE as error:
         raw = to_json(record, serialize_unknown=True)
         found.unreadable.append(Unreadable(entry, raw, f"{type(error).__name__}: {error}"))

@@ -4,22 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from typing import Protocol
 
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, from_history
 from lockstore.core.line import history_at
 from lockstore.core.rules import Limits
-from lockstore.core.statistics import Examination, Pending, Survey, Tally, examined
+from lockstore.core.statistics import Backlog, LineStatistics, Pending, Tally, backlog_of
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
 
-__all__ = ["Overview", "ReadableStore", "Sight"]
+__all__ = ["OperatorQueries", "ReadableStore", "ScanningQueries"]
 
 _LINES_TOGETHER = 200  # that are read at once; others have their turn in between
 
 
-class Sight(Protocol):
+class OperatorQueries(Protocol):
     """What operators ask of any store; `LockStore` says what it means."""
 
-    def survey(self, most: int, start: int) -> Awaitable[Survey]:
+    def survey(self, most: int, start: int) -> Awaitable[LineStatistics]:
         """Count the lines, and sum up some of them."""
 
     def find(self, text: str, most: int) -> Awaitable[list[str]]:
@@ -31,12 +31,12 @@ class Sight(Protocol):
     def history(self, conversation_id: str) -> Awaitable[list[Event]]:
         """Read a conversation's last public events."""
 
-    def examine(self) -> Awaitable[Examination]:
+    def examine(self) -> Awaitable[Backlog]:
         """Tell what is left to announce and to end."""
 
 
 class ReadableStore(Protocol):
-    """What `Overview` needs of a store."""
+    """What `ScanningQueries` needs of a store."""
 
     limits: Limits
     knows_all_lines: bool
@@ -60,13 +60,13 @@ class ReadableStore(Protocol):
         """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
 
 
-class Overview:
+class ScanningQueries:
     """Looks at many lines, or at one with its past."""
 
     def __init__(self, store: ReadableStore) -> None:
         self._store = store
 
-    async def survey(self, most: int, start: int) -> Survey:
+    async def survey(self, most: int, start: int) -> LineStatistics:
         """Read the lines, `looks_most` of them at the most."""
         tally, looks, cut = Tally(), 0, False
         async for names in self._store.roster():
@@ -77,7 +77,7 @@ class Overview:
             if cut:
                 break
         at_ms = await self._store.clock_ms()
-        return Survey(
+        return LineStatistics(
             at_ms=at_ms,
             lines=tally.lines,
             tickets=tally.tickets,
@@ -110,9 +110,9 @@ class Overview:
         kept = () if lock is None else history_at(at_ms, lock.history, self._store.limits)
         return [from_history(conversation_id, entry) for entry in kept]
 
-    async def examine(self) -> Examination:
+    async def examine(self) -> Backlog:
         """Sum up what is left to do in the lines of which the store knows that."""
-        return examined(await self._store.pending(), await self._store.clock_ms())
+        return backlog_of(await self._store.pending(), await self._store.clock_ms())
 
     async def _standing(self, names: Sequence[str]) -> AsyncIterator[TicketLock]:
         """Read those lines in which somebody stands. A line whose data is bad is told to whoever asks for it."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lockstore.core.commands import Expire
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event
 from lockstore.core.ticket import Ticket, TicketLock
+from lockstore.errors import ConversationError
 
 __all__ = ["LEFT_BEHIND_MS", "Entry", "NewTicket", "Notice", "Outcome", "Patrol", "Shard", "Turn", "Unreadable"]
 
@@ -69,13 +69,13 @@ class Patrol:
     """What a look through some shards found: deadlines that came, events nobody announced, when to look again."""
 
     overdue: list[Expire] = field(default_factory=list)
-    left_behind: list[Notice] = field(default_factory=list)
+    unannounced: list[Notice] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     next_in_ms: dict[Shard, int] = field(default_factory=dict)
 
     def add(self, other: "Patrol") -> None:
         """Take another look's findings in."""
         self.overdue += other.overdue
-        self.left_behind += other.left_behind
+        self.unannounced += other.unannounced
         self.unreadable += other.unreadable
         self.next_in_ms |= other.next_in_ms

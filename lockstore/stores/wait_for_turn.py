@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Protocol
 
-from lockstore.errors import LockError
-from lockstore.stores.wakeups import Wakeups
-from lockstore.stores.results import Turn
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import LockError
+from lockstore.stores.results import Turn
+from lockstore.stores.wakeups import Wakeups
 
-__all__ = ["Turning", "turn_of"]
+__all__ = ["TurnStore", "wait_for_turn"]
 
 _GRACE_S = 0.005  # after a deadline, so that the store's clock has surely passed it
 
 
-class Turning(Protocol):
+class TurnStore(Protocol):
     """What is needed of a store."""
 
     @property
@@ -28,7 +28,7 @@ class Turning(Protocol):
         """Tell how a direct ticket stands."""
 
 
-async def turn_of(store: Turning, conversation_id: str, number: int, poll_s: float) -> TicketLock:
+async def wait_for_turn(store: TurnStore, conversation_id: str, number: int, poll_s: float) -> TicketLock:
     """Wait until it is a ticket's turn, and give the line. Raises LockError when the ticket is gone before."""
     loop = asyncio.get_running_loop()
     with store.wakeups.waiting(conversation_id, number) as hint:

@@ -11,12 +11,12 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from daemon.serving import decoder as letters
-from daemon.serving.decoder import Letter, Reader
+from daemon.serving.decoder import DecodedDelivery, Decoder
 from lockstore.protocol import codec as wire
+from lockstore.protocol.codec import RequestLimits, encode
 from lockstore.protocol.messages import OUTBOUND
-from lockstore.protocol.codec import Bounds, encode
 
-READER = Reader(Bounds(), 0, 1)
+READER = Decoder(RequestLimits(), 0, 1)
 REQUEST = b'{"type": "request", "conversation_id": "c", "request_id": "r", %s}'
 
 ODD = [
@@ -45,13 +45,13 @@ ODD = [
 ]
 
 
-def read(body: bytes, **properties: Any) -> Letter:
+def read(body: bytes, **properties: Any) -> DecodedDelivery:
     channel: Any = None
     header = ContentHeader(properties=Basic.Properties(**properties))
     return READER.read(DeliveredMessage(Basic.Deliver(), header, body, channel), 1_795_459_434_123)
 
 
-def check(letter: Letter) -> None:
+def check(letter: DecodedDelivery) -> None:
     assert (letter.command is None) != (letter.rejected is None)
     if letter.rejected is not None:
         assert "cannot be decoded" not in letter.rejected.detail

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from daemon.broker.connection import connected
+from daemon.broker.connection import connect
 from daemon.config.settings import BrokerSettings
 from harness import RabbitMQ
 from lockstore.amqp.frame_filter import FrameFilter
@@ -62,7 +62,7 @@ def test_aiormq_takes_a_transport_and_reads_frames_as_the_filter_expects() -> No
 
 
 async def test_a_connection_of_the_daemon_has_the_filter(rabbitmq: RabbitMQ) -> None:
-    async with connected(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
+    async with connect(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
         assert isinstance(connection, aio_pika.Connection)
         assert connection.transport is not None
         below = connection.transport.connection
@@ -71,7 +71,7 @@ async def test_a_connection_of_the_daemon_has_the_filter(rabbitmq: RabbitMQ) -> 
 
 
 async def test_other_connections_of_the_process_are_left_alone(rabbitmq: RabbitMQ) -> None:
-    async with connected(BrokerSettings.model_validate({"url": rabbitmq.url})):
+    async with connect(BrokerSettings.model_validate({"url": rabbitmq.url})):
         other = await aiormq.connect(rabbitmq.url)
         assert not isinstance(other._transport_factory, FilteringTransport)
         await other.close()

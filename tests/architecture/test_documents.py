@@ -39,7 +39,9 @@ def exists(path: str, beside: Path) -> bool:
 
 
 def test_the_readers_find_what_is_named() -> None:
-    text = "See `lockstore/core/rules.py`, `tests/`, `a/b` and `x`, [this](docs/a.md#part), [that](https://example.org).\n"
+    text = (
+        "See `lockstore/core/rules.py`, `tests/`, `a/b` and `x`, [this](docs/a.md#part), [that](https://example.org).\n"
+    )
     assert named_paths(text) == {"lockstore/core/rules.py", "tests/"}
     assert links(text) == {"docs/a.md"}
     assert not named_paths("```\n`lockstore/nothing.py`\n```\n")

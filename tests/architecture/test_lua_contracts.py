@@ -7,12 +7,23 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
+from lockstore.core.commands import (
+    Command,
+    Expire,
+    Finish,
+    ForceRelease,
+    Issue,
+    Release,
+    Renew,
+    Request,
+    Settle,
+    Withdraw,
+)
 from lockstore.core.line import SETTLE_MAX
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.scripts import load
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from tests.architecture.lua_contract import FIELDS, List, contract, names
 
 ALL = names()
@@ -96,7 +107,7 @@ def test_every_verb_is_somebodys() -> None:
         Expire("c", 1),
         Settle("c"),
         Withdraw("c", 1, "q"),
-        Seize("c", "anna"),
+        ForceRelease("c", "anna"),
         Issue("c", 1),
         Finish("c", 1),
     ],

@@ -10,7 +10,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from lockstore.client.outbound import Letter
+from lockstore.client.outbound import OutboundMessage
 from lockstore.errors import BrokerLostError
 
 STORE_CLOCK = 1_000_000_000.0
@@ -37,7 +37,7 @@ class FakeConnection:
         self.on_reply = on_reply
         self._broker = broker
 
-    async def publish(self, letter: Letter, routes: object, limit_s: float | None = None) -> None:
+    async def publish(self, letter: OutboundMessage, routes: object, limit_s: float | None = None) -> None:
         if self.is_lost.is_set():
             raise BrokerLostError("the connection is lost")
         # What is written goes its way, whatever becomes of the task that wrote it.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lockstore.client.call_state import ANSWER_GRACE_S, Call, Phase
-from lockstore.client.outbound import Wanted, split
-from lockstore.client.decisions import AskAnew, Extended, Failed, Lost, Misrouted, Obtained, Standing
+from lockstore.client.decisions import Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
+from lockstore.client.outbound import LockParams, split
 from lockstore.errors import BusyError, RefusedError, WaitExpiredError
 from lockstore.protocol.messages import INBOUND, OUTBOUND, Outbound, ReleaseMessage, RenewMessage, RequestMessage
 
@@ -21,7 +21,7 @@ def ids() -> Iterator[str]:
 
 def a_call(wait: float | None = 30, now: float = 100.0) -> Call:
     some = ids()
-    call = Call(Wanted("talk", wait, 60, "bot"), now, lambda: next(some))
+    call = Call(LockParams("talk", wait, 60, "bot"), now, lambda: next(some))
     call.ask(now, epoch=1)
     return call
 
@@ -50,7 +50,7 @@ def a_held_call() -> Call:
 
 
 def test_the_first_request_says_what_the_caller_said() -> None:
-    call = Call(Wanted("talk", 30, 60, "bot"), 100.0, lambda: "id-1")
+    call = Call(LockParams("talk", 30, 60, "bot"), 100.0, lambda: "id-1")
     letter = call.ask(100.0, epoch=1)
     message = INBOUND.validate_json(letter.body)
     assert message == RequestMessage(
@@ -60,7 +60,7 @@ def test_the_first_request_says_what_the_caller_said() -> None:
 
 
 def test_what_the_caller_left_open_is_left_to_the_daemon() -> None:
-    letter = Call(Wanted("talk"), 0.0, lambda: "id-1").ask(0.0, epoch=1)
+    letter = Call(LockParams("talk"), 0.0, lambda: "id-1").ask(0.0, epoch=1)
     assert letter.body == b'{"conversation_id":"talk","type":"request","request_id":"id-1"}'
 
 
@@ -83,7 +83,7 @@ def test_it_listens_a_little_longer_than_the_wait() -> None:
 
 def test_the_daemon_says_how_long_an_unstated_wait_is() -> None:
     call = a_call(wait=None)
-    assert call.hear(said("queued", at=1, position=1, wait_until=STORE + 901), "", now=101.0) == Standing()
+    assert call.hear(said("queued", at=1, position=1, wait_until=STORE + 901), "", now=101.0) == Queued()
     assert call.deadline == 101.0 + 900 + ANSWER_GRACE_S
 
 
@@ -123,7 +123,7 @@ def test_on_the_same_connection_it_counts_from_the_first_question() -> None:
 
 def test_a_grant_of_which_nothing_is_left_is_given_back() -> None:
     call = a_call()
-    assert call.hear(granted(at=0, lease=10), "", now=120.0) == AskAnew(give_back=True)
+    assert call.hear(granted(at=0, lease=10), "", now=120.0) == Restart(give_back=True)
 
 
 def test_the_same_grant_twice_changes_nothing() -> None:
@@ -167,7 +167,7 @@ def test_an_expired_wait_is_its_own_error() -> None:
 )
 def test_a_turn_that_came_and_went_unheard_is_asked_for_anew(message: Outbound) -> None:
     call = a_call()
-    assert call.hear(message, "", 110.0) == AskAnew()
+    assert call.hear(message, "", 110.0) == Restart()
     call.restart()
     asked = INBOUND.validate_json(call.ask(112.0, epoch=1).body)
     assert isinstance(asked, RequestMessage)
@@ -191,7 +191,7 @@ def test_an_operator_who_took_the_ticket_is_named() -> None:
 
 def test_another_partition_is_no_end() -> None:
     call = a_call()
-    assert call.hear(rejected("wrong_partition", partitions=4), "", 101.0) == Misrouted(4)
+    assert call.hear(rejected("wrong_partition", partitions=4), "", 101.0) == WrongPartition(4)
     assert call.phase is Phase.WAITING
 
 
@@ -283,16 +283,16 @@ def test_the_answer_to_a_release_is_no_loss() -> None:
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
-        (Wanted(""), "conversation_id"),
-        (Wanted("x" * 201), "conversation_id"),
-        (Wanted("a\nb"), "conversation_id"),
-        (Wanted("\ud800"), "conversation_id"),
-        (Wanted("talk", wait=-1), "wait"),
-        (Wanted("talk", lifetime=0), "lifetime"),
-        (Wanted("talk", lifetime=float("inf")), "lifetime"),
-        (Wanted("talk", holder="x" * 129), "holder"),
+        (LockParams(""), "conversation_id"),
+        (LockParams("x" * 201), "conversation_id"),
+        (LockParams("a\nb"), "conversation_id"),
+        (LockParams("\ud800"), "conversation_id"),
+        (LockParams("talk", wait=-1), "wait"),
+        (LockParams("talk", lifetime=0), "lifetime"),
+        (LockParams("talk", lifetime=float("inf")), "lifetime"),
+        (LockParams("talk", holder="x" * 129), "holder"),
     ],
 )
-def test_what_no_daemon_takes_is_refused_at_once(wanted: Wanted, field: str) -> None:
+def test_what_no_daemon_takes_is_refused_at_once(wanted: LockParams, field: str) -> None:
     with pytest.raises(RefusedError, match=f"^invalid: {field}: "):
         wanted.check()

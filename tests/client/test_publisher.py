@@ -11,8 +11,8 @@ from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from harness import RabbitMQ
-from lockstore.errors import BrokerLostError
 from lockstore.amqp.publisher import Outgoing, Publisher
+from lockstore.errors import BrokerLostError
 from tests.support.proxy import Proxy
 
 PATIENCE_S = 20.0

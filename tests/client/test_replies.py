@@ -15,10 +15,10 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from lockstore.client.call_state import Call, Phase
-from lockstore.client.registry import FINISHED_MOST, Desk
-from lockstore.client.event_stream import Feed
-from lockstore.client.outbound import Wanted
-from lockstore.client.decisions import Obtained, Outcome
+from lockstore.client.decisions import Decision, Obtained
+from lockstore.client.event_stream import EventStream
+from lockstore.client.outbound import LockParams
+from lockstore.client.registry import FINISHED_MOST, CallRegistry
 from lockstore.client.replies import InvalidReplyError, read_message
 from lockstore.protocol.naming import Names
 
@@ -45,13 +45,13 @@ class Client:
     """A desk without a connection, and one call at it."""
 
     def __init__(self, lifetime: float | None = 60) -> None:
-        self.desk = Desk("amqp://localhost/", Names(), 1)
-        self.outcomes: list[Outcome] = []
-        self.call = Call(Wanted("talk", 30, lifetime), asyncio.get_running_loop().time(), lambda: "id-1")
+        self.desk = CallRegistry("amqp://localhost/", Names(), 1)
+        self.outcomes: list[Decision] = []
+        self.call = Call(LockParams("talk", 30, lifetime), asyncio.get_running_loop().time(), lambda: "id-1")
         self.call.ask(asyncio.get_running_loop().time(), epoch=1)
         self.desk.listen(self.call, self)
 
-    def told(self, outcome: Outcome) -> None:
+    def told(self, outcome: Decision) -> None:
         self.outcomes.append(outcome)
 
     def connected(self) -> None: ...
@@ -60,9 +60,9 @@ class Client:
 
     def closed(self) -> None: ...
 
-    def hear(self, message: DeliveredMessage) -> list[Outcome]:
+    def hear(self, message: DeliveredMessage) -> list[Decision]:
         self.outcomes.clear()
-        self.desk.heard(message)
+        self.desk.handle_reply(message)
         return self.outcomes
 
     @property
@@ -197,7 +197,7 @@ async def test_no_lease_is_longer_than_what_was_asked_for(lifetime: float | None
 
 async def test_a_wait_that_the_daemon_states_has_a_limit() -> None:
     client = Client()
-    client.call.wanted = Wanted("talk")
+    client.call.wanted = LockParams("talk")
     client.hear(said("queued", position=1, wait_until=9e10))
     assert client.call.deadline < asyncio.get_running_loop().time() + 31 * 86_400
 
@@ -257,13 +257,13 @@ def test_whatever_arrives_raises_nothing_and_leaves_sound_times(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         client = Client()
-        feed = Feed(client.desk.link, (), None)
+        feed = EventStream(client.desk.link, (), None)
         if is_held:
             client.hear(granted())
             client.call.renew(loop.time())
         for body, given_properties in messages:
             message = delivered(body, **given_properties)
-            client.desk.heard(message)
+            client.desk.handle_reply(message)
             feed._read(message)
         call = client.call
         for moment in (call.deadline, call.renew_at, call.safe_until):

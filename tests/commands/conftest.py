@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from daemon.cli.app import app
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.client import LockClient
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.factory import create_store
 from tests.conftest import shared_config
 
 LIMIT_S = 60.0

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from daemon.monitoring import log_setup as logs
 from daemon.cli import options
+from daemon.monitoring import log_setup as logs
 from lockstore.stores.redis import purge
 
 LOCKSTORE = (sys.executable, "-m", "daemon")

@@ -6,7 +6,7 @@ import sys
 # The minder is stopped while the command ends and more is said to it than it reads before it ends itself.
 MANY_WORDS = """
 import asyncio, os, signal, time
-from daemon.commands.minder import Minder
+from daemon.cli.exec.supervisor import Minder
 
 async def main(minder):
     outcome = minder.start(time.monotonic() + 60, 1.0, {})

@@ -119,12 +119,12 @@ async def test_a_command_whose_lock_is_taken_is_ended(place: Place) -> None:
 
 
 def test_the_command_line_that_a_trouble_names_is_one_that_a_shell_takes() -> None:
+    from daemon.admin.findings import check_conversation
     from daemon.views.lines import ConversationFacts, TicketFacts
-    from daemon.admin.findings import of_conversation
 
     name = "it's $(odd)"
     head = TicketFacts(1, "holds", "bot", "r", 1000, 1000, 1000, "queue")
     facts = ConversationFacts(name, 0, 0, 1, 1, (head,), None, ())
-    (trouble,) = of_conversation(facts, {"queue": False})
+    (trouble,) = check_conversation(facts, {"queue": False})
     words = shlex.split(trouble.remedy.partition(": ")[2])
     assert words == ["lockstore", "release", name, "--force"]

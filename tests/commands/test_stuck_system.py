@@ -16,9 +16,9 @@ import redis
 import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
+from lockstore.core.rules import Limits
 from lockstore.factory import create_store
 from lockstore.stores.redis.keys import ConcurrentKeys
-from lockstore.core.rules import Limits
 from tests.commands.conftest import Place
 from tests.conftest import shared_config
 from tests.support.bot import Bot

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from daemon.broker.connection import LOST, address_of, connected, raise_when_closed, told
+from daemon.broker.connection import CONNECTION_ERRORS, address_of, connect, raise_when_closed, say_what_ended
 from daemon.config.settings import BrokerSettings
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.amqp.errors import BROKER, broker_errors
 from lockstore.client import LockClient
-from lockstore.client.connection import as_ours, open_epoch
+from lockstore.client.connection import open_connection, translate_error
 from lockstore.errors import BrokerLostError, LockError
 from lockstore.protocol.naming import Names
 from tests.support.serve import run_serve
@@ -47,15 +47,15 @@ async def account(rabbitmq: RabbitMQ) -> AsyncIterator[Account]:
 
 async def said_by_daemon(url: str) -> str:
     broker = BrokerSettings(url=SecretStr(url))
-    with pytest.raises(LOST) as caught:
-        async with asyncio.timeout(3), connected(broker):
+    with pytest.raises(CONNECTION_ERRORS) as caught:
+        async with asyncio.timeout(3), connect(broker):
             pass
-    return told(caught.value, address_of(broker))
+    return say_what_ended(caught.value, address_of(broker))
 
 
 async def said_by_client(url: str) -> str:
     with pytest.raises(BrokerLostError) as caught:
-        async with open_epoch(1, url, Names("n"), lambda _: None, limit_s=3):
+        async with open_connection(1, url, Names("n"), lambda _: None, limit_s=3):
             pass
     return str(caught.value)
 
@@ -94,24 +94,24 @@ async def test_a_connection_that_is_ended_says_who_ended_it(
     command: tuple[str, ...], sentence: str, account: Account
 ) -> None:
     broker = BrokerSettings(url=SecretStr(account.url()))
-    async with connected(broker) as connection:
+    async with connect(broker) as connection:
         ending = asyncio.create_task(raise_when_closed(connection, broker))
         await asyncio.sleep(0)
         await account.ctl(*command)
         with pytest.raises(BrokerLostError) as caught:
             async with asyncio.timeout(20):
                 await ending
-    assert sentence.replace("NAME", account.name) in told(caught.value)
+    assert sentence.replace("NAME", account.name) in say_what_ended(caught.value)
 
 
 async def test_one_channel_too_many_says_that_it_is_a_limit(account: Account) -> None:
     await account.ctl("set_user_limits", "NAME", '{"max-channels": 1}')
     broker = BrokerSettings(url=SecretStr(account.url()))
-    with pytest.raises(LOST) as caught:
-        async with connected(broker) as connection:
+    with pytest.raises(CONNECTION_ERRORS) as caught:
+        async with connect(broker) as connection:
             for _ in range(2):
                 await connection.channel()
-    assert "a limit is reached: number of channels" in told(caught.value)
+    assert "a limit is reached: number of channels" in say_what_ended(caught.value)
 
 
 @asynccontextmanager
@@ -162,7 +162,7 @@ async def test_addresses_where_nothing_is_are_told_apart(rabbitmq: RabbitMQ, red
 async def test_a_missed_heartbeat_is_called_so() -> None:
     async with RabbitMQ() as node, AsyncExitStack() as stack:
         broker = BrokerSettings(url=SecretStr(node.url), heartbeat=1)
-        connection = await stack.enter_async_context(connected(broker))
+        connection = await stack.enter_async_context(connect(broker))
         node.process.pause()
         stack.callback(node.process.resume)
         with pytest.raises(BrokerLostError) as caught:
@@ -172,10 +172,10 @@ async def test_a_missed_heartbeat_is_called_so() -> None:
 
 
 async def test_a_programming_error_is_no_lost_connection() -> None:
-    for context in (as_ours(), broker_errors(BROKER)):
+    for context in (translate_error(), broker_errors(BROKER)):
         with pytest.raises(AttributeError), context:
             raise AttributeError("a bug")
-    with pytest.raises(BrokerLostError), as_ours():
+    with pytest.raises(BrokerLostError), translate_error():
         raise ConnectionResetError
 
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.factory import create_store
 from tests.conftest import DaemonMaker
 from tests.docs.pages import CHECKOUT, blocks
 from tests.support.bot import Bot, dead_letters

@@ -1,9 +1,9 @@
-"""The connection to the broker: however its end is told, it is one of `LOST`."""
+"""The connection to the broker: however its end is told, it is one of `CONNECTION_ERRORS`."""
 
 import aio_pika
 import pytest
 
-from daemon.broker.connection import LOST, opened
+from daemon.broker.connection import CONNECTION_ERRORS, open_channel
 from harness import RabbitMQ
 
 
@@ -11,5 +11,5 @@ async def test_a_channel_on_a_connection_that_is_gone_is_told_as_a_lost_broker(r
     connection = await aio_pika.connect(rabbitmq.url)
     assert connection.transport is not None
     await connection.transport.connection.close()
-    with pytest.raises(LOST):
-        await opened(connection, publisher_confirms=False)
+    with pytest.raises(CONNECTION_ERRORS):
+        await open_channel(connection, publisher_confirms=False)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from daemon.serving.sweeper import PATROL_S
-from lockstore.stores.maybe_async import called
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.factory import create_store
+from lockstore.stores.maybe_async import call_maybe_async
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
 
@@ -36,7 +36,7 @@ async def test_the_turn_passes_between_both_kinds_without_waiting_for_a_patrol(
                 pass
 
         waiting = asyncio.create_task(directly())
-        while not (line := await called(store.get_lock, "c")) or len(line.tickets) < 2:
+        while not (line := await call_maybe_async(store.get_lock, "c")) or len(line.tickets) < 2:
             await asyncio.sleep(0.01)
         left = time.monotonic()
         await bot.release("c", ticket_number=granted["ticket_number"])

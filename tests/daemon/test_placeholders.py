@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemon.config.interpolation import CREDENTIAL_MAX_BYTES, CREDENTIALS_VARIABLE, filled
+from daemon.config.interpolation import CREDENTIAL_MAX_BYTES, CREDENTIALS_VARIABLE, interpolate
 from daemon.config.settings import load
 from lockstore.errors import ConfigError
 from tests.support.serve import run_serve
@@ -20,30 +20,30 @@ def credentials(folder: Path, **contents: bytes) -> dict[str, str]:
 
 def refusal(text: str, environ: dict[str, str]) -> str:
     with pytest.raises(ConfigError) as refused:
-        filled({"password": text}, environ, "lock_store")
+        interpolate({"password": text}, environ, "lock_store")
     return str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"s3cret", b"s3cret\n", b"s3cret\r\n"])
 def test_a_credential_is_the_text_of_its_file_without_the_last_line_end(content: bytes, tmp_path: Path) -> None:
     environ = credentials(tmp_path, redis_password=content)
-    assert filled(["a ${credential:redis_password}!"], environ) == ["a s3cret!"]
+    assert interpolate(["a ${credential:redis_password}!"], environ) == ["a s3cret!"]
 
 
 def test_a_credential_stands_beside_variables_at_any_depth(tmp_path: Path) -> None:
     environ = credentials(tmp_path, password=b"p") | {"HOST": "h"}
     given: dict[str, Any] = {"url": "amqp://u:${credential:password}@${HOST}/", "list": [{"n": 1, "t": "${HOST}"}]}
-    assert filled(given, environ) == {"url": "amqp://u:p@h/", "list": [{"n": 1, "t": "h"}]}
+    assert interpolate(given, environ) == {"url": "amqp://u:p@h/", "list": [{"n": 1, "t": "h"}]}
 
 
 def test_what_a_credential_contains_is_not_looked_at_again(tmp_path: Path) -> None:
     environ = credentials(tmp_path, password=b"${HOME}${credential:password}")
-    assert filled("${credential:password}", environ) == "${HOME}${credential:password}"
+    assert interpolate("${credential:password}", environ) == "${HOME}${credential:password}"
 
 
 @pytest.mark.parametrize("text", ["$HOME", "{HOME}", "pa$$word", "$", "a$ {b}"])
 def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
-    assert filled(text, {}) == text
+    assert interpolate(text, {}) == text
 
 
 @pytest.mark.parametrize("text", ["${}", "${a b}", "${NOT-A-NAME}", "${${X}}", "a${", "${X", "${credential:a{b}}"])
@@ -53,7 +53,7 @@ def test_a_placeholder_that_is_none_is_refused_and_not_taken_as_the_password(tex
 
 @pytest.mark.parametrize(("text", "meant"), [("$${", "${"), ("a$${X}b", "a${X}b"), ("$${X}${X}", "${X}x")])
 def test_a_second_dollar_makes_it_a_text(text: str, meant: str) -> None:
-    assert filled(text, {"X": "x"}) == meant
+    assert interpolate(text, {"X": "x"}) == meant
 
 
 @pytest.mark.parametrize("value", ["geheim\n", "geheim\r\n", "ge\nheim", "\tgeheim", "geheim\x7f", "geheim\udcff"])

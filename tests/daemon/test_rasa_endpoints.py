@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from daemon.config.settings import load
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.stores.redis.connection.addresses import Endpoint
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
+from lockstore.stores.base import LockStore
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.connection.addresses import Endpoint
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.rasa.store import RedisLockStore
-from lockstore.stores.base import LockStore
 
 OLD_SPELLING = "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daemon.config.reload import FIXED, merged
+from daemon.config.reload import FIXED, merge_reloadable
 from daemon.config.settings import Settings
 from harness import DaemonProcess
 from harness.daemon_process import without_http
@@ -35,12 +35,12 @@ OTHERS: dict[str, Any] = {
 def test_what_takes_a_restart_is_refused_by_name(section: str, name: str) -> None:
     other = Settings.model_validate({section: {name: OTHERS[name]}})
     with pytest.raises(ConfigError, match=rf"{section}.{name}: has changed, which takes a restart"):
-        merged(Settings(), other)
+        merge_reloadable(Settings(), other)
 
 
 def test_another_lock_store_is_refused() -> None:
     with pytest.raises(ConfigError, match="lock_store: has changed"):
-        merged(Settings(), Settings(lock_store={"type": "redis"}))
+        merge_reloadable(Settings(), Settings(lock_store={"type": "redis"}))
 
 
 def test_everything_else_may_change() -> None:
@@ -50,7 +50,7 @@ def test_everything_else_may_change() -> None:
             "daemon": {"lifetime": 7, "max_waiting": 7, "events": False},
         }
     )
-    assert merged(Settings(), other) is other
+    assert merge_reloadable(Settings(), other) is other
 
 
 async def reload(daemon: DaemonProcess, config: dict[str, Any], event: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import pytest
 from daemon.serving.sweeper import PATROL_S
 from harness import RabbitMQ
 from lockstore.client import LockClient
-from lockstore.errors import LockLostError
 from lockstore.core.events import Cancelled, Released
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.errors import LockLostError
+from lockstore.factory import create_store
 from lockstore.stores.base import LockStore
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot
@@ -47,7 +47,7 @@ async def test_what_an_operator_takes_is_told_to_all_without_waiting_for_a_patro
             await bot.request("c", f"r{turn}", lifetime=60, wait=60)
             numbers.append((await bot.expect("queued", request_id=f"r{turn}"))["ticket_number"])
             taken_at = time.monotonic()
-            taken = await store.seize("c", BY)
+            taken = await store.force_release("c", BY)
             await bot.expect("granted", request_id=f"r{turn}")
             took_s.append(time.monotonic() - taken_at)
             assert isinstance(taken, Released)
@@ -55,10 +55,10 @@ async def test_what_an_operator_takes_is_told_to_all_without_waiting_for_a_patro
             assert (told["ticket_number"], told["reason"], told["by"]) == (numbers[-2], "forced", BY)
         await bot.request("c", "waiting", lifetime=60, wait=60)
         waiting = await bot.expect("queued", request_id="waiting")
-        assert isinstance(await store.seize("c", BY, waiting["ticket_number"]), Cancelled)
+        assert isinstance(await store.force_release("c", BY, waiting["ticket_number"]), Cancelled)
         cancelled = await bot.expect("cancelled", request_id="waiting")
         assert (cancelled["reason"], cancelled["by"]) == ("forced", BY)
-        assert await store.seize("c", BY, waiting["ticket_number"]) is None
+        assert await store.force_release("c", BY, waiting["ticket_number"]) is None
         await public.until_ended({"waiting", *(f"r{turn}" for turn in range(5))})
         assert [event["by"] for event in (*public.of("released"), *public.of("cancelled"))] == [BY] * 6
     print(f"{kind}: from seizing to the next grant: {', '.join(f'{s * 1000:.1f}' for s in took_s)} ms")
@@ -72,6 +72,6 @@ async def test_the_body_of_a_lock_that_was_taken_is_stopped_and_learns_by_whom(
     async with operators(config["lock_store"]) as store, LockClient(rabbitmq.url, namespace=namespace) as locks:
         with pytest.raises(LockLostError, match=f"released .forced by {BY}"):
             async with locks.lock("c", wait=10, lifetime=60):
-                assert await store.seize("c", BY) is not None
+                assert await store.force_release("c", BY) is not None
                 await asyncio.sleep(20)
                 pytest.fail("the body went on")

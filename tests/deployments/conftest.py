@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from harness import RabbitMQ, RedisCluster, RedisSentinels
-from lockstore.factory import create_store
 from lockstore.core.line import Limits
+from lockstore.factory import create_store
 from lockstore.stores.base import LockStore
 from tests.conftest import DaemonMaker
 from tests.deployments.load import Served, served

@@ -20,19 +20,19 @@ from redis.exceptions import NoPermissionError, ResponseError
 from harness import RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
 from harness.redis_server import AdminSocket
-from lockstore.stores.redis.concurrent import store as concurrent
-from lockstore.stores.redis.rasa import store as redis_store
-from lockstore.stores.audit import Finding
-from lockstore.stores.maybe_async import called
 from lockstore.core.commands import Command, Expire, Release, Renew, Request, Settle, Withdraw
+from lockstore.core.rules import Limits
+from lockstore.core.ticket import Sender
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.stores.redis.keys import RedisKeys
-from lockstore.stores.results import Entry
-from lockstore.core.rules import Limits
-from lockstore.stores.redis.connection.scripts import load
+from lockstore.stores.audit import AuditFinding
 from lockstore.stores.base import LockStore
-from lockstore.core.ticket import Sender
+from lockstore.stores.maybe_async import call_maybe_async
+from lockstore.stores.redis.concurrent import store as concurrent
+from lockstore.stores.redis.connection.scripts import load
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.redis.rasa import store as redis_store
+from lockstore.stores.results import Entry
 from tests.conftest import DaemonMaker
 from tests.docs.pages import CHECKOUT, section
 from tests.support.bot import Bot
@@ -259,7 +259,7 @@ async def use_directly(ground: Ground, kind: str) -> None:
         await pass_by()
         following = await bot.issue_ticket("a")  # that forgets it
         await bot.finish_serving("a", number)  # that tells the following one
-        await called(bot.delete_lock, "a")
+        await call_maybe_async(bot.delete_lock, "a")
         assert following > number
         await _wait_for_a_turn(ground, kind, bot, other)
 
@@ -317,12 +317,12 @@ async def serve(ground: Ground, kind: str) -> None:
 async def look_round(daemon: LockStore) -> None:
     """Do what operators do."""
     await apply(daemon, ask("d", "first"), ask("d", "second"))
-    assert [line.tickets for line in (await daemon.survey(1)).longest] == [2]
+    assert [line.tickets for line in (await daemon.statistics(1)).longest] == [2]
     assert await daemon.find("d", 1) == ["d"]
     assert (await daemon.view("d"))[0] is not None
     assert len(await daemon.history("d")) == 1
-    await daemon.examine()
-    assert await daemon.seize("d", "anna") is not None
+    await daemon.backlog()
+    assert await daemon.force_release("d", "anna") is not None
 
 
 CONTRACTS: dict[str, Callable[[Ground, str], Awaitable[None]]] = {"direct": use_directly, "daemon": serve}
@@ -415,7 +415,7 @@ async def test_an_audit_takes_these_words_more(kind: str, one_server: Ground) ->
 async def audit(ground: Ground, kind: str) -> None:
     async with ground.store(kind, BOSS) as other, ground.store(kind, "mybot") as doctor:
         await apply(other, ask("a", "first"), ask("a", "second"))
-        assert [item async for item in doctor.audit() if isinstance(item, Finding)] == []
+        assert [item async for item in doctor.audit() if isinstance(item, AuditFinding)] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,12 +15,12 @@ from redis.crc import key_slot
 from harness import RedisCluster, RedisServer
 from harness.ports import free_port
 from lockstore.core.commands import Command, Release, Request
-from lockstore.errors import ConversationError
-from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.core.line import Limits
-from lockstore.stores.redis.connection.topology import Place
-from lockstore.stores.redis.connection.round_trip import Exchange
+from lockstore.errors import ConversationError
 from lockstore.stores.base import LockStore
+from lockstore.stores.redis.connection.round_trip import RoundTrip
+from lockstore.stores.redis.connection.topology import Node
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from tests.deployments.conftest import KINDS, ServedMaker, cluster_section, opened
 from tests.deployments.load import Served
 
@@ -154,13 +154,13 @@ async def test_many_lines_are_read_in_one_exchange_with_each_primary(
 def watched(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count the exchanges with each server from now on."""
     exchanges: Counter[str] = Counter()
-    exchange = Exchange.commands
+    exchange = RoundTrip.commands
 
-    async def counted(self: Exchange, place: Place, commands: Any) -> list[Any]:
+    async def counted(self: RoundTrip, place: Node, commands: Any) -> list[Any]:
         exchanges[place.name] += 1
         return await exchange(self, place, commands)
 
-    monkeypatch.setattr(Exchange, "commands", counted)
+    monkeypatch.setattr(RoundTrip, "commands", counted)
     return exchanges
 
 
@@ -224,7 +224,7 @@ async def test_what_ends_a_line_is_not_broken_off_by_the_beginning_of_a_move(kin
             await node.admin("CLUSTER", "SETSLOT", slot, "STABLE")
         events = [type(notice.event).__name__ for outcome in await ending for notice in told(outcome)]
         assert events == ["Released", "Granted"]
-        left = (await store.patrol(store.shards(), 0)).left_behind
+        left = (await store.patrol(store.shards(), 0)).unannounced
         assert [type(notice.event).__name__ for notice in left][-2:] == ["Released", "Granted"]
 
 

@@ -21,12 +21,12 @@ from redis.exceptions import RedisError
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer
 from harness.redis_group import REPLICATION_OPTIONS, out_of_sync
 from lockstore.core.commands import Command, Expire, Release, Renew, Request
-from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.core.events import Event, Granted, Queued
-from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.core.rules import Limits
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.stores.base import LockStore
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from tests.conftest import DaemonMaker, shared_config
 from tests.deployments.conftest import KINDS, cluster_section, opened, sentinel_section
 from tests.stores.clock import KeptClock, hold_redis_time
@@ -656,12 +656,12 @@ async def test_such_numbers_are_exact_in_events_tickets_and_what_is_left_behind(
         found = await get_lock(store, "c")
         assert found is not None
         assert (found.last_number, [ticket.number for ticket in found.tickets]) == (direct, [direct])
-        left = (await store.patrol([store.shard_of("c")], 0)).left_behind
+        left = (await store.patrol([store.shard_of("c")], 0)).unannounced
         ours = [(type(notice.event).__name__, notice.event.number) for notice in left]
         assert {number for _, number in ours} == {last + 1, last + 2, last + 3}
         assert ("Expired", last + 3) in ours
         await store.confirm([notice.entry for notice in left if notice.entry is not None])
-        assert (await store.patrol([store.shard_of("c")], 0)).left_behind == []
+        assert (await store.patrol([store.shard_of("c")], 0)).unannounced == []
         await store.finish_serving("c", direct)
         assert await get_lock(store, "c") is None
 

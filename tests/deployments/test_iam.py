@@ -23,8 +23,8 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer
 from lockstore.client import LockClient
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.errors import StoreUnavailableError
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.connection.options import RedisOptions
 from tests.conftest import DaemonMaker
 from tests.support.iam_daemon import TIMES

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from harness import RabbitMQ, RedisCluster, RedisServer
+from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.core.rules import Limits
 from lockstore.util.tls import causes, certificate_fault
 from tests.conftest import DaemonMaker
 from tests.support.bot import Bot

@@ -14,13 +14,13 @@ from redis.crc import key_slot
 from harness import RabbitMQ, RedisCluster, RedisServer
 from harness.redis_group import REPLICATION_OPTIONS
 from lockstore.core.commands import Command, Release, Request
-from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.core.events import Event
+from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.stores.base import LockStore
+from lockstore.stores.redis.connection.round_trip import RoundTrip
 from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.stores.results import LEFT_BEHIND_MS
-from lockstore.stores.redis.connection.round_trip import Exchange
-from lockstore.stores.base import LockStore
-from lockstore.core.ticket import TicketLock
 from tests.conftest import DaemonMaker
 from tests.deployments.conftest import KINDS, cluster_section, opened
 from tests.support.bot import Bot
@@ -244,7 +244,7 @@ async def spread(cluster: RedisCluster, section: dict[str, Any]) -> dict[RedisSe
 
 
 async def left_behind(store: LockStore) -> list[Event]:
-    return [notice.event for notice in (await store.patrol(store.shards(), 0)).left_behind]
+    return [notice.event for notice in (await store.patrol(store.shards(), 0)).unannounced]
 
 
 @pytest.mark.slow
@@ -291,12 +291,12 @@ async def test_a_batch_over_three_nodes_waits_for_the_replica_of_each(kind: str,
 
 def without_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have WAIT follow whatever the batch has written, or has not."""
-    parts = Exchange.parts
+    parts = RoundTrip.parts
 
-    async def unmarked(self: Exchange, place: Any, given: Any, last: Sequence[Any]) -> Any:
+    async def unmarked(self: RoundTrip, place: Any, given: Any, last: Sequence[Any]) -> Any:
         return await parts(self, place, given, [words for words in last if words[0] != "SET"])
 
-    monkeypatch.setattr(Exchange, "parts", unmarked)
+    monkeypatch.setattr(RoundTrip, "parts", unmarked)
 
 
 class Occupied:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from daemon.cli.app import app
 from daemon.cli import exit_codes as ends
+from daemon.cli.app import app
 from tests.docs.pages import CHECKOUT, bare, blocks, codes, section, tables, text_of
 
 PAGE = CHECKOUT / "docs" / "command-line.md"

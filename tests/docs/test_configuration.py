@@ -11,11 +11,11 @@ from pydantic import BaseModel, SecretStr
 
 from daemon import service
 from daemon.config.settings import BrokerSettings, DaemonSettings, load
+from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
-from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.stores.redis.connection.options import RedisOptions
-from lockstore.core.rules import Limits
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from tests.docs.pages import CHECKOUT, CONFIGS, bare, codes, section, tables
 from tests.support.redis_tls import RedisTls
 

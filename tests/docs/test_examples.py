@@ -17,12 +17,12 @@ import yaml
 
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore import LockStore, Ticket, TicketLock
-from lockstore.stores.maybe_async import called
 from lockstore.client import LockClient
 from lockstore.core.commands import Request
+from lockstore.core.rules import Limits
 from lockstore.errors import ConversationError, RefusedError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.core.rules import Limits
+from lockstore.stores.maybe_async import call_maybe_async
 from tests.docs.pages import CHECKOUT, Block, bare, blocks, codes, section, tables
 
 README = CHECKOUT / "README.md"
@@ -111,9 +111,9 @@ async def test_the_custom_store_of_the_page_keeps_the_number_of_a_lock_that_was_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = example_store(tmp_path, monkeypatch)
-    await called(store.save_lock, TicketLock("x", [Ticket(3, 1.5)]))
-    assert (await called(store.get_lock, "x")).tickets[0].number == 3
-    await called(store.delete_lock, "x")
+    await call_maybe_async(store.save_lock, TicketLock("x", [Ticket(3, 1.5)]))
+    assert (await call_maybe_async(store.get_lock, "x")).tickets[0].number == 3
+    await call_maybe_async(store.delete_lock, "x")
     assert not await store.is_someone_waiting("x")
     assert await store.issue_ticket("x") == 4
     await store.close()

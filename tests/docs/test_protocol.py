@@ -8,13 +8,13 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from daemon.serving.recipients import REPLY_WINDOW
 from daemon.config.settings import DaemonSettings
-from lockstore.protocol import messages
+from daemon.serving.recipients import REPLY_WINDOW
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
-from lockstore.protocol.messages import INBOUND, OUTBOUND, RejectedMessage
 from lockstore.core.ticket import TicketLock
+from lockstore.protocol import messages
 from lockstore.protocol.codec import BODY_MAX_BYTES, REPLY_MIN_MS, encode
+from lockstore.protocol.messages import INBOUND, OUTBOUND, RejectedMessage
 from lockstore.protocol.naming import Names, partition_of
 from tests.docs.pages import CHECKOUT, PAGES, Block, bare, blocks, codes, section, tables
 

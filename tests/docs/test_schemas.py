@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from daemon.cli.schema import document
+from lockstore.core.ticket import NO_SENDER
 from lockstore.errors import MessageError
+from lockstore.protocol.codec import RequestLimits, decode
 from lockstore.protocol.messages import OUTBOUND
-from lockstore.core.ticket import NOBODY
-from lockstore.protocol.codec import Bounds, decode
 from lockstore.protocol.naming import Names
 from tests.docs.pages import CHECKOUT
 from tests.docs.test_protocol import MESSAGES, TRANSCRIPT
@@ -56,7 +56,7 @@ fields = st.sampled_from(["conversation_id", "request_id", "ticket_number", "lif
 def test_what_the_daemon_takes_the_reader_takes_and_nothing_else(kind: str, rest: dict[str, Any]) -> None:
     message = {"type": kind, "conversation_id": "c", **rest}
     try:
-        decode(json.dumps(message).encode(), "named by AMQP", NOBODY, Bounds())
+        decode(json.dumps(message).encode(), "named by AMQP", NO_SENDER, RequestLimits())
     except MessageError:
         taken = False
     else:

@@ -6,11 +6,11 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from daemon.views.lines import TICKETS_MOST, ConversationFacts, LineFacts, LinesFacts, TicketFacts
-from daemon.views.daemons import DaemonFacts, MinutesFacts, ReasonFacts, StatusFacts, Totals
 from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, FoundFacts
-from lockstore.protocol.messages import OUTBOUND
+from daemon.views.daemons import DaemonFacts, MinutesFacts, ReasonFacts, StatusFacts, Totals
+from daemon.views.lines import TICKETS_MOST, ConversationFacts, LineFacts, LinesFacts, TicketFacts
 from lockstore.core.statistics import DEEPEST
+from lockstore.protocol.messages import OUTBOUND
 from tests.docs.pages import CHECKOUT, blocks, codes, section, tables, text_of
 
 PAGE = CHECKOUT / "docs" / "status-page.md"

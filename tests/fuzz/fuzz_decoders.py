@@ -26,14 +26,14 @@ with atheris.instrument_imports(include=["lockstore", "daemon.serving.decoder", 
     from pamqp.header import ContentHeader
 
     from daemon.serving.dead_letter import DeadLetter
-    from daemon.serving.decoder import Reader
+    from daemon.serving.decoder import Decoder
     from lockstore.amqp.content_header import readable, take_notes
     from lockstore.amqp.frame_filter import FrameFilter
+    from lockstore.protocol.codec import BODY_MAX_BYTES, RequestLimits, encode
     from lockstore.protocol.messages import OUTBOUND
-    from lockstore.protocol.codec import BODY_MAX_BYTES, Bounds, encode
 
 FRAME_MAX = 131_064
-READER = Reader(Bounds(), 0, 1)
+READER = Decoder(RequestLimits(), 0, 1)
 
 
 def header_is_read(data: bytes) -> None:

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from daemon.http.app import application
 from daemon.http.connections import ConnectionLimits
 from daemon.http.server import HttpServer
-from daemon.http.app import application
 
 LOOPBACK = "127.0.0.1"
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

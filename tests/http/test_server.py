@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from daemon.http import server as module
-from daemon.http.server import HttpServer
-from daemon.http.app import HEADERS, application
 from daemon.config.settings import DaemonSettings
+from daemon.http import server as module
+from daemon.http.app import HEADERS, application
+from daemon.http.server import HttpServer
 from lockstore.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"

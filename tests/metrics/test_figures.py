@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from daemon.monitoring.counters import STAGES, Figures
-from daemon.monitoring.batch_report import Served
+from daemon.monitoring.batch_report import BatchReport
+from daemon.monitoring.counters import STAGES, Counters
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
 from lockstore.stores.results import Notice
 
@@ -24,13 +24,13 @@ def released(conversation: str = "c", held_ms: int = 0, reason: str = "holder") 
     return happened(Released, conversation, held_ms=held_ms, reason=reason)
 
 
-def batch(*events: Event, partition: int | None = 0, **fields: Any) -> Served:
+def batch(*events: Event, partition: int | None = 0, **fields: Any) -> BatchReport:
     notices = [Notice(event, None) for event in events]
-    return Served(partition, 3, 2, notices, 4.0, 10.0, 0, **fields)
+    return BatchReport(partition, 3, 2, notices, 4.0, 10.0, 0, **fields)
 
 
-def figures_of(*batches: Served) -> Figures:
-    figures = Figures()
+def figures_of(*batches: BatchReport) -> Counters:
+    figures = Counters()
     for served in batches:
         figures.served(served)
     return figures
@@ -107,14 +107,14 @@ def test_the_time_of_a_batch_is_told_by_stage() -> None:
 
 
 def test_what_others_left_behind_counts_and_says_nothing_of_this_daemons_speed() -> None:
-    figures = Figures()
+    figures = Counters()
     figures.recovered([Notice(released(reason="forced"), None), Notice(granted(waited_ms=9), None)])
     assert (figures.recoveries, figures.releases["forced"], figures.grants) == (2, 1, 1)
     assert figures.hand_off_s.cumulative()[-1][1] == 0
 
 
 def test_every_reason_is_there_before_anything_happened() -> None:
-    figures = Figures()
+    figures = Counters()
     assert {"invalid", "too_large", "wrong_partition", "busy", "line_full", "finished"} <= figures.rejections.keys()
     assert figures.rejections.keys() == figures.dead_letters.keys()
     assert not any(figures.rejections.values())

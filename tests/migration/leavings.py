@@ -9,11 +9,11 @@ from typing import Any
 import redis
 
 from lockstore.core.commands import Release, Request
+from lockstore.core.rules import Limits
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
-from lockstore.core.rules import Limits
 from lockstore.stores.base import LockStore
+from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from tests.support.rasa import RasaProcess, rasas_value
 
 Client = redis.Redis | redis.RedisCluster

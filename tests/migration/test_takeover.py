@@ -10,8 +10,8 @@ import redis
 
 from harness import RabbitMQ
 from lockstore.client import LockClient
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
+from lockstore.factory import create_store
 from tests.conftest import DaemonMaker
 from tests.migration.conftest import RunPurge, told
 from tests.migration.leavings import shot_of

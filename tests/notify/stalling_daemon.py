@@ -12,13 +12,13 @@ from unittest.mock import patch
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.serving import runtime as parts
-from daemon.config import settings
 from daemon.cli.serve import run
-from daemon.serving.pipeline import Pipeline
-from daemon.monitoring.stalls import Pulse
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
+from daemon.monitoring.stalls import StallDetector
 from daemon.service import Service
+from daemon.serving import runtime as parts
+from daemon.serving.pipeline import Pipeline
 from lockstore.factory import create_store
 
 STUCK = "stuck"
@@ -38,7 +38,7 @@ def main() -> None:
     assert (serve, option) == ("serve", "--config")
     logs.set_up("info")
     loaded = settings.load(Path(config))
-    with patch.object(Pipeline, "_finish", finish), patch.object(parts, "Pulse", lambda _: Pulse(STALL_S)):
+    with patch.object(Pipeline, "_finish", finish), patch.object(parts, "Pulse", lambda _: StallDetector(STALL_S)):
         uvloop.run(run(Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits))))
 
 

@@ -1,6 +1,6 @@
 """What counts as a stall, and what does not."""
 
-from daemon.monitoring.stalls import LOOK_S, Beat, Pulse, Stall
+from daemon.monitoring.stalls import LOOK_S, ProgressCounter, Stall, StallDetector
 
 LIMIT_S = 5.0
 
@@ -10,14 +10,14 @@ class Part:
 
     def __init__(self, name: str = "partition 0") -> None:
         self.has = 0
-        self.beat = Beat(name, lambda: self.has)
+        self.beat = ProgressCounter(name, lambda: self.has)
 
 
 class Watched:
     """A pulse that is looked at regularly, on a clock of the test's."""
 
     def __init__(self, *parts: Part) -> None:
-        self.pulse = Pulse(LIMIT_S)
+        self.pulse = StallDetector(LIMIT_S)
         self.pulse.watch([part.beat for part in parts])
         self.now = 1000.0
         self.pulse.look(self.now, excused=False)

@@ -7,19 +7,19 @@ from typing import Any
 
 from aiohttp import web
 
-from daemon.cluster.peers import Fleet
-from daemon.monitoring.health import Health
+from daemon.cluster.heartbeat import DaemonIdentity
+from daemon.cluster.peers import ClusterView
+from daemon.config.settings import Settings
 from daemon.http.app import application
 from daemon.http.status_page.cache import KEPT_S
+from daemon.http.status_page.reader import StatusReader
 from daemon.http.status_page.routes import routes_of
-from daemon.http.status_page.reader import Viewer
-from daemon.cluster.heartbeat import Me
-from daemon.config.settings import Settings
-from lockstore.errors import ConversationError, StoreUnavailableError
+from daemon.monitoring.health import Health
 from lockstore.core.events import Event
-from lockstore.stores.memory import InMemoryLockStore
-from lockstore.core.statistics import Survey, Tally
+from lockstore.core.statistics import LineStatistics, Tally
 from lockstore.core.ticket import Claim, Sender, Ticket, TicketLock
+from lockstore.errors import ConversationError, StoreUnavailableError
+from lockstore.stores.memory import InMemoryLockStore
 
 NOW_MS = 1_795_459_434_123  # 2026-11-23, in the evening
 
@@ -61,7 +61,7 @@ class StagedStore(InMemoryLockStore):
         if self.fault is not None:
             raise self.fault
 
-    async def survey(self, most: int, start: int = 0) -> Survey:
+    async def survey(self, most: int, start: int = 0) -> LineStatistics:
         self._note("survey")
         tally = Tally()
         for lock in self.lines_by_id.values():
@@ -69,7 +69,7 @@ class StagedStore(InMemoryLockStore):
         since_ms, oldest_in = tally.first_wait or (None, None)
         oldest_ms = None if since_ms is None else NOW_MS - since_ms
         waiting, page = tally.tickets - tally.lines, tally.page(most, start)
-        return Survey(NOW_MS, tally.lines, tally.tickets, waiting, oldest_ms, page, self.complete, oldest_in)
+        return LineStatistics(NOW_MS, tally.lines, tally.tickets, waiting, oldest_ms, page, self.complete, oldest_in)
 
     async def find(self, text: str, most: int) -> list[str]:
         self._note("find")
@@ -93,14 +93,16 @@ class Stage:
     store: Any = field(default_factory=StagedStore)  # a StagedStore, or a real one
     health: Health = field(default_factory=Health)
     settings: Settings = field(default_factory=Settings)
-    me: Me = field(default_factory=lambda: Me(daemon="me", host="host-1", pid=4711, started_at=time.time() - 90))
+    me: DaemonIdentity = field(
+        default_factory=lambda: DaemonIdentity(daemon="me", host="host-1", pid=4711, started_at=time.time() - 90)
+    )
 
     def __post_init__(self) -> None:
-        self.fleet = Fleet(self.me)
+        self.fleet = ClusterView(self.me)
         self.health.clear("store_away", "broker_away", "not_consuming")
 
         self.now = time.monotonic()
-        self.viewer = Viewer(self.settings, self.store, self.fleet, self.health, lambda: self.now)
+        self.viewer = StatusReader(self.settings, self.store, self.fleet, self.health, lambda: self.now)
 
     def forget(self) -> None:
         """Let the moment pass for which the site keeps answers."""

@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from daemon.http.server import HttpServer
-from daemon.http.status_page.urls import conversation_place
 from daemon.http.status_page.rendering import EVERY_S, RELOAD_S
+from daemon.http.status_page.urls import conversation_place
 from lockstore.core.events import Granted, Released
 from tests.page.stage import AWAY, NOW_MS, Stage, StagedStore, line
 from tests.support.browser import Visit, visiting
@@ -235,7 +235,7 @@ async def test_with_script_the_page_never_loads_itself_anew(browser: Browser) ->
 
 async def test_what_is_wrong_is_said_first_and_what_is_right_again_no_more(browser: Browser) -> None:
     stage = stage_of("c")
-    stage.health.hinder("broker_blocked", "short of memory <b>now</b>")
+    stage.health.set("broker_blocked", "short of memory <b>now</b>")
     stage.store.fault = AWAY
     async with visit(browser, stage) as here:
         await start(here)
@@ -282,7 +282,7 @@ def trouble_stage() -> Stage:
     )
     lines = [line("c", "bot-1", "bot-2", waited_ms=90_000), line("overdue", "bot-1", held_ms=80_000)]
     stage = Stage(StagedStore(lines, [past]))
-    stage.health.hinder("broker_blocked", "short of memory")
+    stage.health.set("broker_blocked", "short of memory")
     return stage
 
 

@@ -12,9 +12,9 @@ from redis import Redis
 from daemon.http.server import HttpServer
 from daemon.http.status_page.reader import PAGE_LINES
 from harness import RedisServer
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
 from lockstore.core.statistics import DEEPEST
+from lockstore.factory import create_store
 from tests.page.stage import Stage
 from tests.support.crowd import fill
 
@@ -57,7 +57,7 @@ async def site_with(lines: int) -> AsyncIterator[Counted]:
         store = create_store(section, Limits())
         await store.open()
         for _ in range(10):
-            await store.survey(0)  # which learn by and by since when somebody waits in each line
+            await store.statistics(0)  # which learn by and by since when somebody waits in each line
         stage = Stage(store=store)
         async with HttpServer("127.0.0.1", 0, stage.application()) as http, aiohttp.ClientSession() as session:
             yield Counted(http.url, redis, session, stage)

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from typing import Final
 
-from daemon.cluster.peers import Member
-from daemon.views.lines import TICKETS_MOST, conversation_facts, line_facts, lines_facts
+from daemon.cluster.heartbeat import Heartbeat
+from daemon.cluster.peers import PeerDaemon
 from daemon.http.status_page.panels import panels
-from daemon.views.daemons import daemon_facts, minutes_facts
-from daemon.cluster.heartbeat import Said
 from daemon.monitoring.timeline import Step
+from daemon.views.daemons import daemon_facts, minutes_facts
+from daemon.views.lines import TICKETS_MOST, conversation_facts, line_facts, lines_facts
 from lockstore.core.events import Released
-from lockstore.core.statistics import LineSummary, Survey, summary_of
+from lockstore.core.statistics import LineStatistics, LineSummary, summary_of
 from lockstore.core.ticket import Claim, Ticket, TicketLock
 from tests.page.stage import NOW_MS, line
 
@@ -58,7 +58,7 @@ def test_a_line_that_ended_meanwhile_is_empty() -> None:
 
 def test_lines_that_changed_since_they_were_chosen_are_still_in_order() -> None:
     chosen = tuple(LineSummary(name, count, None, None) for name, count in (("b", 3), ("c", 1), ("a", 2), ("d", 3)))
-    told = lines_facts(Survey(NOW_MS, 4, 9, 5, None, chosen, complete=True), 0, 50)
+    told = lines_facts(LineStatistics(NOW_MS, 4, 9, 5, None, chosen, complete=True), 0, 50)
     assert [line.conversation_id for line in told.lines] == ["b", "d", "a", "c"]
 
 
@@ -98,9 +98,13 @@ def test_an_empty_lock_is_no_trouble() -> None:
 
 
 def test_a_daemon_tells_what_it_is_active_on_and_since_when_it_is_silent() -> None:
-    word = Said(daemon="d", host="h", pid=7, started_at=900.0, active={3: 2.0, 1: 0.5}, busy=[3], stepping_back=[5, 4])
+    word = Heartbeat(
+        daemon="d", host="h", pid=7, started_at=900.0, active={3: 2.0, 1: 0.5}, busy=[3], stepping_back=[5, 4]
+    )
     speaking, silent = daemon_facts(
-        [Member(word, 50.0, is_silent=False, is_me=True), Member(word, 10.0, is_silent=True, is_me=False)], 51.0, 1000.0
+        [PeerDaemon(word, 50.0, is_silent=False, is_me=True), PeerDaemon(word, 10.0, is_silent=True, is_me=False)],
+        51.0,
+        1000.0,
     )
     assert (speaking.up_s, speaking.silent_s, speaking.messages_per_s) == (100.0, None, 2.5)
     assert list(speaking.partitions) == [1, 3]
@@ -109,8 +113,8 @@ def test_a_daemon_tells_what_it_is_active_on_and_since_when_it_is_silent() -> No
 
 
 def test_a_daemon_whose_clock_is_ahead_has_been_up_for_no_time() -> None:
-    word = Said(daemon="d", host="h", pid=7, started_at=2000.0, active={}, busy=[])
-    (told,) = daemon_facts([Member(word, 50.0, is_silent=False, is_me=True)], 51.0, 1000.0)
+    word = Heartbeat(daemon="d", host="h", pid=7, started_at=2000.0, active={}, busy=[])
+    (told,) = daemon_facts([PeerDaemon(word, 50.0, is_silent=False, is_me=True)], 51.0, 1000.0)
     assert told.up_s == 0.0
 
 

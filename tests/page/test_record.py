@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from daemon.cluster.fair_share import SILENT_S
+from daemon.cluster.heartbeat import DaemonIdentity, Heartbeat
+from daemon.cluster.peers import ClusterView
+from daemon.monitoring.batch_report import BatchReport
+from daemon.monitoring.counters import Counters
 from daemon.monitoring.cumulative import BINS, Counts, bin_of, quantile_ms
-from daemon.cluster.peers import Fleet
-from daemon.monitoring.counters import Figures
-from daemon.monitoring.batch_report import Served
-from daemon.cluster.heartbeat import Me, Said
-from daemon.monitoring.timeline import KEPT_S, LAG_S, Record
+from daemon.monitoring.timeline import KEPT_S, LAG_S, Timeline
 from lockstore.core.events import Event, Expired, Granted, Released
 from lockstore.stores.results import Notice
 
 START = 1000.0
 
 
-def word(daemon: str = "other", counts: Counts | None = None, *, leaving: bool = False, **fields: object) -> Said:
+def word(daemon: str = "other", counts: Counts | None = None, *, leaving: bool = False, **fields: object) -> Heartbeat:
     given = {"host": "h", "pid": 1, "started_at": 5.0, "active": {}, "busy": [], **fields}
-    return Said.model_validate({"daemon": daemon, "counts": counts, "leaving": leaving, **given})
+    return Heartbeat.model_validate({"daemon": daemon, "counts": counts, "leaving": leaving, **given})
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def word(daemon: str = "other", counts: Counts | None = None, *, leaving: bool =
 def test_what_no_daemon_would_say_is_no_word(wrong: dict[str, Any]) -> None:
     said = word().model_dump() | wrong
     with pytest.raises(ValidationError):
-        Said.model_validate_json(to_json(said, inf_nan_mode="constants"))
+        Heartbeat.model_validate_json(to_json(said, inf_nan_mode="constants"))
 
 
 def counted(requests: int) -> Counts:
     return Counts(requests=requests)
 
 
-def requests_of(record: Record, now: float, step_s: int = 1) -> list[float | None]:
+def requests_of(record: Timeline, now: float, step_s: int = 1) -> list[float | None]:
     return [step.requests for step in record.steps(step_s, now)]
 
 
@@ -93,15 +93,17 @@ def test_what_a_daemon_counts_goes_into_its_word_with_hand_offs_by_their_duratio
         Expired(**common, phase="held"),
         granted,
     ]
-    figures = Figures()
-    figures.served(Served(0, 4, 3, [Notice(event, None) for event in events], store_ms=0.5, took_ms=9.0, taken_ns=0))
+    figures = Counters()
+    figures.served(
+        BatchReport(0, 4, 3, [Notice(event, None) for event in events], store_ms=0.5, took_ms=9.0, taken_ns=0)
+    )
     counts = figures.counts()
     assert (counts.requests, counts.grants, counts.releases, counts.expiries) == (3, 2, 1, 1)
     assert (counts.hand_offs[bin_of(9.0)], sum(counts.hand_offs)) == (2, 2)
 
 
 def test_words_at_odd_moments_give_an_even_rate() -> None:
-    record = Record()
+    record = Timeline()
     moments = [START + 1.13 * place for place in range(60)]
     for before, after in pairwise(moments):
         record.happened(counted(0), counted(113), before, after)
@@ -110,20 +112,20 @@ def test_words_at_odd_moments_give_an_even_rate() -> None:
 
 
 def test_nothing_gets_lost_in_spreading() -> None:
-    record = Record()
+    record = Timeline()
     record.happened(counted(7), counted(107), START + 0.4, START + 33.3)
     assert sum(rate or 0 for rate in requests_of(record, START + 50)) == pytest.approx(100)
 
 
 def test_what_happened_in_the_last_moments_is_told_when_all_have_spoken_of_it() -> None:
-    record = Record()
+    record = Timeline()
     record.happened(counted(0), counted(10), START, START + 1)
     assert sum(rate or 0 for rate in requests_of(record, START + 1)) == 0
     assert sum(rate or 0 for rate in requests_of(record, START + 1 + LAG_S)) == pytest.approx(10)
 
 
 def test_before_the_first_word_nothing_is_known_and_after_it_nothing_is_zero() -> None:
-    record = Record()
+    record = Timeline()
     assert set(requests_of(record, START)) == {None}
     record.happened(counted(0), counted(10), START, START + 1)
     told = requests_of(record, START + 4 + LAG_S)
@@ -132,7 +134,7 @@ def test_before_the_first_word_nothing_is_known_and_after_it_nothing_is_zero() -
 
 
 def test_the_record_goes_back_for_its_time_and_no_further() -> None:
-    record = Record()
+    record = Timeline()
     for second in range(3 * KEPT_S):
         record.happened(counted(0), counted(1), START + second, START + second + 1)
     end = START + 3 * KEPT_S
@@ -141,7 +143,7 @@ def test_the_record_goes_back_for_its_time_and_no_further() -> None:
 
 
 def test_a_gap_longer_than_the_record_fills_no_more_than_the_record() -> None:
-    record = Record()
+    record = Timeline()
     record.happened(counted(0), counted(10), START, START + 100 * KEPT_S)
     assert len(record._seconds) <= KEPT_S + LAG_S + 1
 
@@ -150,13 +152,13 @@ def test_a_gap_longer_than_the_record_fills_no_more_than_the_record() -> None:
     ("before", "after", "end"), [(5, 2, START + 1), (1, 2, START), (1, 2, START - 1)], ids=["less", "no time", "back"]
 )
 def test_counts_that_cannot_be_those_of_one_run_are_passed_over(before: int, after: int, end: float) -> None:
-    record = Record()
+    record = Timeline()
     record.happened(counted(before), counted(after), START, end)
     assert not any(requests_of(record, START + 10))
 
 
 def test_steps_take_seconds_together() -> None:
-    record = Record()
+    record = Timeline()
     bins = [0] * BINS
     bins[bin_of(8)] = 4
     record.happened(Counts(), Counts(requests=50, hand_offs=tuple(bins)), START, START + 5)
@@ -170,7 +172,7 @@ def test_steps_take_seconds_together() -> None:
 
 
 def test_how_many_wait_is_held_until_it_is_asked_for_again_but_not_for_long() -> None:
-    record = Record()
+    record = Timeline()
     record.waiting(3, START)
     told = [step.waiting for step in record.steps(5, START + 30 + LAG_S)]
     assert told[-6:] == [3, 3, 3, 3, None, None]
@@ -178,45 +180,45 @@ def test_how_many_wait_is_held_until_it_is_asked_for_again_but_not_for_long() ->
 
 
 def test_the_fleet_records_what_all_daemons_say() -> None:
-    fleet = Fleet(Me(daemon="me"))
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
     for name in ("me", "other"):
-        fleet.hear(word(name, counted(100)), START)  # done before anybody listened: nobody knows when
-        fleet.hear(word(name, counted(110)), START + 1)
+        fleet.receive(word(name, counted(100)), START)  # done before anybody listened: nobody knows when
+        fleet.receive(word(name, counted(110)), START + 1)
     assert sum(rate or 0 for rate in requests_of(fleet.record, START + 5)) == pytest.approx(20)
 
 
 def test_a_daemon_that_does_not_count_is_known_all_the_same() -> None:
-    fleet = Fleet(Me(daemon="me"))
-    fleet.hear(word("old"), START)
-    fleet.hear(word("old"), START + 1)
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
+    fleet.receive(word("old"), START)
+    fleet.receive(word("old"), START + 1)
     assert [member.word.daemon for member in fleet.members(START + 1)] == ["old"]
 
 
 def test_a_daemon_that_says_goodbye_is_gone_and_what_it_did_last_is_recorded() -> None:
-    fleet = Fleet(Me(daemon="me"))
-    fleet.hear(word("other", counted(0)), START)
-    fleet.hear(word("other", counted(10), leaving=True), START + 1)
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
+    fleet.receive(word("other", counted(0)), START)
+    fleet.receive(word("other", counted(10), leaving=True), START + 1)
     assert fleet.members(START + 1) == []
     assert sum(rate or 0 for rate in requests_of(fleet.record, START + 5)) == pytest.approx(10)
 
 
 def test_a_daemon_that_falls_silent_is_shown_as_silent_and_later_no_more() -> None:
-    fleet = Fleet(Me(daemon="me"))
-    fleet.hear(word("other"), START)
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
+    fleet.receive(word("other"), START)
     assert [member.is_silent for member in fleet.members(START + SILENT_S)] == [False]
     assert [member.is_silent for member in fleet.members(START + SILENT_S + 1)] == [True]
     assert fleet.members(START + 61) == []
 
 
 def test_the_longest_serving_daemon_comes_first_and_this_one_is_marked() -> None:
-    fleet = Fleet(Me(daemon="me"))
-    fleet.hear(word("me", started_at=20.0), START)
-    fleet.hear(word("other", started_at=10.0), START)
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
+    fleet.receive(word("me", started_at=20.0), START)
+    fleet.receive(word("other", started_at=10.0), START)
     assert [(member.word.daemon, member.is_me) for member in fleet.members(START)] == [("other", False), ("me", True)]
 
 
 def test_any_number_of_made_up_daemons_takes_a_bounded_room() -> None:
-    fleet = Fleet(Me(daemon="me"))
+    fleet = ClusterView(DaemonIdentity(daemon="me"))
     for number in range(2000):
-        fleet.hear(word(f"d{number}"), START)
+        fleet.receive(word(f"d{number}"), START)
     assert len(fleet.members(START)) == 1000

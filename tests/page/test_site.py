@@ -11,8 +11,8 @@ import pytest_asyncio
 from yarl import URL
 
 from daemon.http.server import HttpServer
-from daemon.http.status_page.urls import conversation_place
 from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES
+from daemon.http.status_page.urls import conversation_place
 from lockstore.core.events import Granted
 from lockstore.core.statistics import DEEPEST
 from tests.page.stage import AWAY, NOW_MS, Stage, StagedStore, line
@@ -167,7 +167,7 @@ async def test_a_store_that_is_away_is_told_and_not_asked_again_while_that_is_kn
     status, told = await client.get("api/v1/status")
     assert (status, told["totals"]) == (200, None)
     asked = len(stage.store.asked)
-    stage.health.hinder("store_away", "Connection refused")
+    stage.health.set("store_away", "Connection refused")
     assert await client.get("api/v1/lines") == away
     status, text, _ = await client.page()
     assert status == 200
@@ -189,7 +189,7 @@ async def test_a_damaged_conversation_is_told_as_that(stage: Stage, client: Clie
 
 
 async def test_the_status_tells_readiness_daemons_partitions_and_minutes(stage: Stage, client: Client) -> None:
-    stage.health.hinder("broker_blocked", "short of memory")
+    stage.health.set("broker_blocked", "short of memory")
     status, told = await client.get("api/v1/status")
     assert status == 200
     assert (told["ready"], told["reasons"][0]["reason"]) == (False, "broker_blocked")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from daemon.http.status_page.urls import conversation_id_of, conversation_place
 from daemon.http.status_page.plots import HEIGHT, WIDTH, plot
+from daemon.http.status_page.urls import conversation_id_of, conversation_place
 from daemon.views.text import age, clock, number, per_second, plain, ranges, release_command, stamp, told, whole
 
 IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)

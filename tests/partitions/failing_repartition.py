@@ -10,9 +10,9 @@ from pathlib import Path
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
 from daemon.admin.repartition import Repartition
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from lockstore.factory import create_store
 
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from daemon.cluster.fair_share import Balance
+from daemon.cluster.fair_share import FairShare
 from daemon.serving.rebalancer import LOOK_S, SAY_S
 
 LOST_IN_A_ROW = 2  # words from one daemon to another
@@ -11,7 +11,7 @@ LOST_IN_A_ROW = 2  # words from one daemon to another
 
 @dataclass
 class Daemon:
-    """One daemon: a real `Balance`, and what it was given."""
+    """One daemon: a real `FairShare`, and what it was given."""
 
     name: str
     speaks: bool = True
@@ -21,7 +21,7 @@ class Daemon:
     lost: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.balance = Balance(self.name)
+        self.balance = FairShare(self.name)
 
 
 class Fleet:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.cluster.fair_share import SETTLE_S, SILENT_S, Balance
+from daemon.cluster.fair_share import SETTLE_S, SILENT_S, FairShare
 from tests.partitions.fleet_model import Fleet
 
 LONG_S = 180.0  # a partition that nobody has too much of goes round one step each SETTLE_S
@@ -114,20 +114,20 @@ def test_daemons_that_say_nothing_cost_a_bounded_number_of_steps(
 
 
 def test_alone_or_among_the_silent_a_daemon_steps_back_from_nothing() -> None:
-    balance = Balance("a")
+    balance = FairShare("a")
     assert balance.choose({0: 0.0, 1: 0.0}, 1.0) is None
     balance.heard("b", [], 2.0)
     assert balance.choose({0: 0.0, 1: 0.0}, 2.0 + SILENT_S + 0.1) is None
 
 
 def test_the_newest_partition_goes_first() -> None:
-    balance = Balance("a")
+    balance = FairShare("a")
     balance.heard("b", [], 10.0)
     assert balance.choose({0: 1.0, 1: 3.0, 2: 2.0}, 10.0) == 1
 
 
 def test_of_several_that_have_most_one_gives() -> None:
-    one, two = Balance("a"), Balance("b")
+    one, two = FairShare("a"), FairShare("b")
     for now in (10.0, 11.0, 12.0, 13.0):
         for balance, other in ((one, "b"), (two, "a")):
             balance.heard(other, {"a": [0, 1], "b": [2, 3]}[other], now)
@@ -141,7 +141,7 @@ def test_of_several_that_have_most_one_gives() -> None:
 
 
 def test_a_partition_that_comes_back_soon_stays() -> None:
-    balance = Balance("a")
+    balance = FairShare("a")
     balance.heard("b", [], 10.0)
     assert balance.choose({0: 1.0, 1: 2.0}, 10.0) == 1
     balance.heard("b", [], 10.3)
@@ -151,7 +151,7 @@ def test_a_partition_that_comes_back_soon_stays() -> None:
 
 
 def test_a_daemon_whose_partition_came_to_us_is_not_counted_until_it_speaks_again() -> None:
-    balance = Balance("a")
+    balance = FairShare("a")
     balance.heard("b", [0, 1], 10.0)
     assert balance.choose({2: 1.0, 3: 1.0}, 10.1) is None
     assert balance.choose({2: 1.0, 3: 1.0, 0: 10.5, 1: 10.5}, 10.5) is None  # it may well be gone

@@ -186,12 +186,12 @@ async def test_a_daemon_that_is_started_meanwhile_waits_for_the_end(
     rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, namespace: str
 ) -> None:
     from daemon.broker import request_queues as layout
-    from daemon.broker.connection import connected
+    from daemon.broker.connection import connect
     from daemon.config.settings import BrokerSettings
     from lockstore.protocol.naming import Names
 
-    async with connected(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
-        async with layout.locked(connection, Names(namespace)):
+    async with connect(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
+        async with layout.topology_lock(connection, Names(namespace)):
             starting = asyncio.create_task(start_daemon(config))
             await asyncio.sleep(2)
             assert not starting.done()

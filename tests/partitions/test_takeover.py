@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from daemon.serving.freeze_detector import FreezeDetector
 from daemon.serving.sweeper import PATROL_S
-from daemon.serving.freeze_detector import Vigil
 from harness import DEBUG, DaemonProcess, RabbitMQ
 from lockstore.errors import BrokerLostError
 from lockstore.stores.results import LEFT_BEHIND_MS
@@ -135,7 +135,7 @@ class Clock:
 
 def test_a_gap_is_noticed_once_and_then_always_until_a_new_beginning() -> None:
     clock = Clock()
-    vigil = Vigil(2.0, clock)
+    vigil = FreezeDetector(2.0, clock)
     for _ in range(5):
         clock.now += 1.9
         vigil.check()
@@ -148,7 +148,7 @@ def test_a_gap_is_noticed_once_and_then_always_until_a_new_beginning() -> None:
 
 
 async def test_the_ticker_keeps_a_process_that_is_there_from_seeming_away() -> None:
-    vigil = Vigil(0.5)
+    vigil = FreezeDetector(0.5)
     ticking = asyncio.create_task(vigil.run())
     await asyncio.sleep(1.2)
     vigil.check()

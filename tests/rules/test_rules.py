@@ -3,8 +3,19 @@ from dataclasses import replace
 
 import pytest
 
-from lockstore.core.commands import Expire, Request, Seize
-from lockstore.core.events import REFUSALS, Cancelled, Rejected, Released, from_history, from_record, happened_at_ms, is_public, to_history, to_record
+from lockstore.core.commands import Expire, ForceRelease, Request
+from lockstore.core.events import (
+    REFUSALS,
+    Cancelled,
+    Rejected,
+    Released,
+    from_history,
+    from_record,
+    happened_at_ms,
+    is_public,
+    to_history,
+    to_record,
+)
 from lockstore.core.line import SETTLE_MAX, Limits
 from lockstore.core.rules import apply
 from lockstore.core.ticket import Sender, TicketLock
@@ -259,7 +270,7 @@ class TestAnOperator:
     @pytest.mark.parametrize("by", ["", "x" * 129, "anna\n", "\x1b[31m"])
     def test_has_a_name_that_can_be_shown(self, by: str) -> None:
         with pytest.raises(ValueError, match="1 to 128 printable characters"):
-            Seize("c", by)
+            ForceRelease("c", by)
 
 
 class TestHistory:

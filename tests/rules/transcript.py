@@ -21,7 +21,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
+from lockstore.core.commands import (
+    Command,
+    Expire,
+    Finish,
+    ForceRelease,
+    Issue,
+    Release,
+    Renew,
+    Request,
+    Settle,
+    Withdraw,
+)
 from lockstore.core.events import Event
 from lockstore.core.rules import Limits, apply
 from lockstore.core.ticket import Sender, TicketLock
@@ -103,7 +114,7 @@ class Said:
             lease_ms = self.ms("lifetime") if "lifetime" in self.options else None
             return Renew(conversation_id, number, name, lease_ms, sender)
         if self.verb == "seize":
-            return Seize(conversation_id, name or "", number)
+            return ForceRelease(conversation_id, name or "", number)
         commands: dict[str, Command] = {
             "release": Release(conversation_id, number, name, sender),
             "expire": Expire(conversation_id, number or 0),

@@ -7,12 +7,14 @@ import pytest
 import redis
 
 from examples import sqlite_lock_store
-from lockstore.stores.redis.rasa import schedule as agenda, store as redis_store
-from lockstore.stores.redis.concurrent import store as concurrent
-from lockstore.stores import memory, base as store
-from lockstore.stores.redis.connection import scripts
 from lockstore.core import ticket
+from lockstore.stores import base as store
+from lockstore.stores import memory
+from lockstore.stores.redis.concurrent import store as concurrent
+from lockstore.stores.redis.connection import scripts
 from lockstore.stores.redis.connection.scripts import Script
+from lockstore.stores.redis.rasa import schedule as agenda
+from lockstore.stores.redis.rasa import store as redis_store
 
 AHEAD_MS = 10**9
 """How far it runs ahead of the real clock: keys that a script gives a life by its own clock don't go before their time."""

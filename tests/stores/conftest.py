@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from harness import RedisCluster, RedisSentinels, RedisServer
-from lockstore.factory import create_store
 from lockstore.core.line import Limits
+from lockstore.factory import create_store
 from lockstore.stores.base import LockStore
 from tests.stores.clock import AHEAD_MS, Clock, hold_pythons_time, hold_redis_time
 from tests.stores.custom_stores import SERVERS

@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 from lockstore import LockStore, TicketLock
-from lockstore.stores.custom import EndpointConfig
 from lockstore.errors import ConversationError
+from lockstore.stores.custom import EndpointConfig
 
 SERVERS: dict[str, dict[str, str]] = {}
 """What would be database servers: address -> conversation id -> `lock.dumps()`."""

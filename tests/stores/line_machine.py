@@ -12,14 +12,25 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.errors import ConversationError
+from lockstore.core.commands import (
+    Command,
+    Expire,
+    Finish,
+    ForceRelease,
+    Issue,
+    Release,
+    Renew,
+    Request,
+    Settle,
+    Withdraw,
+)
 from lockstore.core.events import Event, Rejected, from_history
 from lockstore.core.line import Limits, history_at
-from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.core.rules import apply
-from lockstore.core.ticket import NOBODY, Sender, TicketLock
+from lockstore.core.ticket import NO_SENDER, Sender, TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.connection.options import RedisOptions
 from tests.stores.clock import Clock
 from tests.stores.witness import check_line
 
@@ -151,7 +162,7 @@ class LineMachine(RuleBasedStateMachine):
         """Find who sends a release or renewal."""
         claims = [ticket.claim for ticket in self.lock.tickets if ticket.claim and ticket.number == named[0]]
         claims += [ticket.claim for ticket in self.lock.tickets if ticket.claim and ticket.claim.request_id == named[1]]
-        return asker or (claims[0].sender if claims else NOBODY)
+        return asker or (claims[0].sender if claims else NO_SENDER)
 
     def names(self, named: Named) -> tuple[int | None, str | None]:
         """Find what a release or renewal names."""
@@ -234,7 +245,7 @@ class LineMachine(RuleBasedStateMachine):
     @rule(when=moments, which=st.none() | which)
     def seize(self, when: Moment, which: Which | None) -> None:
         self.pass_to(when)
-        self.play(Seize(self.lock.conversation_id, "anna", None if which is None else self.number(which)))
+        self.play(ForceRelease(self.lock.conversation_id, "anna", None if which is None else self.number(which)))
 
     @rule(when=moments, lifetime_ms=lifetimes_ms)
     def issue(self, when: Moment, lifetime_ms: int) -> None:

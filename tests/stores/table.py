@@ -4,12 +4,12 @@ import inspect
 from typing import Any
 
 from lockstore.core.commands import Command, Finish, Issue
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event
 from lockstore.core.line import Limits
-from lockstore.stores.results import Notice
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.base import LockStore
+from lockstore.stores.results import Notice
 from tests.rules.transcript import answer
 from tests.rules.words import NOTHING, Words
 from tests.stores.clock import Clock
@@ -54,7 +54,7 @@ class StoreTable:
 
     async def left_behind(self) -> list[Notice]:
         """What direct callers caused, which is a daemon's to announce."""
-        return (await self.store.patrol([self.store.shard_of(self.conversation_id)], 10**6)).left_behind
+        return (await self.store.patrol([self.store.shard_of(self.conversation_id)], 10**6)).unannounced
 
     async def line(self) -> TicketLock | None:
         lock = await line_of(self.store, self.conversation_id)

@@ -11,15 +11,15 @@ from typing import Any, Self
 
 import pytest
 
-from lockstore.stores.audit import LATE_MS, REMEDIES, Finding, Progress, Rule
 from lockstore.core.commands import Command, Release, Renew, Request
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.errors import ConversationError
-from lockstore.stores.redis.keys import RedisKeys
-from lockstore.stores.redis.key_ownership import ConcurrentNames
-from lockstore.stores.redis.rasa.store import RedisLockStore
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import Claim, Ticket, TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.audit import LATE_MS, REMEDIES, AuditFinding, Progress, Rule
+from lockstore.stores.base import LockStore
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.key_ownership import ConcurrentNames
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.redis.rasa.store import RedisLockStore
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import dict_kinds, in_all_modes
 from tests.stores.table import done
@@ -30,12 +30,12 @@ LATE = LATE_MS * 2
 HOUR_MS = 3_600_000
 
 
-async def audited(store: LockStore) -> tuple[list[Finding], list[Progress]]:
+async def audited(store: LockStore) -> tuple[list[AuditFinding], list[Progress]]:
     """Run an audit to its end."""
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     progress: list[Progress] = []
     async for item in store.audit():
-        if isinstance(item, Finding):
+        if isinstance(item, AuditFinding):
             findings.append(item)
         else:
             progress.append(item)
@@ -363,4 +363,4 @@ def test_there_is_a_remedy_for_every_rule_and_a_damage_to_each_that_lines_have()
     assert set(REMEDIES) == set(Rule.__args__)  # type: ignore[attr-defined]
     planted = {rule for damages in (C, R) for _, expected in damages.values() for _, rule in expected}
     assert planted == set(REMEDIES)
-    assert Finding("c", "head", "x").remedy == REMEDIES["head"]
+    assert AuditFinding("c", "head", "x").remedy == REMEDIES["head"]

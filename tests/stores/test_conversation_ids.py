@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lockstore.core.commands import Release, Request
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event
-from lockstore.stores.results import Patrol
+from lockstore.errors import ConversationError
 from lockstore.stores.base import LockStore
+from lockstore.stores.results import Patrol
 from tests.stores.custom_stores import AsyncDictLockStore, DictLockStore
 from tests.stores.table import done, first_number, line_of
 from tests.stores.witness import Witness
@@ -75,7 +75,7 @@ async def test_any_text_names_one_conversation_and_no_other(store: LockStore, wi
         found: Patrol = await store.patrol([store.shard_of(name)], 10**6)
         assert found.overdue == []
         assert await store.is_someone_waiting(name)
-    (granted,) = (await store.patrol([store.shard_of(name)], 10**6)).left_behind
+    (granted,) = (await store.patrol([store.shard_of(name)], 10**6)).unannounced
     assert (granted.event.conversation_id, granted.event.number) == (name, queued.number)
     assert granted.entry is not None
     await store.confirm([granted.entry])

@@ -24,13 +24,13 @@ from examples import sqlite_lock_store
 from examples.sqlite_lock_store import SqliteLockStore
 from harness import RedisServer
 from lockstore.core.commands import Expire, Request
-from lockstore.stores.custom import EndpointConfig
-from lockstore.errors import ConfigError, ConversationError, LockError, StoreUnavailableError
 from lockstore.core.events import Granted
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import Ticket, TicketLock
+from lockstore.errors import ConfigError, ConversationError, LockError, StoreUnavailableError
+from lockstore.factory import create_store
+from lockstore.stores.base import LockStore
+from lockstore.stores.custom import EndpointConfig
 from tests.docs.pages import CHECKOUT, blocks
 from tests.stores.conftest import OpenStore
 from tests.stores.table import done, line_of
@@ -377,7 +377,7 @@ class TestTheSqliteExample:
         assert str(damaged).startswith("its row is damaged: ")
         assert not isinstance(served, ConversationError)
         found = await store.patrol(store.shards(), 0)
-        assert [notice.event.conversation_id for notice in found.left_behind] == ["c"]
+        assert [notice.event.conversation_id for notice in found.unannounced] == ["c"]
 
     async def test_finds_what_is_due_whoever_wrote_it(self, open_store: OpenStore) -> None:
         first = await open_store()

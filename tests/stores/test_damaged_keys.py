@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Command, Expire, Finish, Release, Renew, Request, Settle, Withdraw
+from lockstore.core.rules import Limits
+from lockstore.core.ticket import Sender
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.core.rules import Limits
 from lockstore.stores.base import LockStore
-from lockstore.core.ticket import Sender
 from tests.stores.deployments import Client
 from tests.stores.kinds import one_server_kinds
 
@@ -57,8 +57,8 @@ VERBS: dict[str, Callable[[LockStore], Awaitable[object]]] = {
     "expire what is gone": of_daemon(Expire("c", 99)),
     "settle": of_daemon(Settle("c")),
     "withdraw": of_daemon(Withdraw("c", 2, "q")),
-    "seize": lambda store: store.seize("c", "an operator"),
-    "seize by number": lambda store: store.seize("c", "an operator", 3),
+    "seize": lambda store: store.force_release("c", "an operator"),
+    "seize by number": lambda store: store.force_release("c", "an operator", 3),
     "issue": lambda store: store.issue_ticket("c"),
     "turn": lambda store: store.turn("c", 4),
     "finish": lambda store: store.act(Finish("c", 4)),

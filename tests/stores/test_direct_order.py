@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.stores.results import NewTicket, Turn
 from lockstore.stores.base import LockStore
+from lockstore.stores.results import NewTicket, Turn
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds
 from tests.stores.table import first_number

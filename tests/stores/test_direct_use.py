@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from lockstore.core.commands import Release, Request
+from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError, LockError
 from lockstore.stores.base import LockStore
-from lockstore.core.ticket import TicketLock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds, redis_kinds, whole_kinds
 from tests.stores.table import first_number, line_of

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from lockstore.core.line import Limits
 from lockstore.errors import EventLoopError, StoreError
 from lockstore.factory import create_store
-from lockstore.core.line import Limits
 from lockstore.stores.base import LockStore
 from tests.stores.kinds import ALL_KINDS
 from tests.stores.table import line_of

@@ -10,12 +10,12 @@ import redis
 
 from harness import RedisServer
 from lockstore.core.commands import Command, Expire, Release, Renew, Request, Withdraw
-from lockstore.errors import ConversationError, StoreFullError
 from lockstore.core.events import Event, Rejected
-from lockstore.factory import create_store
 from lockstore.core.rules import Limits
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import Sender
+from lockstore.errors import ConversationError, StoreFullError
+from lockstore.factory import create_store
+from lockstore.stores.base import LockStore
 from tests.stores.kinds import one_server_kinds
 
 pytestmark = one_server_kinds
@@ -72,7 +72,7 @@ async def test_releases_go_on_and_grant_the_next(store: LockStore, server: Redis
         lock, _ = await store.view("c")
         assert lock is not None
         assert await told(store, Withdraw("c", lock.tickets[0].number, "q")) == ["b Cancelled", "x Granted"]
-        taken = await store.seize("c", "an operator")
+        taken = await store.force_release("c", "an operator")
         assert taken is not None
         assert taken.request_id == "x"
 
@@ -85,7 +85,7 @@ async def test_expiries_go_on(store: LockStore, server: RedisServer) -> None:
             await told(store, Expire("c", lock.tickets[0].number))
             lock, _ = await store.view("c")
         found = await store.patrol([store.shard_of("c")], 0)
-        await store.confirm([notice.entry for notice in found.left_behind if notice.entry])
+        await store.confirm([notice.entry for notice in found.unannounced if notice.entry])
     assert lock is not None
 
 
@@ -136,11 +136,11 @@ async def test_looking_and_opening_go_on(kind: str, store: LockStore, server: Re
     with full(server):
         second = create_store({"type": kind, "host": server.host, "port": server.port}, Limits())
         await second.open()
-        survey = await second.survey(10)
+        survey = await second.statistics(10)
         assert survey is not None
         assert await second.find("c", 10) == ["c"]
         await second.history("c")
-        await second.examine()
+        await second.backlog()
         async for _ in second.audit():
             pass
         await second.close()

@@ -20,7 +20,13 @@ import pytest
 from botocore.signers import RequestSigner
 
 from lockstore.errors import ConfigError, StoreUnavailableError
-from lockstore.stores.redis.connection.iam import ElastiCacheCredentials, IamSettings, IamTimes, check_iam_options, iam_settings
+from lockstore.stores.redis.connection.iam import (
+    ElastiCacheCredentials,
+    IamSettings,
+    IamTimes,
+    check_iam_options,
+    iam_settings,
+)
 from lockstore.stores.redis.connection.options import RedisOptions
 
 ON = {
@@ -475,7 +481,9 @@ async def test_no_token_is_in_a_repr_or_in_a_log(role: Role, caplog: pytest.LogC
         assert not [text for text in shown if secret in text]
 
 
-@pytest.mark.parametrize("module", ["lockstore.factory", "lockstore.stores.redis.connection.iam", "daemon.cli.app", "daemon.cli.serve"])
+@pytest.mark.parametrize(
+    "module", ["lockstore.factory", "lockstore.stores.redis.connection.iam", "daemon.cli.app", "daemon.cli.serve"]
+)
 def test_boto3_is_not_imported_where_iam_is_off(module: str) -> None:
     look = f"import sys, {module}; print(sorted({{'boto3', 'botocore'}} & sys.modules.keys()))"
     seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)

@@ -11,9 +11,9 @@ from redis.asyncio.cluster import NodesManager
 
 from harness import RedisServer
 from lockstore.core.commands import Command, Request
+from lockstore.core.rules import Limits
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
-from lockstore.core.rules import Limits
 from lockstore.stores.base import LockStore
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment

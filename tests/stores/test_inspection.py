@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lockstore.stores.redis.server_info import examined
 from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.server_info import examined
 
 GOOD: dict[str, Any] = {
     "redis_version": "7.2.4",

@@ -10,11 +10,11 @@ import redis
 
 from harness import RedisServer
 from lockstore.core.commands import Expire, Release
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.core.rules import Limits
 from lockstore.errors import ConversationError
 from lockstore.factory import create_store
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.keys import SHARDS
-from lockstore.core.rules import Limits
 from tests.support.crowd import fill
 
 MANY = 100_000
@@ -74,9 +74,9 @@ async def crowd(server: RedisServer) -> AsyncIterator[Crowd]:
 
 
 async def test_a_page_of_very_many_lines_is_two_round_trips(crowd: Crowd) -> None:
-    await crowd.store.survey(PAGE)  # which raises the times since when somebody waits
+    await crowd.store.statistics(PAGE)  # which raises the times since when somebody waits
     with crowd.counted() as first:
-        survey = await crowd.store.survey(PAGE)
+        survey = await crowd.store.statistics(PAGE)
     tickets = MANY + sum(LONG.values()) - len(LONG)
     assert (survey.lines, survey.tickets, survey.waiting) == (MANY, tickets, tickets - MANY)
     assert [line.tickets for line in survey.longest] == sorted(LONG.values(), reverse=True)[:PAGE]
@@ -89,14 +89,14 @@ async def test_a_page_of_very_many_lines_is_two_round_trips(crowd: Crowd) -> Non
     assert first["round trips"] == 2
     assert first["commands"] <= SHARDS * 6 + (PAGE + 64) * 7
     with crowd.counted() as later:
-        page = await crowd.store.survey(PAGE, 5_000)
+        page = await crowd.store.statistics(PAGE, 5_000)
     assert len(page.longest) == PAGE
     assert later["round trips"] == 2
     assert later["commands"] <= first["commands"] + PAGE * 7
 
 
 async def test_the_pages_of_very_many_lines_have_each_line_once_and_in_order(crowd: Crowd) -> None:
-    pages = [await crowd.store.survey(1000, start) for start in range(0, 10_000, 1000)]
+    pages = [await crowd.store.statistics(1000, start) for start in range(0, 10_000, 1000)]
     seen = [(-line.tickets, line.conversation_id) for page in pages for line in page.longest]
     everybody = [(-LONG.get(name, 1), name) for name in (f"conversation {place}" for place in range(MANY))]
     assert seen == sorted(everybody)[:10_000]
@@ -121,12 +121,12 @@ async def test_one_line_costs_the_same_among_very_many(crowd: Crowd) -> None:
     assert counts["round trips"] == 1
     assert counts["commands"] <= 5 + 7
     with crowd.counted() as counts:
-        await crowd.store.examine()
+        await crowd.store.backlog()
     assert (counts["round trips"], counts["commands"]) == (1, SHARDS * 6)
 
 
 async def test_their_index_follows_what_happens(crowd: Crowd) -> None:
-    before = await crowd.store.survey(1)
+    before = await crowd.store.statistics(1)
     longest = before.longest[0]
     assert longest.head is not None
     for outcome in await crowd.store.apply(
@@ -137,7 +137,7 @@ async def test_their_index_follows_what_happens(crowd: Crowd) -> None:
         ]
     ):
         assert not isinstance(outcome, ConversationError)
-    after = await crowd.store.survey(1)
+    after = await crowd.store.statistics(1)
     assert (after.lines, after.tickets) == (before.lines - 1, before.tickets - 2)
     assert await crowd.store.find("conversation 0", 1) == []
     assert after.longest[0].conversation_id == "conversation 118"

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from lockstore.core.commands import Finish, Release, Request
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import TicketLock
+from lockstore.stores.base import LockStore
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.custom_stores import SERVERS

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lockstore.stores.redis.connection.addresses import Endpoint, RedisUrl
+from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
+from lockstore.stores.redis.connection.addresses import Endpoint, RedisUrl
 from lockstore.stores.redis.connection.options import Credentials, RedisOptions
-from lockstore.core.rules import Limits
 
 CLUSTER: dict[str, Any] = {"deployment_mode": "cluster"}
 SENTINEL: dict[str, Any] = {"deployment_mode": "sentinel"}

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Release, Request, Settle
-from lockstore.errors import ConversationError, LockError
 from lockstore.core.events import Granted
+from lockstore.errors import ConversationError, LockError
 from lockstore.stores.base import LockStore
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore

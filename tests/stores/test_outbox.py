@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from lockstore.core.commands import Command, Expire, Issue, Release, Request, Settle
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, Rejected
-from lockstore.stores.results import Entry, Notice, Patrol, Shard
-from lockstore.stores.base import LockStore
+from lockstore.errors import ConversationError
 from lockstore.protocol.codec import message_id
+from lockstore.stores.base import LockStore
+from lockstore.stores.results import Entry, Notice, Patrol, Shard
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import lasting_kinds, own_kinds, redis_kinds
@@ -42,28 +42,28 @@ class TestWhatIsNotConfirmed:
         notices = await told(store, *(Request("c", name, 1000, 9000) for name in "abc"), Release("c", request_id="a"))
         assert len(notices) == 5
         found = await patrol(store)
-        assert [notice.event for notice in found.left_behind] == [notice.event for notice in notices]
+        assert [notice.event for notice in found.unannounced] == [notice.event for notice in notices]
         await store.confirm(entries(notices[:2]))
-        assert ids((await patrol(store)).left_behind) == ids(notices[2:])
-        await store.confirm(entries(found.left_behind))  # known by the patrol's entries as well as by the first ones
-        assert (await patrol(store)).left_behind == []
+        assert ids((await patrol(store)).unannounced) == ids(notices[2:])
+        await store.confirm(entries(found.unannounced))  # known by the patrol's entries as well as by the first ones
+        assert (await patrol(store)).unannounced == []
 
     async def test_may_be_confirmed_twice(self, store: LockStore) -> None:
         notices = await told(store, Request("c", "a", 1000, 1000))
         await store.confirm(entries(notices))
         await store.confirm(entries(notices))
-        assert (await patrol(store)).left_behind == []
+        assert (await patrol(store)).unannounced == []
 
     async def test_is_left_to_its_own_daemon_while_it_is_young(self, store: LockStore) -> None:
         notices = await told(store, Request("c", "a", 1000, 1000))
-        assert (await patrol(store, 3_600_000)).left_behind == []
-        assert ids((await patrol(store, 0)).left_behind) == ids(notices)
+        assert (await patrol(store, 3_600_000)).unannounced == []
+        assert ids((await patrol(store, 0)).unannounced) == ids(notices)
 
     async def test_is_not_an_answer_that_the_message_itself_brings_again(self, store: LockStore) -> None:
         asked = Request("c", "a", 1000, 1000)
         first, *again = await told(store, asked, asked, Request("c", "b", 1000, 0), Release("c", 99))
         assert [notice.entry for notice in again] == [None] * 3
-        assert ids((await patrol(store)).left_behind) == ids([first])
+        assert ids((await patrol(store)).unannounced) == ids([first])
 
 
 @lasting_kinds
@@ -73,11 +73,11 @@ class TestAnotherDaemon:
         notices = await told(first, Request("c", "a", 1000, 1000), Request("d", "a", 1000, 1000))
         second = await open_store()
         await touch(second, "c", "d")
-        found = (await patrol(second)).left_behind
+        found = (await patrol(second)).unannounced
         assert ids(found) == ids(notices)
         await second.confirm(entries(found))
-        assert (await patrol(second)).left_behind == []
-        assert (await patrol(first)).left_behind == []
+        assert (await patrol(second)).unannounced == []
+        assert (await patrol(first)).unannounced == []
 
 
 async def touch(store: LockStore, *conversations: str) -> None:
@@ -88,7 +88,7 @@ async def touch(store: LockStore, *conversations: str) -> None:
 @redis_kinds
 async def test_a_new_daemon_finds_it_with_no_touch_at_all(open_store: OpenStore) -> None:
     notices = await told(await open_store(), Request("c", "a", 1000, 1000), Request("d*", "a", 1000, 1000))
-    assert ids((await patrol(await open_store())).left_behind) == ids(notices)
+    assert ids((await patrol(await open_store())).unannounced) == ids(notices)
 
 
 @redis_kinds
@@ -96,7 +96,7 @@ async def test_a_daemon_that_was_there_before_finds_it_at_its_second_look(open_s
     first, second = await open_store(), await open_store()
     notices = await told(first, Request("c", "a", 1000, 1000), Request("d*", "a", 1000, 1000))
     await patrol(second)  # where there are many shards, a look may have to find first which are in use
-    assert ids((await patrol(second)).left_behind) == ids(notices)
+    assert ids((await patrol(second)).unannounced) == ids(notices)
 
 
 class TestWhatDirectCallersCause:
@@ -105,16 +105,16 @@ class TestWhatDirectCallersCause:
         (queued,) = await told(store, Request("c", "a", 1000, 9000))
         await store.confirm(entries([queued]))
         await store.cleanup("c", number)
-        (granted,) = (await patrol(store, 10**6)).left_behind
+        (granted,) = (await patrol(store, 10**6)).unannounced
         assert (type(granted.event).__name__, granted.event.request_id) == ("Granted", "a")
         await store.confirm(entries([granted]))
-        assert (await patrol(store)).left_behind == []
+        assert (await patrol(store)).unannounced == []
 
     async def test_is_nothing_while_only_direct_tickets_stand(self, store: LockStore) -> None:
         for _ in range(3):
             await store.issue_ticket("c")
         await store.cleanup("c", first_number(store))
-        assert (await patrol(store)).left_behind == []
+        assert (await patrol(store)).unannounced == []
 
 
 class TestDeadlines:

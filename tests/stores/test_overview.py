@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from lockstore.stores.redis.rasa import schedule as agenda
-from lockstore.core.commands import Release, Request, Seize
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.errors import ConversationError
+from lockstore.core.commands import ForceRelease, Release, Request
 from lockstore.core.events import Cancelled, Event, Granted, Queued, Released
 from lockstore.core.line import Limits
+from lockstore.core.statistics import DEEPEST, Backlog, LineStatistics, LineSummary
+from lockstore.errors import ConversationError
 from lockstore.stores.base import LockStore
-from lockstore.core.statistics import DEEPEST, Examination, LineSummary, Survey
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.stores.redis.rasa import schedule as agenda
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.kinds import CUSTOM_KINDS, lasting_kinds, only_concurrent, only_redis, whole_kinds
@@ -30,7 +30,7 @@ async def stand(store: LockStore, *lines: tuple[str, int]) -> None:
         await store.confirm(entries(await told(store, *commands)))
 
 
-def lengths(survey: Survey) -> list[tuple[str, int]]:
+def lengths(survey: LineStatistics) -> list[tuple[str, int]]:
     return [(line.conversation_id, line.tickets) for line in survey.longest]
 
 
@@ -38,47 +38,47 @@ class TestASurvey:
     async def test_counts_lines_and_tickets(self, clock: Clock, store: LockStore) -> None:
         await stand(store, ("a", 1), ("b", 3), ("c", 2), ("gone", 1))
         await store.apply([Release("gone", request_id="r0")])
-        survey = await store.survey(10)
+        survey = await store.statistics(10)
         assert (survey.lines, survey.tickets, survey.waiting) == (3, 6, 3)
         assert survey.at_ms == clock.now_ms
 
     async def test_has_the_longest_first_then_by_conversation_in_pages(self, store: LockStore) -> None:
         await stand(store, ("b", 2), ("a", 1), ("c", 4), ("Z", 1), ("é", 2), ("😀", 1))
         inorder = [("c", 4), ("b", 2), ("é", 2), ("Z", 1), ("a", 1), ("😀", 1)]
-        assert lengths(await store.survey(10)) == inorder
-        pages = [lengths(await store.survey(2, start)) for start in (0, 2, 4, 6)]
+        assert lengths(await store.statistics(10)) == inorder
+        pages = [lengths(await store.statistics(2, start)) for start in (0, 2, 4, 6)]
         assert pages == [inorder[:2], inorder[2:4], inorder[4:], []]
-        assert lengths(await store.survey(0)) == []
-        assert lengths(await store.survey(1, DEEPEST)) == []
+        assert lengths(await store.statistics(0)) == []
+        assert lengths(await store.statistics(1, DEEPEST)) == []
 
     async def test_tells_of_each_line_who_holds_it_and_since_when_the_next_one_waits(self, table: StoreTable) -> None:
         first, start = table.words.first, table.clock.start_ms
         await table.say("request a lifetime=5000 holder=bot-1", "after 100", "request b wait=9000", "after 50")
         await table.say("request c wait=9000", "after 50")
-        (line,) = (await table.store.survey(1)).longest
+        (line,) = (await table.store.statistics(1)).longest
         assert line == LineSummary("c", 3, line.head, start + 100)
         assert line.head is not None
         assert line.head.claim is not None
         assert (line.head.number, line.head.claim.holder, line.head.expires_ms) == (first, "bot-1", start + 5000)
         await table.say("release a")
-        (line,) = (await table.store.survey(1)).longest
+        (line,) = (await table.store.statistics(1)).longest
         assert (line.tickets, line.waiting_since_ms) == (2, start + 150)
         await table.say("release b")
-        (line,) = (await table.store.survey(1)).longest
+        (line,) = (await table.store.statistics(1)).longest
         assert (line.tickets, line.waiting_since_ms) == (1, None)
 
     async def test_tells_how_long_the_one_has_waited_that_waits_longest(self, clock: Clock, store: LockStore) -> None:
         await stand(store, ("alone", 1))
-        none = await store.survey(1)
+        none = await store.statistics(1)
         assert (none.oldest_wait_ms, none.oldest_wait_in) == (None, None)
         await stand(store, ("short", 2))
         clock.advance(700)
         await stand(store, ("long", 5))
         clock.advance(70)
-        survey = await store.survey(0)
+        survey = await store.statistics(0)
         assert (survey.oldest_wait_ms, survey.oldest_wait_in) == (770, "short")
         await store.apply([Release("short", request_id="r1")])
-        survey = await store.survey(0)
+        survey = await store.statistics(0)
         assert (survey.oldest_wait_ms, survey.oldest_wait_in) == (70, "long")
 
     async def test_does_not_take_the_wait_of_one_who_holds_by_now_for_a_wait(
@@ -88,27 +88,27 @@ class TestASurvey:
         clock.advance(500)
         await told(store, Request("c", "c", 60_000, 60_000))
         clock.advance(100)
-        assert (await store.survey(0)).oldest_wait_ms == 600
+        assert (await store.statistics(0)).oldest_wait_ms == 600
         await told(store, Release("c", request_id="a"))
-        assert (await store.survey(0)).oldest_wait_ms == 100
+        assert (await store.statistics(0)).oldest_wait_ms == 100
         await told(store, Release("c", request_id="c"))
-        assert (await store.survey(0)).oldest_wait_ms is None
+        assert (await store.statistics(0)).oldest_wait_ms is None
 
     async def test_of_an_empty_store_is_all_zero(self, clock: Clock, store: LockStore) -> None:
-        survey = await store.survey(10)
-        assert survey == Survey(clock.now_ms, 0, 0, 0, None, (), survey.complete)
+        survey = await store.statistics(10)
+        assert survey == LineStatistics(clock.now_ms, 0, 0, 0, None, (), survey.complete)
 
     async def test_has_direct_tickets_too(self, store: LockStore) -> None:
         await store.issue_ticket("c", 60)
         await stand(store, ("c", 1))
-        survey = await store.survey(1)
+        survey = await store.statistics(1)
         assert (survey.lines, survey.tickets, survey.waiting, survey.longest[0].tickets) == (1, 2, 1, 2)
         assert survey.longest[0].head is not None
         assert survey.longest[0].head.claim is None
 
     async def test_says_whether_it_looked_at_all_lines(self, store: LockStore, kind: str) -> None:
         await stand(store, ("a", 1))
-        assert (await store.survey(1)).complete == (kind not in CUSTOM_KINDS)
+        assert (await store.statistics(1)).complete == (kind not in CUSTOM_KINDS)
 
     @whole_kinds
     async def test_says_so_too_where_it_stopped_at_its_limit(
@@ -116,7 +116,7 @@ class TestASurvey:
     ) -> None:
         await stand(store, *((f"c{place}", 2) for place in range(5)))
         monkeypatch.setattr(store, "looks_most", 3)
-        survey = await store.survey(10)
+        survey = await store.statistics(10)
         assert (survey.lines, survey.tickets, len(survey.longest), survey.complete) == (3, 6, 3, False)
 
 
@@ -132,7 +132,7 @@ class TestFinding:
         assert await store.find(".", 100) == ["a.b|c"]
         assert await store.find("nobody", 100) == []
         assert await store.find("", 100) == sorted([*ODD_IDS, "plain"])
-        assert lengths(await store.survey(100)) == [(name, 1) for name in sorted([*ODD_IDS, "plain"])]
+        assert lengths(await store.statistics(100)) == [(name, 1) for name in sorted([*ODD_IDS, "plain"])]
 
     async def test_gives_the_one_of_just_this_name_first_and_so_many(self, store: LockStore) -> None:
         await stand(store, *((name, 1) for name in ("1", "21", "12", "011", "3")))
@@ -219,7 +219,7 @@ async def test_history_is_read_by_any_process(open_store: OpenStore) -> None:
 class TestSeizing:
     async def test_gives_what_was_taken_and_lets_the_next_one_in(self, table: StoreTable) -> None:
         await table.say("request a", "request b wait=9000", "after 30")
-        taken = await table.store.seize("c", "anna@ops")
+        taken = await table.store.force_release("c", "anna@ops")
         assert taken is not None
         assert table.words.of(taken) == "released #0 a: forced by anna@ops, held 30"
         assert await table.say("line") == ["#1 b holds until 1030"]
@@ -229,31 +229,31 @@ class TestSeizing:
     async def test_by_number_takes_that_ticket_and_no_other(self, table: StoreTable) -> None:
         first = table.words.first
         await table.say("request a", "request b wait=9000")
-        assert isinstance(await table.store.seize("c", "anna", first + 1), Cancelled)
-        assert await table.store.seize("c", "anna", first + 1) is None
-        assert await table.store.seize("c", "anna", first + 5) is None
+        assert isinstance(await table.store.force_release("c", "anna", first + 1), Cancelled)
+        assert await table.store.force_release("c", "anna", first + 1) is None
+        assert await table.store.force_release("c", "anna", first + 5) is None
         assert await table.say("line") == ["#0 a holds until 1000"]
 
     async def test_finds_nothing_in_an_empty_line(self, store: LockStore) -> None:
-        assert await store.seize("c", "anna") is None
+        assert await store.force_release("c", "anna") is None
 
     async def test_ends_a_direct_ticket(self, store: LockStore) -> None:
         number = await store.issue_ticket("c", 60)
-        taken = await store.seize("c", "anna")
+        taken = await store.force_release("c", "anna")
         assert isinstance(taken, Cancelled)
         assert (taken.number, taken.request_id, taken.by) == (number, None, "anna")
         assert (await store.view("c"))[0] is None
 
     async def test_leaves_its_events_to_a_daemon_at_once(self, store: LockStore) -> None:
         await stand(store, ("c", 2))
-        taken = await store.seize("c", "anna")
-        left = (await patrol(store, 10**6)).left_behind
+        taken = await store.force_release("c", "anna")
+        left = (await patrol(store, 10**6)).unannounced
         assert [notice.event for notice in left][:1] == [taken]
         assert [type(notice.event) for notice in left] == [Released, Granted]
 
     async def test_may_be_a_daemons_command_as_any(self, store: LockStore) -> None:
         await stand(store, ("c", 1))
-        (taken,) = await told(store, Seize("c", "anna", first_number(store)))
+        (taken,) = await told(store, ForceRelease("c", "anna", first_number(store)))
         event: Event = taken.event
         assert isinstance(event, Released)
         assert (event.reason, event.by) == ("forced", "anna")
@@ -262,16 +262,16 @@ class TestSeizing:
 
 class TestAnExamination:
     async def test_of_an_idle_store_finds_nothing(self, store: LockStore) -> None:
-        assert await store.examine() == Examination(0, None, 0, None)
+        assert await store.backlog() == Backlog(0, None, 0, None)
         await stand(store, ("c", 2))
         await patrol(store)  # which lets go of what was announced
-        assert await store.examine() == Examination(0, None, 0, None)
+        assert await store.backlog() == Backlog(0, None, 0, None)
 
     async def test_counts_what_is_not_announced(self, clock: Clock, store: LockStore) -> None:
         before_ms = (await store.view("c"))[1]
         await told(store, Request("c", "a", 60_000, 0), Request("d", "a", 60_000, 0))
         clock.advance(300)
-        seen = await store.examine()
+        seen = await store.backlog()
         assert (seen.outbox, seen.overdue) == (2, 0)
         assert seen.outbox_oldest_ms is not None
         assert 0 <= seen.outbox_oldest_ms <= clock.now_ms - before_ms
@@ -279,10 +279,10 @@ class TestAnExamination:
     async def test_counts_what_is_overdue(self, clock: Clock, store: LockStore) -> None:
         await store.confirm(entries(await told(store, Request("c", "a", 500, 0), Request("d", "a", 800, 0))))
         clock.advance(900)
-        seen = await store.examine()
+        seen = await store.backlog()
         assert (seen.overdue, seen.overdue_most_ms) == (2, 400)
         await told(store, *(await patrol(store, 10**6, [store.shard_of(name) for name in "cd"])).overdue)
-        assert (await store.examine()).overdue == 0
+        assert (await store.backlog()).overdue == 0
 
 
 @only_redis
@@ -292,12 +292,12 @@ class TestTheAgenda:
     async def test_names_lines_that_other_processes_wrote(self, open_store: OpenStore) -> None:
         await stand(await open_store(), ("a", 2), ("b", 1))
         second = await open_store()
-        assert lengths(await second.survey(10)) == [("a", 2), ("b", 1)]
+        assert lengths(await second.statistics(10)) == [("a", 2), ("b", 1)]
         assert await second.find("b", 10) == ["b"]
 
     async def test_names_lines_that_rasa_had_before(self, open_store: OpenStore, client: Any, key_prefix: str) -> None:
         client.set(f"{key_prefix}:lock:rasas", rasas_value("rasas", (4, time.time() + 60), (5, time.time() + 60)))
-        survey = await (await open_store()).survey(10)
+        survey = await (await open_store()).statistics(10)
         assert lengths(survey) == [("rasas", 2)]
         assert survey.longest[0].head is not None
         assert survey.longest[0].head.number == 4
@@ -310,14 +310,14 @@ class TestTheAgenda:
         names = [f"c{place}" for place in range(10)]
         await stand(store, *((name, 1) for name in names))
         assert await store.find("c", 100) == names
-        assert (await store.survey(0)).lines == 10
+        assert (await store.statistics(0)).lines == 10
 
     async def test_shows_nothing_of_a_line_whose_value_is_damaged(
         self, store: LockStore, client: Any, key_prefix: str
     ) -> None:
         await stand(store, ("bad", 1), ("good", 1))
         client.set(f"{key_prefix}:lock:bad", "no lock")
-        assert lengths(await store.survey(10)) == [("good", 1)]
+        assert lengths(await store.statistics(10)) == [("good", 1)]
         assert await store.find("d", 10) == ["good"]
         with pytest.raises(ConversationError):
             await store.view("bad")
@@ -335,7 +335,7 @@ async def test_the_longest_wait_is_found_among_very_many_lines_that_moved(clock:
     await told(store, *(Request(name, "c", 60_000, 60_000) for name in names))
     await told(store, *(Release(name, None, "a") for name in names))
     clock.advance(10)
-    seen = [(await store.survey(0)).oldest_wait_ms for _ in range(8)]
+    seen = [(await store.statistics(0)).oldest_wait_ms for _ in range(8)]
     assert seen[-1] == 1010
     assert {*seen} <= {10, 1010}, "what is told is always somebody's wait"
     waiting = store._keys.of_index(store._keys.shard_of(names[0]))[2]
@@ -353,7 +353,7 @@ async def test_an_index_that_is_another_programs_leaves_the_survey_incomplete(st
     client.delete(lines)
     client.set(lines, "certainly no sorted set")
     elsewhere = [name for name in names if store._keys.shard_of(name) != shard]
-    survey = await store.survey(1000)
+    survey = await store.statistics(1000)
     assert not survey.complete
     assert {line.conversation_id for line in survey.longest} == set(elsewhere)
     assert await store.find("c", 1000) == sorted(elsewhere)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Command, Release, Request, Settle
-from lockstore.errors import ConversationError, LockError
 from lockstore.core.events import Event
+from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError, LockError
+from lockstore.stores.base import LockStore
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.rasa.store import RedisLockStore
-from lockstore.stores.base import LockStore
-from lockstore.core.ticket import TicketLock
-from lockstore.stores.wait_for_turn import turn_of
+from lockstore.stores.wait_for_turn import wait_for_turn
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment
 from tests.stores.kinds import in_all_modes
@@ -189,7 +189,7 @@ async def test_a_rasa_process_that_overwrites_us_is_seen(
 async def _loses_its_place(store: LockStore, client: Any, key_prefix: str, later: float) -> None:
     number = await store.issue_ticket("d", 3600)
     client.set(key(key_prefix, "d"), rasas_value("d", (0, later)))
-    await turn_of(store, "d", number, 0.01)
+    await wait_for_turn(store, "d", number, 0.01)
 
 
 async def test_released_lines_leave_only_a_number_and_a_memo_for_a_while(

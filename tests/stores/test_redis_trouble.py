@@ -11,13 +11,13 @@ import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from harness import RedisServer
-from lockstore.stores.redis.concurrent import store as concurrent
 from lockstore.core.commands import Command, Release, Request
+from lockstore.core.line import Limits
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.core.line import Limits
-from lockstore.stores.redis.connection.errors import fault_of
 from lockstore.stores.base import LockStore
+from lockstore.stores.redis.concurrent import store as concurrent
+from lockstore.stores.redis.connection.errors import fault_of
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Client, Deployment
 from tests.stores.kinds import one_server_kinds, only_concurrent, only_redis, redis_kinds
@@ -91,7 +91,7 @@ class TestAServerThatIsAway:
             await own_server.start()
             if kind == "redis":
                 await store.confirm(entries)  # it raised the first time, so it is asked again
-            assert (await store.patrol([store.shard_of("c")], 0)).left_behind == []
+            assert (await store.patrol([store.shard_of("c")], 0)).unannounced == []
 
     async def test_does_not_mask_the_exception_of_a_holder(self, kind: str, own_server: RedisServer) -> None:
         async with opened(kind, own_server) as store:
@@ -273,14 +273,14 @@ class TestForeignData:
             client.delete(line_keys(store, "c")[6])
             client.set(line_keys(store, "c")[6], "certainly no sorted set")
         found = await store.patrol([store.shard_of("c"), store.shard_of(other)], 0)
-        assert [notice.event.conversation_id for notice in found.left_behind] == [other]
+        assert [notice.event.conversation_id for notice in found.unannounced] == [other]
 
     @pytest.mark.parametrize("kind", ["redis-cluster"])
     async def test_in_the_place_of_the_slots_in_use_are_passed_over(self, store: LockStore, client: Client) -> None:
         client.xadd(store._keys.slots, {"a": "stream"})  # type: ignore[attr-defined]
         assert await numbers(store, *ask("c", "d")) == [0, 0]
         found = await store.patrol(store.shards(), 0)
-        assert sorted(notice.event.conversation_id for notice in found.left_behind) == ["c", "d"]
+        assert sorted(notice.event.conversation_id for notice in found.unannounced) == ["c", "d"]
 
     @only_redis
     async def test_written_by_a_faster_writer_are_not_overwritten(
@@ -346,7 +346,7 @@ async def test_a_live_line_outlives_the_window_of_its_past(
     past: list[Command] = [Request("c", "past", 60_000, 0), Release("c", request_id="past")]
     await store.apply([*past, *ask("c")])
     await store.apply([Request("idle", "a", 60_000, 0), Release("idle", request_id="a")])
-    unannounced = (await store.patrol(store.shards(), 0)).left_behind
+    unannounced = (await store.patrol(store.shards(), 0)).unannounced
     marker = await confirmed_and_idle(store, client, key_prefix)
     async with asyncio.timeout(20):
         while any(client.exists(key) for key in marker):
@@ -355,7 +355,7 @@ async def test_a_live_line_outlives_the_window_of_its_past(
     (queued,) = await store.apply([Request("c", "b", 60_000, 60_000)])
     assert [type(notice.event).__name__ for notice in served(queued)] == ["Queued"]
     assert await numbers(store, *ask("c")) == [first_number(store) + 1]  # the same request, the same ticket
-    found = {notice.entry for notice in (await store.patrol(store.shards(), 0)).left_behind}
+    found = {notice.entry for notice in (await store.patrol(store.shards(), 0)).unannounced}
     assert {notice.entry for notice in unannounced} <= found
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from lockstore.core.commands import Command, Release, Request
-from lockstore.errors import ConversationError
 from lockstore.core.events import Granted, Queued, Rejected, Released
 from lockstore.core.line import SETTLE_MAX, Limits
-from lockstore.stores.results import Notice, Outcome
+from lockstore.errors import ConversationError
 from lockstore.stores.base import LockStore
+from lockstore.stores.results import Notice, Outcome
 from tests.rules.transcript import play, transcripts
 from tests.stores.table import StoreTable
 

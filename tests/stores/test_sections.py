@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Request
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
+from lockstore.core.line import Limits
 from lockstore.errors import ConfigError, ConversationError
 from lockstore.factory import create_store
-from lockstore.core.line import Limits
+from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.rasa.store import RedisLockStore
-from lockstore.stores.base import LockStore
 from tests.stores.custom_stores import AsyncDictLockStore, DictLockStore
 
 CUSTOM = "tests.stores.custom_stores"

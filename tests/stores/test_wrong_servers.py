@@ -11,9 +11,9 @@ from redis import exceptions
 
 from harness import RedisCluster, RedisSentinels, RedisServer
 from lockstore.core.commands import Command, Request
+from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError, ConversationError, StoreUnavailableError
 from lockstore.factory import create_store
-from lockstore.core.rules import Limits
 from lockstore.stores.redis.connection.errors import fault_of
 from tests.stores.kinds import one_server_kinds
 from tests.support.proxy import Proxy

@@ -9,8 +9,8 @@ import json
 import sys
 import time
 
-from lockstore.factory import create_store
 from lockstore.core.line import Limits
+from lockstore.factory import create_store
 
 
 async def main() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Command, Finish, Issue
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event
-from lockstore.stores.results import Outcome, Turn
-from lockstore.stores.base import LockStore
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.base import LockStore
+from lockstore.stores.results import Outcome, Turn
 from tests.stores.table import line_of
 
 KNOWN_KEYS = re.compile(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
 from daemon.cli.serve import run
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from lockstore.factory import create_store
 

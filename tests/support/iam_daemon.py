@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
 from daemon.cli.serve import run
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from lockstore import factory
 from lockstore.errors import StoreUnavailableError

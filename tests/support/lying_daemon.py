@@ -9,14 +9,14 @@ from pathlib import Path
 
 import uvloop
 
-from daemon.monitoring import log_setup as logs
-from daemon.config import settings
 from daemon.cli.serve import run
+from daemon.config import settings
+from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from lockstore.core.commands import Command, Request
-from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, Granted, Queued
+from lockstore.errors import ConversationError
+from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.results import Notice, Outcome
 

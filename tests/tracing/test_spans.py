@@ -10,14 +10,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from daemon.monitoring.batch_report import Served
+from daemon.monitoring.batch_report import BatchReport
 from daemon.tracing import spans as module
 from daemon.tracing.spans import Spans
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.stores.results import Notice
 from lockstore.core.ticket import Sender
-from lockstore.protocol.naming import Names
 from lockstore.protocol.codec import message_id
+from lockstore.protocol.naming import Names
+from lockstore.stores.results import Notice
 
 T0_NS = 1_795_000_000_000_000_000
 MS = 1_000_000
@@ -59,7 +59,7 @@ class Recorder:
         self._exporter.clear()
         notices = [Notice(event, None) for event in events]
         taken_ns = T0_NS + round(after_ms * MS)
-        self._spans.served(Served(partition, len(events), 0, notices, 2.0, 5.0, taken_ns))
+        self._spans.served(BatchReport(partition, len(events), 0, notices, 2.0, 5.0, taken_ns))
         return {span.name.removeprefix("lockstore "): span for span in self.all()}
 
     def all(self) -> Sequence[ReadableSpan]:

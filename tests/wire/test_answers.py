@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
-from lockstore.protocol.messages import INBOUND, OUTBOUND
 from lockstore.core.ticket import Sender
-from lockstore.protocol.codec import BODY_MAX_BYTES, Salvage, encode, message_id, type_of
+from lockstore.protocol.codec import BODY_MAX_BYTES, PartialMessage, encode, message_id, type_of
+from lockstore.protocol.messages import INBOUND, OUTBOUND
 
 AT_MS = 1795459434123
 COMMON: dict[str, Any] = {
@@ -139,34 +139,34 @@ class TestAMessageId:
 class TestSalvage:
     def test_finds_what_a_refused_body_says_of_itself(self) -> None:
         body = b'{"conversation_id": "c", "request_id": "r", "ticket_number": 7, "typo": 1}'
-        assert Salvage.of(body, "m1") == Salvage("c", "r", 7)
+        assert PartialMessage.of(body, "m1") == PartialMessage("c", "r", 7)
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", b"\xff", b"[" * 60_000, b" " * (BODY_MAX_BYTES + 1)])
     def test_has_the_message_id_of_a_body_that_says_nothing(self, body: bytes) -> None:
-        assert Salvage.of(body, "m1") == Salvage(None, "m1", None)
-        assert Salvage.of(body, None) == Salvage()
+        assert PartialMessage.of(body, "m1") == PartialMessage(None, "m1", None)
+        assert PartialMessage.of(body, None) == PartialMessage()
 
     def test_believes_no_message_id_that_is_too_long(self) -> None:
-        assert Salvage.of(b"{}", "m" * 65) == Salvage()
+        assert PartialMessage.of(b"{}", "m" * 65) == PartialMessage()
 
     @pytest.mark.parametrize("value", [5, None, ["c"], {"a": 1}, True, "x" * 201])
     def test_believes_no_conversation_id_of_another_type_or_size(self, value: object) -> None:
-        assert Salvage.of(json.dumps({"conversation_id": value}).encode(), None) == Salvage()
+        assert PartialMessage.of(json.dumps({"conversation_id": value}).encode(), None) == PartialMessage()
 
     @pytest.mark.parametrize("value", ["é" * 101, "a\nb", ""])
     def test_believes_no_conversation_id_that_decode_would_refuse(self, value: str) -> None:
-        assert Salvage.of(json.dumps({"conversation_id": value}).encode(), None) == Salvage()
+        assert PartialMessage.of(json.dumps({"conversation_id": value}).encode(), None) == PartialMessage()
 
     @pytest.mark.parametrize("value", [5, ["r"], "x" * 65])
     def test_believes_no_request_id_of_another_type_or_size(self, value: object) -> None:
-        assert Salvage.of(json.dumps({"request_id": value}).encode(), "m1") == Salvage(None, "m1", None)
+        assert PartialMessage.of(json.dumps({"request_id": value}).encode(), "m1") == PartialMessage(None, "m1", None)
 
     @pytest.mark.parametrize("value", ["7", 7.0, True, 2**53, -(2**53), 10**400])
     def test_believes_no_number_of_another_type_or_size(self, value: object) -> None:
-        assert Salvage.of(json.dumps({"ticket_number": value}).encode(), None) == Salvage()
+        assert PartialMessage.of(json.dumps({"ticket_number": value}).encode(), None) == PartialMessage()
 
     def test_can_always_be_answered(self) -> None:
         for body in (b'{"conversation_id": "a\\u0000b"}', '{"conversation_id": "😀", "ticket_number": -4}'.encode()):
-            found = Salvage.of(body, "m1")
+            found = PartialMessage.of(body, "m1")
             told = {**UNKNOWN, "conversation_id": found.conversation_id or "", "number": found.number}
             assert OUTBOUND.validate_json(encode(Rejected(**told, reason="invalid", detail="x"))).type == "rejected"

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from lockstore.core.commands import Release, Renew, Request
+from lockstore.core.ticket import NO_SENDER, Sender
 from lockstore.errors import MessageError
-from lockstore.core.ticket import NOBODY, Sender
-from lockstore.protocol.codec import BODY_MAX_BYTES, Bounds, decode
+from lockstore.protocol.codec import BODY_MAX_BYTES, RequestLimits, decode
 from lockstore.protocol.naming import Names, partition_of
 
-BOUNDS = Bounds(lifetime=60, wait=300, max_lifetime=3600, max_wait=1800)
+BOUNDS = RequestLimits(lifetime=60, wait=300, max_lifetime=3600, max_wait=1800)
 
 
 def read(
-    message: dict[str, Any] | bytes, message_id: str | None = "m1", sender: Sender = NOBODY
+    message: dict[str, Any] | bytes, message_id: str | None = "m1", sender: Sender = NO_SENDER
 ) -> Request | Release | Renew:
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
     return decode(body, message_id, sender, BOUNDS)

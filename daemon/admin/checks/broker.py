@@ -7,18 +7,18 @@ from aio_pika import Message
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
-from daemon.broker import request_queues as layout
-from daemon.admin.checks.runner import Failure, Verdict
 from daemon.admin.broker_state import dead_letters
-from daemon.broker.connection import address_of, is_blocked, opened
-from daemon.cluster.listening import heard
+from daemon.admin.checks.runner import CheckResult, Failure
+from daemon.broker import request_queues as layout
+from daemon.broker.connection import address_of, is_blocked, open_channel
+from daemon.cluster.listening import collect_heartbeats
 from daemon.config.settings import BrokerSettings
 from lockstore.protocol.codec import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
 
-    from daemon.cluster.heartbeat import Said
+    from daemon.cluster.heartbeat import Heartbeat
 
 __all__ = ["BrokerChecks"]
 
@@ -36,9 +36,9 @@ class BrokerChecks:
         self._connection = connection
         self._way = address_of(broker)
         self.queues: dict[int, layout.Queue] = {}
-        self.daemons: list[Said] = []
+        self.daemons: list[Heartbeat] = []
 
-    async def server(self) -> Verdict:
+    async def server(self) -> CheckResult:
         """Look at what RabbitMQ says of itself."""
         transport = self._connection.transport
         assert transport is not None  # noqa: S101 - it is connected
@@ -56,14 +56,14 @@ class BrokerChecks:
                 "raise channel_max in rabbitmq.conf",
             )
         if product != "RabbitMQ":
-            return Verdict("warn", said, "lockstore is tested with RabbitMQ alone")
-        return Verdict("ok", said)
+            return CheckResult("warn", said, "lockstore is tested with RabbitMQ alone")
+        return CheckResult("ok", said)
 
-    async def rights(self) -> Verdict:
+    async def rights(self) -> CheckResult:
         """Do, with a queue of its own, what a daemon and a client do."""
         name = f"{self._names.namespace}.check.{uuid.uuid4().hex}"
         try:
-            channel = await opened(self._connection)
+            channel = await open_channel(self._connection)
             queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
             await channel.default_exchange.publish(Message(bytes(BODY_MAX_BYTES)), name)
             await queue.get(no_ack=True, fail=False)
@@ -89,14 +89,14 @@ class BrokerChecks:
             raise Failure(
                 "RabbitMQ takes no messages: it is short of memory or disk", "rabbitmq-diagnostics alarms; give it more"
             )
-        return Verdict("ok", f"{self._way.user} may declare, publish and consume under {self._names.namespace}")
+        return CheckResult("ok", f"{self._way.user} may declare, publish and consume under {self._names.namespace}")
 
-    async def topology(self) -> Verdict:
+    async def topology(self) -> CheckResult:
         """Compare the request queues with the configuration."""
         wanted = self._broker.partitions
-        self.queues = await layout.standing(self._connection, self._names, wanted)
+        self.queues = await layout.declared_queues(self._connection, self._names, wanted)
         if not self.queues:
-            return Verdict(
+            return CheckResult(
                 "warn",
                 f"the namespace {self._names.namespace} has no request queues: no daemon has declared them, or they were deleted",
                 "start one: lockstore serve",
@@ -106,50 +106,50 @@ class BrokerChecks:
             raise Failure(
                 f"without a request queue: {_partitions(missing)}", "start a daemon anew: it declares what is missing"
             )
-        return Verdict("ok", f"request queues of {_partitions(sorted(self.queues))} stand, as configured")
+        return CheckResult("ok", f"request queues of {_partitions(sorted(self.queues))} stand, as configured")
 
-    async def service(self) -> Verdict:
+    async def service(self) -> CheckResult:
         """Find out who serves, and what waits."""
         if not self.queues:
-            return Verdict("skip", "there is nothing to serve yet")
-        self.daemons = await heard(self._connection, self._names)
-        self.queues = await layout.counted(self._connection, self._names, self.queues)
+            return CheckResult("skip", "there is nothing to serve yet")
+        self.daemons = await collect_heartbeats(self._connection, self._names)
+        self.queues = await layout.queue_depths(self._connection, self._names, self.queues)
         waiting = sum(queue.messages for queue in self.queues.values())
         unserved = sorted(number for number, queue in self.queues.items() if not queue.consumers)
         who = ", ".join(f"{word.host} (pid {word.pid})" for word in self.daemons) or "nobody was heard"
         if len(unserved) == len(self.queues):
-            verdict = Verdict(
+            verdict = CheckResult(
                 "fail" if waiting else "warn", f"no daemon serves; messages that wait: {waiting:,}", _START
             )
         elif unserved:
             left = sum(self.queues[number].messages for number in unserved)
             said = f"no daemon serves {_partitions(unserved)}; messages that wait there: {left:,}; daemons: {who}"
-            verdict = Verdict("fail", said, "look at the daemons' logs, and start one more")
+            verdict = CheckResult("fail", said, "look at the daemons' logs, and start one more")
         elif not self.daemons:
-            verdict = Verdict(
+            verdict = CheckResult(
                 "warn", "somebody consumes, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
             )
         else:
-            verdict = Verdict(
+            verdict = CheckResult(
                 "ok", f"{who}; served: {_partitions(sorted(self.queues))}; messages that wait: {waiting:,}"
             )
         return verdict
 
-    async def dead_letters(self) -> Verdict:
+    async def dead_letters(self) -> CheckResult:
         """Count what could not be served."""
         count = await dead_letters(self._connection, self._names)
         if count is None:
-            return Verdict("skip", "there is no queue of them yet")
+            return CheckResult("skip", "there is no queue of them yet")
         if count:
-            return Verdict(
+            return CheckResult(
                 "warn",
                 f"messages that could not be understood or served: {count:,}",
                 f"read them from the queue {self._names.dead_letters}: the header x-error-detail says why",
             )
-        return Verdict("ok", "none")
+        return CheckResult("ok", "none")
 
     async def _stands(self, exchange: str) -> bool:
-        channel = await opened(self._connection)
+        channel = await open_channel(self._connection)
         try:
             await channel.get_exchange(exchange, ensure=True)
         except ChannelNotFoundEntity:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from aio_pika import Message
 from aio_pika.abc import DeliveryMode
 
-from daemon.admin.checks.runner import Failure, Verdict
+from daemon.admin.checks.runner import CheckResult, Failure
 from daemon.admin.checks.store import CONVERSATION
-from daemon.broker.connection import LOST, opened
+from daemon.broker.connection import CONNECTION_ERRORS, open_channel
 from daemon.config.settings import BrokerSettings
 from lockstore.protocol.naming import partition_of
 
@@ -36,15 +36,15 @@ class RoundTrip:
         self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
-        """Listen first. Raises one of `link.LOST`."""
-        self._channel = await opened(self._connection)
+        """Listen first. Raises one of `link.CONNECTION_ERRORS`."""
+        self._channel = await open_channel(self._connection)
         self._reply_to = (await self._listening(self._answers)).name
         public = await self._listening(self._heard)
         await public.bind(self._names.events, f"*.{CONVERSATION}")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with suppress(*LOST):
+        with suppress(*CONNECTION_ERRORS):
             await self._channel.close()
 
     async def _listening(self, to: "asyncio.Queue[dict[str, Any]]") -> "AbstractQueue":
@@ -59,30 +59,30 @@ class RoundTrip:
         await queue.consume(hear, no_ack=True)
         return queue
 
-    async def granted(self) -> Verdict:
+    async def granted(self) -> CheckResult:
         """Ask for a ticket and get it."""
         await self._say("request", lifetime=_LIFETIME_S, wait=_WAIT_S, holder=CONVERSATION)
         told = await self._answer("granted", passing=("queued",))
-        return Verdict("ok", f"ticket {told['ticket_number']} was granted")
+        return CheckResult("ok", f"ticket {told['ticket_number']} was granted")
 
-    async def renewed(self) -> Verdict:
+    async def renewed(self) -> CheckResult:
         """Renew its lease."""
         await self._say("renew")
         await self._answer("renewed")
-        return Verdict("ok", "its lease was renewed")
+        return CheckResult("ok", "its lease was renewed")
 
-    async def released(self) -> Verdict:
+    async def released(self) -> CheckResult:
         """Give it back."""
         await self._say("release")
         await self._answer("released")
-        return Verdict("ok", "it was given back")
+        return CheckResult("ok", "it was given back")
 
-    async def events(self) -> Verdict:
+    async def events(self) -> CheckResult:
         """Hear of it as everybody may."""
         heard = []
         while "released" not in heard:
             heard.append((await self._heard.get())["type"])
-        return Verdict("ok", f"{', '.join(heard)} were heard on {self._names.events}")
+        return CheckResult("ok", f"{', '.join(heard)} were heard on {self._names.events}")
 
     async def _say(self, kind: str, **fields: Any) -> None:
         body = {"type": kind, "conversation_id": CONVERSATION, "request_id": self._request_id, **fields}

@@ -3,10 +3,10 @@
 import time
 import uuid
 
-from daemon.admin.checks.runner import Failure, Verdict
+from daemon.admin.checks.runner import CheckResult, Failure
 from lockstore.core.commands import Release, Renew, Request
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, Rejected, Released, Renewed
+from lockstore.errors import ConversationError
 from lockstore.stores.base import LockStore
 
 __all__ = ["CONVERSATION", "StoreChecks"]
@@ -25,15 +25,15 @@ class StoreChecks:
     def __init__(self, store: LockStore) -> None:
         self._store = store
 
-    async def open(self) -> Verdict:
+    async def open(self) -> CheckResult:
         """Connect."""
         await self._store.open()
         doubtful = await self._store.warnings()
         if doubtful:
-            return Verdict("warn", "; ".join(doubtful))
-        return Verdict("ok", type(self._store).__name__)
+            return CheckResult("warn", "; ".join(doubtful))
+        return CheckResult("ok", type(self._store).__name__)
 
-    async def clock(self) -> Verdict:
+    async def clock(self) -> CheckResult:
         """Compare clocks, since what is shown to people are the store's times."""
         await self._store.view(CONVERSATION)  # the first time takes longer
         before = time.time()
@@ -41,22 +41,22 @@ class StoreChecks:
         apart_s = store_s - (before + time.time()) / 2
         said = f"the store's clock is {abs(apart_s):.1f} s {'ahead of' if apart_s > 0 else 'behind'} this machine's"
         if abs(apart_s) > _CLOCKS_APART_S:
-            return Verdict("warn", f"{said}; leases go by the store's", "have both machines' clocks set, by NTP")
-        return Verdict("ok", said)
+            return CheckResult("warn", f"{said}; leases go by the store's", "have both machines' clocks set, by NTP")
+        return CheckResult("ok", said)
 
-    async def work(self) -> Verdict:
+    async def work(self) -> CheckResult:
         """Have one ticket issued, renewed and released, and do what a daemon does besides."""
         request_id = uuid.uuid4().hex
         [granted] = await self._apply(Request(CONVERSATION, request_id, _LIFETIME_MS, 0, CONVERSATION))
         if isinstance(granted, Rejected):
             if granted.reason == "busy":
-                return Verdict("skip", "another check holds the conversation of checks just now", "run this again")
+                return CheckResult("skip", "another check holds the conversation of checks just now", "run this again")
             raise Failure(f"the request was refused: {granted.detail}", _REMEDY)
         number = granted.number
         await self._expect(Renewed, Renew(CONVERSATION, number, request_id))
         await self._expect(Released, Release(CONVERSATION, number, request_id))
         await self._store.patrol([self._store.shard_of(CONVERSATION)], _ALL_AGES_MS)
-        return Verdict("ok", f"a ticket was granted, renewed and released; its number was {number}")
+        return CheckResult("ok", f"a ticket was granted, renewed and released; its number was {number}")
 
     async def _expect(self, kind: type[Event], command: Renew | Release) -> None:
         events = await self._apply(command)

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.config import settings
-from daemon.cli.client import client_of
-from daemon.cli.exit_codes import BAD_CONFIGURATION, BUSY, FAILED, LOST, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
-from daemon.cli.exec.supervisor import Ended, Failed, Minder
-from daemon.cli.identity import our_process
-from daemon.cli.output import complain, shown
+from daemon.cli.client import create_client
 from daemon.cli.exec.signals import Relay, die_by
-from daemon.cli.remarks import heed
+from daemon.cli.exec.supervisor import Ended, Failed, Supervisor
+from daemon.cli.exit_codes import BAD_CONFIGURATION, BUSY, FAILED, LOST, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
+from daemon.cli.identity import our_process
+from daemon.cli.output import print_error
+from daemon.cli.remarks import print_client_warnings
+from daemon.config import settings
 from lockstore.client import HeldTicket, LockClient
 from lockstore.errors import BusyError, LockError, LockLostError, RefusedError, WaitExpiredError
+from lockstore.util.escaping import escape
 
-__all__ = ["Wish", "run"]
+__all__ = ["ExecRequest", "run"]
 
 _GRACE_SHARE = 1 / 3  # of what is left of the lease at its grant: a longer grace would end what is about to be renewed
 _KILL_EARLY_S = 0.05  # before the client itself calls the lease lost, so that the end comes before the release
@@ -32,7 +33,7 @@ _PATIENCE_S = 1.0  # before a person is told that there is something to wait for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ExecRequest:
     """What the user asks for."""
 
     conversation: str
@@ -43,13 +44,13 @@ class Wish:
     grace_s: float
 
 
-def run(config: Path | None, wish: Wish, minder: Minder) -> int:
+def run(config: Path | None, wish: ExecRequest, minder: Supervisor) -> int:
     """Do it, and give the exit code. Raises ConfigError."""
     loaded = settings.load(config)
     if (code := _unfit(wish.argv[0])) is not None:
         return code
-    heed("exec")
-    client, relay = client_of(loaded.broker), Relay()
+    print_client_warnings("exec")
+    client, relay = create_client(loaded.broker), Relay()
     code = asyncio.run(_Execution(wish, minder, relay).run(client))
     if code == -signal.SIGINT:
         die_by(signal.SIGINT)
@@ -66,14 +67,14 @@ def _unfit(program: str) -> int | None:
 
 def _not_started(program: str, number: int) -> int:
     if number == errno.ENOENT:
-        complain("exec", f"{program}: not found; name a command of the PATH, or a path")
+        print_error("exec", f"{program}: not found; name a command of the PATH, or a path")
         return NOT_FOUND
-    complain("exec", f"{program}: cannot be executed: {os.strerror(number)}")
+    print_error("exec", f"{program}: cannot be executed: {os.strerror(number)}")
     return NOT_EXECUTABLE
 
 
 class _Execution:
-    def __init__(self, wish: Wish, minder: Minder, relay: Relay) -> None:
+    def __init__(self, wish: ExecRequest, minder: Supervisor, relay: Relay) -> None:
         self._wish = wish
         self._minder = minder
         self._relay = relay
@@ -85,7 +86,7 @@ class _Execution:
         """Obtain, run, give back. Gives an exit code, or minus a signal that ended the command or the waiting."""
         self._task = asyncio.current_task()
         self._relay.follow(self._heard)
-        conversation = shown(self._wish.conversation)
+        conversation = escape(self._wish.conversation)
         try:
             async with client as locks:
                 return await self._hold(locks)
@@ -95,10 +96,10 @@ class _Execution:
             return -self._signal
         except (BusyError, WaitExpiredError) as error:
             look = f"lockstore show {shlex.quote(conversation)}, lockstore check"
-            complain("exec", f"{conversation}: {error}; what is in the way is told by: {look}")
+            print_error("exec", f"{conversation}: {error}; what is in the way is told by: {look}")
             return BUSY
         except LockError as error:
-            complain("exec", f"{conversation}: {error}")
+            print_error("exec", f"{conversation}: {error}")
             return BAD_CONFIGURATION if isinstance(error, RefusedError) and error.reason == "invalid" else FAILED
 
     async def _hold(self, locks: LockClient) -> int:
@@ -118,7 +119,7 @@ class _Execution:
                     keeping.cancel()
         except LockLostError as error:
             assert self._outcome is not None  # noqa: S101 - it was lost by who had it
-            self._minder.cut()
+            self._minder.terminate()
             outcome, why = await self._outcome, f"{error}"
         finally:
             hint.cancel()
@@ -151,7 +152,7 @@ class _Execution:
 
     def _tell_waiting(self) -> None:
         if sys.stderr.isatty():
-            complain("exec", f"waiting for {self._wish.conversation}")
+            print_error("exec", f"waiting for {self._wish.conversation}")
 
     def _code_of(self, outcome: Failed | Ended, why: str) -> int:
         match outcome:
@@ -160,12 +161,12 @@ class _Execution:
             case Ended(code=int(code), cut=False) if not why:
                 return code
             case Ended(code=None, left=()):
-                complain("exec", "the process that minds the command was killed, and the command with it")
+                print_error("exec", "the process that minds the command was killed, and the command with it")
                 return FAILED
             case Ended(cut=cut, left=left):
-                lost = why or f"{shown(self._wish.conversation)}: the lease could not be renewed in time"
+                lost = why or f"{escape(self._wish.conversation)}: the lease could not be renewed in time"
                 what = "the command was ended" if cut else "the command had ended by itself meanwhile"
-                complain("exec", f"{lost}; {what}")
+                print_error("exec", f"{lost}; {what}")
                 if left:
-                    complain("exec", f"these processes could not be ended: {', '.join(map(str, left))}")
+                    print_error("exec", f"these processes could not be ended: {', '.join(map(str, left))}")
                 return LOST

@@ -18,9 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from daemon.cli.exec.supervisor_process import heard, mind
+from daemon.cli.exec.supervisor_process import heard, supervise
 
-__all__ = ["Ended", "Failed", "Minder"]
+__all__ = ["Ended", "Failed", "Supervisor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Ended:
     left: tuple[int, ...] = ()
 
 
-class Minder:
-    """This side of it: `with Minder(argv) as minder:`, early, since the process is a copy of this one."""
+class Supervisor:
+    """This side of it: `with Supervisor(argv) as minder:`, early, since the process is a copy of this one."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = argv
@@ -53,7 +53,7 @@ class Minder:
         self._pid = os.fork()
         if self._pid == 0:
             self._wire.close()
-            mind(theirs, self._argv)  # which never returns
+            supervise(theirs, self._argv)  # which never returns
         theirs.close()
         self._wire.settimeout(0)
         return self
@@ -89,7 +89,7 @@ class Minder:
         """Send the command a signal."""
         self._say("signal", number)
 
-    def cut(self) -> None:
+    def terminate(self) -> None:
         """End the command now: the lease is lost."""
         self._say("lost")
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-__all__ = ["RELAYED", "heard", "mind"]
+__all__ = ["RELAYED", "heard", "supervise"]
 
 RELAYED = (
     signal.SIGINT,
@@ -38,17 +38,17 @@ _LEFT_MOST = 20  # of them that are named
 _NEVER = float("inf")
 
 
-def mind(wire: socket.socket, argv: Sequence[str]) -> NoReturn:
+def supervise(wire: socket.socket, argv: Sequence[str]) -> NoReturn:
     """Do it, from the start of this process to its end."""
     try:
-        _Minding(wire, argv).run()
+        _SupervisorProcess(wire, argv).run()
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing may come back from here: this is a copy of a process that goes on elsewhere
         traceback.print_exc()
         os._exit(1)
 
 
-class _Minding:
+class _SupervisorProcess:
     def __init__(self, wire: socket.socket, argv: Sequence[str]) -> None:
         self._wire = wire
         self._argv = argv

@@ -14,15 +14,15 @@ from prometheus_client.core import (
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from daemon.monitoring.health import Hindrance
 from daemon.http.metrics.catalog import CATALOG
-from daemon.http.metrics.poller import Census
+from daemon.http.metrics.poller import StorePoller
+from daemon.monitoring.health import Condition
 from daemon.monitoring.histogram import Histogram
-from daemon.serving.runtime import Parts
+from daemon.serving.runtime import Runtime
 
 __all__ = ["registry_of"]
 
-_HINDRANCES: dict[str, tuple[Hindrance, bool]] = {  # metric: what it is of, and whether 1 says that it is there
+_HINDRANCES: dict[str, tuple[Condition, bool]] = {  # metric: what it is of, and whether 1 says that it is there
     "lockstore_store_up": ("store_away", False),
     "lockstore_broker_up": ("broker_away", False),
     "lockstore_broker_blocked": ("broker_blocked", True),
@@ -31,7 +31,7 @@ _HINDRANCES: dict[str, tuple[Hindrance, bool]] = {  # metric: what it is of, and
 }
 
 
-def registry_of(parts: Parts, census: Census) -> CollectorRegistry:
+def registry_of(parts: Runtime, census: StorePoller) -> CollectorRegistry:
     """Make the registry of one daemon; nothing else of the process is in it."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Daemon(parts, census))
@@ -42,7 +42,7 @@ def registry_of(parts: Parts, census: Census) -> CollectorRegistry:
 class _Daemon(Collector):
     """Reads the figures when it is asked, and waits for nothing."""
 
-    def __init__(self, parts: Parts, census: Census) -> None:
+    def __init__(self, parts: Runtime, census: StorePoller) -> None:
         self._parts = parts
         self._census = census
 
@@ -58,16 +58,16 @@ class _Daemon(Collector):
         yield from self._queues()
 
     def _health(self) -> Iterator[Family]:
-        health, current = self._parts.health, self._parts.current
+        health, current = self._parts.health, self._parts.active_session
         yield _gauge("lockstore_ready", health.is_ready)
         for name, (hindrance, is_there) in _HINDRANCES.items():
-            yield _gauge(name, health.hinders(hindrance) == is_there)
+            yield _gauge(name, health.conditions(hindrance) == is_there)
         yield _gauge("lockstore_messages_in_hand", current.waiting)
         yield _gauge("lockstore_partitions", self._parts.settings.broker.partitions)
         yield _gauge("lockstore_partitions_active", len(current.active))
 
     def _counters(self) -> Iterator[Family]:
-        figures = self._parts.figures
+        figures = self._parts.counters
         yield _counter("lockstore_store_failures_total", figures.store_failures)
         yield _counter("lockstore_broker_reconnects_total", figures.reconnects)
         yield _counter("lockstore_topology_repairs_total", figures.repairs)
@@ -91,7 +91,7 @@ class _Daemon(Collector):
         yield _counter("lockstore_events_set_aside_total", outstanding.set_aside)
 
     def _histograms(self) -> Iterator[Family]:
-        figures = self._parts.figures
+        figures = self._parts.counters
         yield _histogram("lockstore_wait_seconds", [("", figures.wait_s)])
         yield _histogram("lockstore_hold_seconds", [("", figures.hold_s)])
         yield _histogram("lockstore_handoff_seconds", [("", figures.hand_off_s)])
@@ -99,7 +99,7 @@ class _Daemon(Collector):
         yield _histogram("lockstore_batch_messages", [("", figures.batch_messages)])
 
     def _lines(self) -> Iterator[Family]:
-        survey = self._census.survey.newest
+        survey = self._census.statistics.newest
         if survey is None:
             return
         yield _gauge("lockstore_lines", survey.lines)
@@ -107,7 +107,7 @@ class _Daemon(Collector):
         yield _gauge("lockstore_tickets_waiting", survey.waiting)
         yield _gauge("lockstore_oldest_wait_seconds", (survey.oldest_wait_ms or 0) / 1000)
         yield _gauge("lockstore_survey_complete", survey.complete)
-        yield _gauge("lockstore_survey_age_seconds", self._census.survey.age_s)
+        yield _gauge("lockstore_survey_age_seconds", self._census.statistics.age_s)
 
     def _backlog(self) -> Iterator[Family]:
         found = self._census.examination.newest

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from daemon.broker.connection import CONNECTION_ERRORS
 from daemon.broker.request_queues import Queue
-from daemon.broker.connection import LOST
-from daemon.serving.runtime import Parts
+from daemon.serving.runtime import Runtime
 from lockstore.errors import LockstoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from lockstore.core.statistics import Examination, Survey
+    from lockstore.core.statistics import Backlog, LineStatistics
 
-__all__ = ["Census", "Kept"]
+__all__ = ["Kept", "StorePoller"]
 
 EVERY_S = 5.0
 """How often one question is asked at the most."""
@@ -69,42 +69,44 @@ class Kept(Generic[T]):
             async with asyncio.timeout(_ANSWER_S):
                 self._answer = await self._ask()
             self._answered_at = self._clock()
-        except (LockstoreError, *LOST) as error:
+        except (LockstoreError, *CONNECTION_ERRORS) as error:
             _log.debug("census.failed", error=str(error))
         finally:
             self._next_at = self._clock() + max(EVERY_S, (self._clock() - started) * _COSTLY)
             self._asking = None
 
 
-class Census:
+class StorePoller:
     """The questions of one daemon."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Runtime) -> None:
         self._parts = parts
-        self.survey: Kept[Survey] = Kept(lambda: self._store_asked(lambda: parts.keeper.store.survey(1)))
-        self.examination: Kept[Examination] = Kept(lambda: self._store_asked(parts.keeper.store.examine))
+        self.statistics: Kept[LineStatistics] = Kept(lambda: self._store_asked(lambda: parts.store.store.statistics(1)))
+        self.examination: Kept[Backlog] = Kept(lambda: self._store_asked(parts.store.store.backlog))
         self.queues: Kept[tuple[dict[int, Queue], int]] = Kept(self._ask_broker)
 
     async def take(self) -> None:
         """Ask all of it anew, as far as it is time to."""
-        await asyncio.gather(self.survey.renew(), self.examination.renew(), self.queues.renew())
+        await asyncio.gather(self.statistics.renew(), self.examination.renew(), self.queues.renew())
 
     async def run(self) -> None:
         """Keep the record of how many wait, until cancelled."""
         while True:
-            if not self._parts.health.hinders("store_away"):  # a question in vain would keep scrapes from asking, too
-                await self.survey.renew()
-                if (survey := self.survey.newest) is not None and self.survey.age_s < EVERY_S:
-                    self._parts.fleet.record.waiting(survey.waiting, time.monotonic())
+            if not self._parts.health.conditions(
+                "store_away"
+            ):  # a question in vain would keep scrapes from asking, too
+                await self.statistics.renew()
+                if (survey := self.statistics.newest) is not None and self.statistics.age_s < EVERY_S:
+                    self._parts.peers.record.waiting(survey.waiting, time.monotonic())
             await asyncio.sleep(EVERY_S)
 
     async def _store_asked(self, ask: Callable[[], Awaitable[T]]) -> T:
-        if self._parts.health.hinders("store_away"):
+        if self._parts.health.conditions("store_away"):
             raise StoreUnavailableError("the lock store is away")  # so that nobody waits for its time limit
         return await ask()
 
     async def _ask_broker(self) -> tuple[dict[int, Queue], int]:
-        session = self._parts.current.session
+        session = self._parts.active_session.session
         if session is None:
             raise ConnectionError("there is no session")
         return await session.queues()

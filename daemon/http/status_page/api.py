@@ -8,9 +8,9 @@ from pydantic_core import to_json
 
 from daemon.http.status_page import query as asked
 from daemon.http.status_page.query import AskedError
-from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, Viewer
-from lockstore.errors import ConversationError, StoreUnavailableError
+from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, StatusReader
 from lockstore.core.statistics import DEEPEST
+from lockstore.errors import ConversationError, StoreUnavailableError
 
 __all__ = ["API", "Api"]
 
@@ -22,7 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Api:
     """One method for each place."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: StatusReader) -> None:
         self._viewer = viewer
 
     def handlers(self) -> dict[str, Handler]:

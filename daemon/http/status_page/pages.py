@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from daemon.http.status_page import query as asked
-from daemon.http.status_page.query import AskedError
 from daemon.http.status_page.cache import Cache
 from daemon.http.status_page.panels import panels
 from daemon.http.status_page.plots import HEIGHT, WIDTH
+from daemon.http.status_page.query import AskedError
+from daemon.http.status_page.reader import PAGE_LINES, StatusReader
 from daemon.http.status_page.rendering import FAVICON, HTML_HEADERS, Renderer
-from daemon.http.status_page.reader import PAGE_LINES, Viewer
 from daemon.monitoring.timeline import KEPT_S
-from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.core.statistics import DEEPEST
+from lockstore.errors import ConversationError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from daemon.views.lines import LinesFacts
@@ -30,7 +30,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Pages:
     """One method for each page."""
 
-    def __init__(self, viewer: Viewer, renderer: Renderer) -> None:
+    def __init__(self, viewer: StatusReader, renderer: Renderer) -> None:
         self._viewer = viewer
         self._renderer = renderer
         self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, viewer.clock)

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from daemon.cluster.peers import Fleet
-from daemon.monitoring.health import Health
-from daemon.http.status_page.cache import Cache
-from daemon.views.lines import ConversationFacts, LineFacts, LinesFacts, conversation_facts, line_facts, lines_facts
-from daemon.views.daemons import STEP_S, ReasonFacts, StatusFacts, Totals, daemon_facts, minutes_facts
+from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
-from lockstore.errors import ConversationError, StoreUnavailableError
-from lockstore.stores.base import LockStore
+from daemon.http.status_page.cache import Cache
+from daemon.monitoring.health import Health
+from daemon.views.daemons import STEP_S, ReasonFacts, StatusFacts, Totals, daemon_facts, minutes_facts
+from daemon.views.lines import ConversationFacts, LineFacts, LinesFacts, conversation_facts, line_facts, lines_facts
 from lockstore.core.statistics import LineSummary, summary_of
+from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.protocol.naming import partition_of
+from lockstore.stores.base import LockStore
 
-__all__ = ["LINES_MOST", "PAGE_LINES", "FoundFacts", "Viewer"]
+__all__ = ["LINES_MOST", "PAGE_LINES", "FoundFacts", "StatusReader"]
 
 PAGE_LINES = 50
 """How many lines a page shows."""
@@ -44,14 +44,14 @@ class FoundFacts:
     lines: tuple[LineFacts, ...]
 
 
-class Viewer:
+class StatusReader:
     """Answers for people and programs that look. Raises StoreUnavailableError where the store is away."""
 
     def __init__(
         self,
         settings: Settings,
         store: LockStore,
-        fleet: Fleet,
+        fleet: ClusterView,
         health: Health,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,7 +68,7 @@ class Viewer:
         """Give lines, the longest first, and the totals of all."""
 
         async def ask() -> LinesFacts:
-            survey = await self._asked(lambda: self._store.survey(most, start))
+            survey = await self._asked(lambda: self._store.statistics(most, start))
             self._fleet.record.waiting(survey.waiting, self.clock())
             return lines_facts(survey, start, most)
 

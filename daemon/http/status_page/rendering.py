@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from daemon.views import text as words
 from daemon.http.status_page.urls import conversation_place
+from daemon.views import text as words
 
 __all__ = ["FAVICON", "HTML_HEADERS", "Renderer"]
 

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from redis.crc import key_slot
 
-from lockstore.stores.redis.keys import SHARDS, SLOTS, ConcurrentKeys, RedisKeys
-from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.core.ticket import TicketLock
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.keys import SHARDS, SLOTS, ConcurrentKeys, RedisKeys
 
 __all__ = ["ConcurrentNames", "Name", "RedisNames", "StoreName", "is_own_text", "names_of", "rasas_lock"]
 

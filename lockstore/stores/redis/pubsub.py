@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from lockstore.stores.redis.connection import CONNECTION_ERRORS, RedisClient
 from lockstore.stores.wakeups import Wakeups
-from lockstore.stores.redis.connection import LOST, Servers
 
-__all__ = ["OUTBOX_HINT", "Subscription"]
+__all__ = ["OUTBOX_HINT", "HintSubscription"]
 
 OUTBOX_HINT = "outbox"
 """`outbox:<conversation id>`: a direct caller left events to announce. Else `<number>:<conversation id>`: its turn came."""
@@ -16,10 +16,12 @@ _SILENCE_S = 10.0  # after which the server is asked whether it is still there
 _CONFIRM_S = 1.0  # patience for a subscription to be confirmed
 
 
-class Subscription:
+class HintSubscription:
     """A connection of its own on which Redis publishes hints; it is made when it is first wanted."""
 
-    def __init__(self, servers: Servers, channel: str, wakeups: Wakeups, left_behind: Callable[[str], None]) -> None:
+    def __init__(
+        self, servers: RedisClient, channel: str, wakeups: Wakeups, left_behind: Callable[[str], None]
+    ) -> None:
         """Take who is to be woken, and who is told of a conversation whose events are left to announce."""
         self._servers = servers
         self._channel = channel
@@ -74,7 +76,7 @@ class Subscription:
             try:
                 async with asyncio.timeout(self._servers.reauthenticate_s):
                     await self._listen()
-            except LOST:
+            except CONNECTION_ERRORS:
                 self._confirmed = False
                 await asyncio.sleep(_AGAIN_S)
 

@@ -7,14 +7,21 @@ from itertools import islice
 from typing import Any, Self, TypeVar
 
 from lockstore.errors import ConfigError, ConversationError
-from lockstore.factory import REDIS_STORES, redis_credentials, redis_options
-from lockstore.stores.redis.key_ownership import Name, StoreName, is_own_text, names_of, rasas_lock
+from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.options import OLD_CONCURRENT_TYPE
 from lockstore.stores.redis.connection.scripts import load
-from lockstore.stores.redis.connection import Call, Servers
+from lockstore.stores.redis.connection.section import redis_credentials, redis_options
+from lockstore.stores.redis.key_ownership import Name, StoreName, is_own_text, names_of, rasas_lock
 
 __all__ = ["Deleted", "Found", "Purge", "Sample", "StoreName"]
 
 T = TypeVar("T")
+
+_KINDS: dict[str, StoreName] = {
+    "redis": "redis",
+    "concurrent_redis": "concurrent_redis",
+    OLD_CONCURRENT_TYPE: "concurrent_redis",
+}
 
 _PURGE = load("purge")
 _SCAN_COUNT = 1000  # keys that one step of SCAN goes through
@@ -105,7 +112,7 @@ class Purge:
         self._names = names_of(store, self.options)
         # Where replicas are waited for, a mark would be written beside the keys that go.
         options = self.options.model_copy(update={"wait_replicas": 0})
-        self._servers = Servers(options, [_PURGE], self._names.mark_of, redis_credentials(options, environ))
+        self._servers = RedisClient(options, [_PURGE], self._names.mark_of, redis_credentials(options, environ))
 
     async def __aenter__(self) -> Self:
         """Connect. Raises ConfigError or StoreUnavailableError."""
@@ -215,13 +222,13 @@ class Purge:
 def _check_other(section: Mapping[str, Any], store: StoreName) -> None:
     """Refuse to purge the store that is in use, or where no Redis is named. Raises ConfigError."""
     kind = section.get("type") or "in_memory"
-    if not isinstance(kind, str) or kind not in REDIS_STORES:
+    if not isinstance(kind, str) or kind not in _KINDS:
         message = (
             f"lock_store.type: is {kind!r}, which says of no Redis where it is; purge needs the section of a store "
             "that is in use, redis or concurrent_redis, and deletes what the other of the two has left there"
         )
         raise ConfigError(message)
-    if REDIS_STORES[kind] is REDIS_STORES[store]:
+    if _KINDS[kind] == _KINDS[store]:
         message = (
             f"lock_store.type: the store {store} is in use by this configuration and is not purged; purge deletes what "
             "the other store has left after a change of the type"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from lockstore.errors import ConversationError
+from lockstore.stores.redis.connection import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import load
-from lockstore.stores.redis.connection import Call, Servers
 
-__all__ = ["HISTORY_SCRIPT", "Histories"]
+__all__ = ["HISTORY_SCRIPT", "ReplicationIds"]
 
 HISTORY_SCRIPT = load("learn_history")
 """What the server has to have loaded."""
@@ -14,10 +14,10 @@ HISTORY_SCRIPT = load("learn_history")
 _AT_ONCE = 1000  # histories in one batch; a cluster's `redis` store may have one in each of 16384 slots
 
 
-class Histories:
+class ReplicationIds:
     """The runs of Redis that this process has seen, by shard. A script that issues a number is shown the one of its shard."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: RedisClient) -> None:
         self._servers = servers
         self._seen: dict[int, str] = {}
 

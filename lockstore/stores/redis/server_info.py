@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lockstore.factory import redis_credentials, redis_options
+from lockstore.stores.redis.connection import RedisClient
 from lockstore.stores.redis.connection.options import RedisOptions
-from lockstore.stores.redis.connection import Servers
+from lockstore.stores.redis.connection.section import redis_credentials, redis_options
 
 __all__ = ["Remark", "examined", "inspect"]
 
@@ -30,7 +30,7 @@ class Remark:
 async def inspect(section: Mapping[str, Any], environ: Mapping[str, str]) -> list[Remark]:
     """Ask every server of a `lock_store` section that takes writes. Raises ConfigError or StoreUnavailableError."""
     options = redis_options({name: value for name, value in section.items() if name != "type"})
-    servers = Servers(options, [], str, redis_credentials(options, environ))
+    servers = RedisClient(options, [], str, redis_credentials(options, environ))
     try:
         await servers.open()
         infos = await servers.infos("default")

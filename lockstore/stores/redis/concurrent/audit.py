@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from lockstore.stores.audit import LATE_MS, Audited, Finding, Progress, judge_lateness, judge_line
-from lockstore.errors import ConversationError
 from lockstore.core.events import recorded_at_ms
-from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
-from lockstore.stores.redis.key_ownership import ConcurrentNames
-from lockstore.stores.redis.concurrent.replies import QUEUED_AT, ticket_of
-from lockstore.stores.redis.connection.scripts import Script
-from lockstore.stores.redis.connection import Call, Servers
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.audit import LATE_MS, Audited, AuditFinding, Progress, judge_lateness, judge_line
+from lockstore.stores.redis.concurrent.replies import QUEUED_AT, ticket_of
+from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.scripts import Script
+from lockstore.stores.redis.key_ownership import ConcurrentNames
+from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 
 __all__ = ["AUDIT_VERBS", "ConcurrentAudit"]
 
@@ -36,7 +36,7 @@ class ConcurrentAudit:
     """Goes through the lines that the shards' index names, then through all keys, for those of which no index knows."""
 
     def __init__(
-        self, keys: ConcurrentKeys, names: ConcurrentNames, servers: Servers, scripts: dict[str, Script]
+        self, keys: ConcurrentKeys, names: ConcurrentNames, servers: RedisClient, scripts: dict[str, Script]
     ) -> None:
         self._keys = keys
         self._names = names
@@ -59,7 +59,7 @@ class ConcurrentAudit:
             visited += len(page)
             yield Progress("keys", visited, None)
 
-    async def _of_shards(self, shards: Sequence[int]) -> list[Finding]:
+    async def _of_shards(self, shards: Sequence[int]) -> list[AuditFinding]:
         """Look at the conversations that the sorted sets of some shards name, and at the shards' outboxes."""
         found = await self._of_outboxes(shards)
         suspects: _Suspects = defaultdict(set)
@@ -69,58 +69,58 @@ class ConcurrentAudit:
             read, pending = list(zip(pending, await self._servers.ask_all(asked), strict=True)), []
             for (shard, key, place), members in read:
                 if isinstance(members, ConversationError):
-                    found.append(Finding(None, "data", f"it is no sorted set: {key}"))
+                    found.append(AuditFinding(None, "data", f"it is no sorted set: {key}"))
                     continue
                 found += self._take(shard, key, members, suspects)
                 if len(members) == _MEMBERS:
                     pending.append((shard, key, place + _MEMBERS))
         return found + await self._inspect(suspects)
 
-    def _take(self, shard: int, key: str, members: Sequence[bytes], suspects: _Suspects) -> list[Finding]:
+    def _take(self, shard: int, key: str, members: Sequence[bytes], suspects: _Suspects) -> list[AuditFinding]:
         """Note the conversations that members of a sorted set name; give those that have no place there."""
-        found: list[Finding] = []
+        found: list[AuditFinding] = []
         deadlines, _, _ = self._keys.of_index(shard)
         for raw in members:
             member = raw.decode(errors="backslashreplace")
             number, _, name = member.partition(":") if key == deadlines else ("", "", member)
             if self._keys.shard_of(name) != shard or (key == deadlines and not number.isdigit()):
-                found.append(Finding(None, "name", f"{member!r} does not belong into {key}"))
+                found.append(AuditFinding(None, "name", f"{member!r} does not belong into {key}"))
             else:
                 suspects[name] |= {number} - {""}
         return found
 
-    async def _of_outboxes(self, shards: Sequence[int]) -> list[Finding]:
+    async def _of_outboxes(self, shards: Sequence[int]) -> list[AuditFinding]:
         """Look whether the first event of an outbox has been there for long."""
-        found: list[Finding] = []
+        found: list[AuditFinding] = []
         calls = [Call(self._scripts["examine"], self._keys.of_shard(shard), ()) for shard in shards]
         for call, reply in zip(calls, await self._servers.run_all(calls), strict=True):
             outbox = call.keys[1]
             if isinstance(reply, ConversationError):
-                found.append(Finding(None, "data", f"{outbox}: {reply}"))
+                found.append(AuditFinding(None, "data", f"{outbox}: {reply}"))
                 continue
             now_ms, count, oldest, _, _ = reply
             age_ms = now_ms - recorded_at_ms(from_json(oldest)) if oldest else 0
             if age_ms > LATE_MS:
                 detail = f"{count} events in {outbox} are not announced, the first for {age_ms / 1000:.0f} s"
-                found.append(Finding(None, "outbox", detail))
+                found.append(AuditFinding(None, "outbox", detail))
         return found
 
-    async def _of_keys(self, page: Sequence[bytes]) -> list[Finding]:
+    async def _of_keys(self, page: Sequence[bytes]) -> list[AuditFinding]:
         """Look at keys of conversations that no index has named, and at those that are none of the store's."""
-        found: list[Finding] = []
+        found: list[AuditFinding] = []
         suspects: _Suspects = {}
         for raw in page:
             key = raw.decode(errors="backslashreplace")
             name = self._names.name_of(key) if key.startswith(self._names.starts) else None
             if name is None:
-                found.append(Finding(None, "name", f"the store gives no such name: {key}"))
+                found.append(AuditFinding(None, "name", f"the store gives no such name: {key}"))
             elif name.kind in _KINDS and name.conversation_id is not None:
                 suspects[name.conversation_id] = set()
         return found + await self._inspect(suspects)
 
-    async def _inspect(self, suspects: _Suspects) -> list[Finding]:
+    async def _inspect(self, suspects: _Suspects) -> list[AuditFinding]:
         """Read what is kept of conversations that were not looked at yet, and judge it."""
-        found: list[Finding] = []
+        found: list[AuditFinding] = []
         rest = iter([(name, numbers) for name, numbers in suspects.items() if name not in self._seen])
         while some := list(islice(rest, _TOGETHER)):
             calls = []
@@ -131,7 +131,7 @@ class ConcurrentAudit:
             for (name, _), reply in zip(some, await self._servers.run_all(calls), strict=True):
                 self._seen.add(name)
                 if isinstance(reply, ConversationError):
-                    found.append(Finding(name, "data", str(reply)))
+                    found.append(AuditFinding(name, "data", str(reply)))
                 else:
                     found += _judged(name, reply)
         return found
@@ -159,12 +159,12 @@ class _Kept(NamedTuple):
     requests: dict[bytes, bytes]
 
 
-def _judged(name: str, reply: list[Any]) -> list[Finding]:
+def _judged(name: str, reply: list[Any]) -> list[AuditFinding]:
     try:
         kept = _read(name, reply)
         lock = _line(kept)
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        return [Finding(name, "data", f"its tickets cannot be read: {type(error).__name__}: {error}")]
+        return [AuditFinding(name, "data", f"its tickets cannot be read: {type(error).__name__}: {error}")]
     judges = (_tickets, _deadlines, _requests, _index, _lives)
     return [
         *judge_line(lock, kept.now_ms),
@@ -200,70 +200,74 @@ def _line(kept: _Kept) -> TicketLock:
     return TicketLock(kept.name, tickets)
 
 
-def _tickets(kept: _Kept) -> Iterator[Finding]:
+def _tickets(kept: _Kept) -> Iterator[AuditFinding]:
     last = int(kept.last) if kept.last.isdigit() else None
     if last is None and (kept.last or kept.scores):
         told = f"it is {kept.last.decode(errors='backslashreplace')!r}" if kept.last else "there is none"
-        yield Finding(kept.name, "numbers", f"the last number issued is not known: {told}")
+        yield AuditFinding(kept.name, "numbers", f"the last number issued is not known: {told}")
     for number in sorted(kept.scores.keys() | kept.tickets.keys(), key=int):
         if number not in kept.tickets:
-            yield Finding(kept.name, "data", f"of ticket {int(number)}, which is in line, nothing is kept")
+            yield AuditFinding(kept.name, "data", f"of ticket {int(number)}, which is in line, nothing is kept")
         elif number not in kept.scores:
-            yield Finding(kept.name, "data", f"ticket {int(number)} is kept and not in line")
+            yield AuditFinding(kept.name, "data", f"ticket {int(number)} is kept and not in line")
         elif int(kept.scores[number]) != int(number):
-            yield Finding(
+            yield AuditFinding(
                 kept.name, "numbers", f"ticket {int(number)} stands in the place of {int(kept.scores[number])}"
             )
         if last is not None and int(number) > last:
-            yield Finding(kept.name, "numbers", f"ticket {int(number)} is above the last number issued, {last}")
+            yield AuditFinding(kept.name, "numbers", f"ticket {int(number)} is above the last number issued, {last}")
 
 
-def _deadlines(kept: _Kept) -> Iterator[Finding]:
+def _deadlines(kept: _Kept) -> Iterator[AuditFinding]:
     for number, score in kept.deadlines.items():
         ticket = kept.tickets.get(number)
         if ticket is None and score and number not in kept.scores:
-            yield Finding(kept.name, "deadline", f"ticket {int(number)} is over and has a deadline")
+            yield AuditFinding(kept.name, "deadline", f"ticket {int(number)} is over and has a deadline")
         elif ticket is not None and number in kept.scores:
             wanted = ticket_of(int(number), ticket).expires_ms
             if not score:
-                yield Finding(kept.name, "deadline", f"ticket {int(number)} has no deadline, and would stay for ever")
+                yield AuditFinding(
+                    kept.name, "deadline", f"ticket {int(number)} has no deadline, and would stay for ever"
+                )
             elif int(score) != wanted:
-                yield Finding(
+                yield AuditFinding(
                     kept.name, "deadline", f"ticket {int(number)} has the deadline {int(score)}, not {wanted}"
                 )
 
 
-def _requests(kept: _Kept) -> Iterator[Finding]:
+def _requests(kept: _Kept) -> Iterator[AuditFinding]:
     for number, leads_to in kept.requests.items():
         if number in kept.scores and leads_to != number:
             detail = f"request {kept.tickets[number][0]!r} of ticket {int(number)} does not lead to it"
-            yield Finding(kept.name, "request", detail)
+            yield AuditFinding(kept.name, "request", detail)
 
 
-def _index(kept: _Kept) -> Iterator[Finding]:
+def _index(kept: _Kept) -> Iterator[AuditFinding]:
     count, length = len(kept.scores), -int(kept.length or 0)
     if length != count:
         told = f"is in the index with {length} tickets" if kept.length else "is not in the index"
-        yield Finding(kept.name, "index", f"a line of {count} {told}")
+        yield AuditFinding(kept.name, "index", f"a line of {count} {told}")
     if bool(kept.since) != (count > 1):
         told = "is" if kept.since else "is not"
-        yield Finding(kept.name, "index", f"a line of {count} {told} among those where somebody waits")
+        yield AuditFinding(kept.name, "index", f"a line of {count} {told} among those where somebody waits")
     elif kept.since:
         second = kept.tickets.get(list(kept.scores)[1])
         if second is not None and int(kept.since) > second[QUEUED_AT]:
-            yield Finding(kept.name, "index", "the first who waits has waited longer than the index says")
+            yield AuditFinding(kept.name, "index", "the first who waits has waited longer than the index says")
 
 
-def _lives(kept: _Kept) -> Iterator[Finding]:
+def _lives(kept: _Kept) -> Iterator[AuditFinding]:
     for kind, life_ms in kept.lives_ms.items():
         if life_ms == _NO_KEY:
             continue
         if kind == "events":
             if life_ms == _FOR_EVER:
-                yield Finding(kept.name, "life", "its history would stay for ever")
+                yield AuditFinding(kept.name, "life", "its history would stay for ever")
         elif kept.scores and life_ms != _FOR_EVER:
-            yield Finding(
+            yield AuditFinding(
                 kept.name, "life", f"the key of its {kind} goes in {life_ms / 1000:.0f} s, and somebody stands in line"
             )
         elif not kept.scores and life_ms == _FOR_EVER:
-            yield Finding(kept.name, "life", f"the key of its {kind} would stay for ever, and nobody stands in line")
+            yield AuditFinding(
+                kept.name, "life", f"the key of its {kind} would stay for ever, and nobody stands in line"
+            )

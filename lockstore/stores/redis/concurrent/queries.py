@@ -6,18 +6,18 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
-from lockstore.errors import ConversationError
 from lockstore.core.events import Event, from_history, recorded_at_ms
-from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 from lockstore.core.line import history_at
-from lockstore.stores.redis.concurrent.replies import line_of, tickets_of, waiting_since_of
 from lockstore.core.rules import Limits
-from lockstore.stores.redis.connection.scripts import Script
-from lockstore.stores.redis.connection import Call, Servers
-from lockstore.core.statistics import DEEPEST, Examination, LineSummary, Survey
+from lockstore.core.statistics import DEEPEST, Backlog, LineStatistics, LineSummary
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.redis.concurrent.replies import line_of, tickets_of, waiting_since_of
+from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.scripts import Script
+from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 
-__all__ = ["INDEX_VERBS", "LineIndex"]
+__all__ = ["INDEX_VERBS", "IndexedQueries"]
 
 INDEX_VERBS = ("look", "survey", "find", "recall", "examine")
 """The scripts that it runs."""
@@ -56,10 +56,10 @@ class _Looked(NamedTuple):
     waiting_since_ms: int | None
 
 
-class LineIndex:
+class IndexedQueries:
     """Reads lines by the index of their shard: few round trips, however many lines there are."""
 
-    def __init__(self, store: Limited, keys: ConcurrentKeys, servers: Servers, scripts: dict[str, Script]) -> None:
+    def __init__(self, store: Limited, keys: ConcurrentKeys, servers: RedisClient, scripts: dict[str, Script]) -> None:
         self._store = store
         self._keys = keys
         self._servers = servers
@@ -67,7 +67,7 @@ class LineIndex:
 
     # --- all lines ----------------------------------------------------------------------------------------------------
 
-    async def survey(self, most: int, start: int) -> Survey:
+    async def survey(self, most: int, start: int) -> LineStatistics:
         """Count the lines, find the longest and the longest wait: two round trips as a rule."""
         counted, longest = await self._longest(min(start + most, DEEPEST))
         page = [conversation_id for _, conversation_id in longest[start:]]
@@ -77,7 +77,7 @@ class LineIndex:
         oldest = await self._oldest(first, waits, looked)
         at_ms = max((shard.now_ms for shard in counted), default=0)
         lines, tickets = sum(shard.lines for shard in counted), sum(shard.tickets for shard in counted)
-        return Survey(
+        return LineStatistics(
             at_ms=at_ms,
             lines=lines,
             tickets=tickets,
@@ -195,7 +195,7 @@ class LineIndex:
 
     # --- what is to be done -------------------------------------------------------------------------------------------
 
-    async def examine(self) -> Examination:
+    async def examine(self) -> Backlog:
         """Ask all shards what is left to announce and to end, in one round trip."""
         script = self._scripts["examine"]
         replies = await self._servers.run_all([Call(script, self._keys.of_shard(shard), ()) for shard in range(SHARDS)])
@@ -209,7 +209,7 @@ class LineIndex:
             outbox, overdue = outbox + kept, overdue + came
             ages_ms += [max(0, now_ms - recorded_at_ms(from_json(oldest)))] if oldest else []
             lates_ms += [now_ms - first_ms] if first_ms >= 0 else []
-        return Examination(outbox, max(ages_ms, default=None), overdue, max(lates_ms, default=None))
+        return Backlog(outbox, max(ages_ms, default=None), overdue, max(lates_ms, default=None))
 
 
 def _by_name(text: str) -> Any:

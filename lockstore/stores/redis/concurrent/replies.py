@@ -6,10 +6,10 @@ from typing import Any
 from pydantic_core import from_json
 
 from lockstore.core.commands import Expire
-from lockstore.errors import ConversationError
 from lockstore.core.events import UNREADABLE, checked_event, from_record
-from lockstore.stores.results import Entry, Notice, Outcome, Patrol, Shard, Turn, Unreadable
 from lockstore.core.ticket import Claim, Sender, Ticket, TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.results import Entry, Notice, Outcome, Patrol, Shard, Turn, Unreadable
 
 __all__ = [
     "QUEUED_AT",
@@ -79,7 +79,7 @@ def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
     for entry_id, record in zip(left[::2], left[1::2], strict=True):
         entry = Entry(shard, entry_id.decode())
         try:
-            found.left_behind.append(Notice(checked_event(from_json(record)), entry))
+            found.unannounced.append(Notice(checked_event(from_json(record)), entry))
         except UNREADABLE as error:
             found.unreadable.append(Unreadable(entry, record, f"{type(error).__name__}: {error}"))
     return f"({last.decode()}" if last else "-"

@@ -5,25 +5,36 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from lockstore.stores.audit import Audited
-from lockstore.stores.redis.concurrent.audit import AUDIT_VERBS, ConcurrentAudit
-from lockstore.core.commands import Command, Expire, Finish, Issue, Release, Renew, Request, Seize, Settle, Withdraw
-from lockstore.errors import ConfigError, ConversationError, StoreError, StoreFullError
+from lockstore.core.commands import (
+    Command,
+    Expire,
+    Finish,
+    ForceRelease,
+    Issue,
+    Release,
+    Renew,
+    Request,
+    Settle,
+    Withdraw,
+)
 from lockstore.core.events import Event, taken_by
-from lockstore.stores.redis.replication_ids import HISTORY_SCRIPT, Histories
-from lockstore.stores.redis.concurrent.queries import INDEX_VERBS, LineIndex
-from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
-from lockstore.stores.redis.key_ownership import ConcurrentNames
 from lockstore.core.line import NO_ROOM
-from lockstore.stores.redis.connection.options import RedisOptions
-from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, Turn
-from lockstore.stores.queries import Sight
-from lockstore.stores.redis.concurrent.replies import add_found, notices_of, outcome_of, turn_of
-from lockstore.stores.redis.connection.scripts import Script, giving_back, load
-from lockstore.stores.redis.connection import Call, ChangingCredentials, Servers
-from lockstore.stores.base import LockStore
-from lockstore.stores.redis.pubsub import Subscription
 from lockstore.core.ticket import Sender, TicketLock
+from lockstore.errors import ConfigError, ConversationError, StoreError, StoreFullError
+from lockstore.stores.audit import Audited
+from lockstore.stores.base import LockStore
+from lockstore.stores.queries import OperatorQueries
+from lockstore.stores.redis.concurrent.audit import AUDIT_VERBS, ConcurrentAudit
+from lockstore.stores.redis.concurrent.queries import INDEX_VERBS, IndexedQueries
+from lockstore.stores.redis.concurrent.replies import add_found, notices_of, outcome_of, turn_of
+from lockstore.stores.redis.connection import Call, ChangingCredentials, RedisClient
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.connection.scripts import Script, giving_back, load
+from lockstore.stores.redis.key_ownership import ConcurrentNames
+from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
+from lockstore.stores.redis.pubsub import HintSubscription
+from lockstore.stores.redis.replication_ids import HISTORY_SCRIPT, ReplicationIds
+from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, Turn
 
 __all__ = ["ConcurrentRedisLockStore"]
 
@@ -56,8 +67,8 @@ class ConcurrentRedisLockStore(LockStore):
         self._names = ConcurrentNames(options)
         self._scripts = {name: load(name) for name in _VERBS}
         scripts = [*self._scripts.values(), giving_back(self._scripts["request"]), HISTORY_SCRIPT]
-        self._servers = Servers(options, scripts, self._keys.mark_of, credentials)
-        self._histories = Histories(self._servers)
+        self._servers = RedisClient(options, scripts, self._keys.mark_of, credentials)
+        self._histories = ReplicationIds(self._servers)
         self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
         self._announced: dict[Shard, list[str]] = {}
         self._cursors: dict[Shard, str] = {}  # up to where the outboxes that are long have been looked at
@@ -185,7 +196,7 @@ class ConcurrentRedisLockStore(LockStore):
                 return self._scripts["expire"], ("",)
             case Withdraw():
                 return self._scripts["withdraw"], (command.number, command.reply_to)
-            case Seize():
+            case ForceRelease():
                 return self._scripts["seize"], (command.by, "" if command.number is None else command.number)
             case Issue():
                 return self._scripts["issue"], (command.lifetime_ms, command.mark)
@@ -219,7 +230,7 @@ class ConcurrentRedisLockStore(LockStore):
                 continue  # told to whoever asks for something in this shard; the others must not wait for it
             # Entries that are held back, by whomever, must not hide those behind them: the next look goes on from here.
             self._cursors[shard] = add_found(found, shard, reply)
-        left_in = {int(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
+        left_in = {int(notice.entry.shard) for notice in found.unannounced if notice.entry is not None}
         await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
         return found
 
@@ -238,7 +249,7 @@ class ConcurrentRedisLockStore(LockStore):
     async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
         """Take the lease away from its holder, or this ticket out of the line."""
         shard = self._keys.shard_of(conversation_id)
-        reply = await self._servers.run(self._call(Seize(conversation_id, by, number), shard, _DIRECT))
+        reply = await self._servers.run(self._call(ForceRelease(conversation_id, by, number), shard, _DIRECT))
         return taken_by(notice.event for notice in notices_of(shard, reply))
 
     async def issue_all(
@@ -274,13 +285,13 @@ class ConcurrentRedisLockStore(LockStore):
         return ConcurrentAudit(self._keys, self._names, self._servers, self._scripts).run()
 
     @cached_property
-    def overview(self) -> Sight:
+    def overview(self) -> OperatorQueries:
         """What operators are told, from the shards' index."""
-        return LineIndex(self, self._keys, self._servers, self._scripts)
+        return IndexedQueries(self, self._keys, self._servers, self._scripts)
 
     @cached_property
-    def _subscription(self) -> Subscription:
-        return Subscription(self._servers, self._keys.channel, self.wakeups, self.tell_left_behind)
+    def _subscription(self) -> HintSubscription:
+        return HintSubscription(self._servers, self._keys.channel, self.wakeups, self.hint_unannounced)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""

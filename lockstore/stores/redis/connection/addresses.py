@@ -5,8 +5,8 @@ from ipaddress import IPv6Address
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote
 
-from lockstore.util.validation import without_control_characters
 from lockstore.util.urls import PORT_MAX, check_encoding, split_url
+from lockstore.util.validation import without_control_characters
 
 __all__ = ["Endpoint", "RedisUrl", "checked_place", "is_url", "parsed_endpoints"]
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from redis import exceptions
 
-from lockstore.util.backoff import Backoff
 from lockstore.errors import ConversationError, StoreFullError, StoreUnavailableError
-from lockstore.stores.redis.connection.topology import Command, Deployment, Part, Place
-from lockstore.stores.redis.connection.connect import Dialing
-from lockstore.stores.redis.connection.round_trip import Answer, Exchange
+from lockstore.stores.redis.connection.connect import ConnectionFactory
 from lockstore.stores.redis.connection.errors import fault_of, translated
+from lockstore.stores.redis.connection.round_trip import Answer, RoundTrip
+from lockstore.stores.redis.connection.topology import Command, LineBatch, Node, Topology
+from lockstore.util.backoff import Backoff
 
-__all__ = ["Batches"]
+__all__ = ["BatchRunner"]
 
 _BATCHES_MAX = 64  # under way at once; further ones wait. redis-py's pool refuses at 100 instead
 _FIRST_S, _MOST_S = 0.005, 0.1  # pauses while a slot is being moved
@@ -27,14 +27,14 @@ _CUT_OFF = (
 )  # by the other end; what says nothing for long is another matter
 
 
-class Batches:
+class BatchRunner:
     """Everything that is sent on behalf of lines goes this way. A batch has one time limit as a whole."""
 
-    def __init__(self, dialing: Dialing, deployment: Deployment, mark_of: Callable[[str], str]) -> None:
+    def __init__(self, dialing: ConnectionFactory, deployment: Topology, mark_of: Callable[[str], str]) -> None:
         options = dialing.options
         self._dialing = dialing
         self._deployment = deployment
-        self._exchange = Exchange(dialing, deployment)
+        self._exchange = RoundTrip(dialing, deployment)
         self._mark_of = mark_of
         self._replicas = options.wait_replicas
         self._replicas_ms = options.wait_replicas_timeout_ms
@@ -46,7 +46,7 @@ class Batches:
         """Whether replicas are waited for."""
         return self._replicas > 0
 
-    async def do(self, parts: list[Part], replies: list[Any]) -> None:
+    async def do(self, parts: list[LineBatch], replies: list[Any]) -> None:
         """Do parts, and put their replies at their positions. Raises StoreUnavailableError."""
         if not parts:
             return
@@ -54,14 +54,14 @@ class Batches:
             async with asyncio.timeout(self._limit_s), self._gate:
                 await self._serve(parts, replies)
 
-    async def _serve(self, parts: list[Part], replies: list[Any]) -> None:
+    async def _serve(self, parts: list[LineBatch], replies: list[Any]) -> None:
         """Do the parts where they belong, and again those that belonged elsewhere, until all are done."""
         pause = Backoff(_FIRST_S, _MOST_S)
         loads = 0
         while True:
             await self._deployment.prepare()
-            again: list[Part] = []
-            unloaded: set[Place] = set()
+            again: list[LineBatch] = []
+            unloaded: set[Node] = set()
             for place, share, answers in await self._send(self._deployment.split(parts)):
                 for part, answer in zip(share, answers, strict=True):
                     if _is_unloaded(answer):
@@ -84,7 +84,9 @@ class Batches:
                 await asyncio.sleep(pause.next_s())
             parts = again
 
-    async def _send(self, shares: list[tuple[Place, list[Part]]]) -> list[tuple[Place, list[Part], list[Answer]]]:
+    async def _send(
+        self, shares: list[tuple[Node, list[LineBatch]]]
+    ) -> list[tuple[Node, list[LineBatch], list[Answer]]]:
         """Send each server its share, all at once."""
         if len(shares) == 1:
             [(place, parts)] = shares
@@ -96,7 +98,7 @@ class Batches:
                 raise answer  # all have ended by now; whatever was done is safe to do again
         return [(*share, answer) for share, answer in zip(shares, answers, strict=True) if isinstance(answer, list)]
 
-    async def _send_one(self, place: Place, parts: list[Part]) -> list[Answer]:
+    async def _send_one(self, place: Node, parts: list[LineBatch]) -> list[Answer]:
         waits = bool(self._replicas) and any(part.writes for part in parts)
         last: list[Command] = []
         if waits:
@@ -129,7 +131,7 @@ class Batches:
         if count < self._replicas:
             raise StoreUnavailableError(f"{count} replicas have the last writes, and {self._replicas} have to")
 
-    def _note(self, part: Part, place: Place, answer: Answer, replies: list[Any]) -> None:
+    def _note(self, part: LineBatch, place: Node, answer: Answer, replies: list[Any]) -> None:
         """Put a part's replies where they belong. Raises StoreUnavailableError where the server was at fault."""
         if isinstance(answer, exceptions.ResponseError):
             answer = [answer] * len(part.commands)

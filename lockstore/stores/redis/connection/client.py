@@ -1,4 +1,4 @@
-"""`Servers`: scripts run here, wherever their keys are; in order, within a time, and again where that is safe."""
+"""`RedisClient`: scripts run here, wherever their keys are; in order, within a time, and again where that is safe."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -9,23 +9,23 @@ import redis.asyncio as redis
 from redis import exceptions
 
 from lockstore.errors import ConfigError, ConversationError, StoreFullError, StoreUnavailableError
-from lockstore.util.event_loop import OneEventLoop
+from lockstore.stores.redis.connection.batch import BatchRunner
+from lockstore.stores.redis.connection.cluster import Cluster
+from lockstore.stores.redis.connection.connect import ChangingCredentials, ConnectionFactory
+from lockstore.stores.redis.connection.errors import CONNECTION_ERRORS, stopping_the_start, translated
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.scripts import Script
-from lockstore.stores.redis.connection.batch import Batches
-from lockstore.stores.redis.connection.cluster import Cluster
-from lockstore.stores.redis.connection.topology import Command, Deployment, Part
-from lockstore.stores.redis.connection.connect import ChangingCredentials, Dialing
-from lockstore.stores.redis.connection.errors import LOST, stopping_the_start, translated
 from lockstore.stores.redis.connection.sentinel import Sentinels
-from lockstore.stores.redis.connection.standalone import Standard
+from lockstore.stores.redis.connection.standalone import Standalone
+from lockstore.stores.redis.connection.topology import Command, LineBatch, Topology
+from lockstore.util.event_loop import OneEventLoop
 
-__all__ = ["Call", "Servers"]
+__all__ = ["Call", "RedisClient"]
 
 _SCAN_COUNT = 1000
 
-_DEPLOYMENTS: dict[str, Callable[[Dialing], Deployment]] = {
-    "standard": Standard,
+_DEPLOYMENTS: dict[str, Callable[[ConnectionFactory], Topology]] = {
+    "standard": Standalone,
     "sentinel": Sentinels,
     "cluster": Cluster,
 }
@@ -43,7 +43,7 @@ class Call(NamedTuple):
         return ("EVALSHA", self.script.sha, len(self.keys) + len(beside), *self.keys, *beside, *self.args)
 
 
-class Servers:
+class RedisClient:
     """The Redis servers of one store. Every call has one time limit as a whole: the configured timeout."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Servers:
         credentials: ChangingCredentials | None = None,
     ) -> None:
         """Take what to connect to. `mark_of` gives for a key another one in the same hash slot, free to be written."""
-        self._dialing = Dialing(options, scripts, credentials)
+        self._dialing = ConnectionFactory(options, scripts, credentials)
         self._event_loop = OneEventLoop()
         self._mark_of = mark_of
         self._begin()
@@ -65,7 +65,7 @@ class Servers:
     def _begin(self) -> None:
         """Begin without connections, which belong to the event loop that they are made in."""
         self._deployment = _DEPLOYMENTS[self._dialing.options.deployment_mode](self._dialing)
-        self._batches = Batches(self._dialing, self._deployment, self._mark_of)
+        self._batches = BatchRunner(self._dialing, self._deployment, self._mark_of)
 
     async def open(self) -> None:
         """Connect to every server. Raises ConfigError where trying again would not help, else StoreUnavailableError."""
@@ -115,12 +115,12 @@ class Servers:
         """
         self._event_loop.check()
         replies: list[Any] = [None] * len(calls)
-        parts = [Part(str(command[1]), [command]) for command in before]
-        lines: dict[str, Part] = {}
+        parts = [LineBatch(str(command[1]), [command]) for command in before]
+        lines: dict[str, LineBatch] = {}
         for position, call in enumerate(calls):
             part = lines.get(call.keys[0])
             if part is None:
-                part = lines[call.keys[0]] = Part(call.keys[0], writes=False)
+                part = lines[call.keys[0]] = LineBatch(call.keys[0], writes=False)
                 parts.append(part)
             part.commands.append(call.command(*self._absent(call)))
             part.positions.append(position)
@@ -141,7 +141,7 @@ class Servers:
         """Run plain commands, the key in second place, in one round trip to each server, and give their replies."""
         self._event_loop.check()
         replies: list[Any] = [None] * len(commands)
-        parts = [Part(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
+        parts = [LineBatch(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
         await self._batches.do(parts, replies)
         for reply in replies:
             if isinstance(reply, StoreFullError):
@@ -152,7 +152,7 @@ class Servers:
         """Wait until the configured number of replicas has what was written so far to the servers of these keys."""
         self._event_loop.check()
         if self._batches.waits:
-            await self._batches.do([Part(key) for key in keys], [])
+            await self._batches.do([LineBatch(key) for key in keys], [])
 
     # --- servers ---------------------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Servers:
                     places = await self._deployment.places()
                     clients = [await place.fresh_client() for place in places]
                     return [await client.execute_command(*command) for client in clients]  # type: ignore[no-untyped-call]
-                except LOST:
+                except CONNECTION_ERRORS:
                     self._deployment.doubt()
                     raise
 

@@ -10,9 +10,9 @@ from redis.cluster import get_node_name
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
 
-from lockstore.stores.redis.connection.topology import Part, Place
-from lockstore.stores.redis.connection.connect import Dialing
-from lockstore.stores.redis.connection.errors import LOST
+from lockstore.stores.redis.connection.connect import ConnectionFactory
+from lockstore.stores.redis.connection.errors import CONNECTION_ERRORS
+from lockstore.stores.redis.connection.topology import LineBatch, Node
 
 __all__ = ["Cluster"]
 
@@ -26,12 +26,12 @@ class Cluster:
 
     watches = True
 
-    def __init__(self, dialing: Dialing) -> None:
+    def __init__(self, dialing: ConnectionFactory) -> None:
         self._dialing = dialing
         self._arguments = _node_arguments(dialing)
         nodes = [ClusterNode(node.host, node.port, **self._arguments) for node in dialing.options.nodes]
         self._layout = NodesManager(nodes, require_full_coverage=False, connection_kwargs=self._arguments)
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Node] = {}
         self._known = False
         self._suspect: str | None = None
 
@@ -55,28 +55,28 @@ class Cluster:
             for node in asked:
                 await node.disconnect()
 
-    def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
+    def split(self, parts: list[LineBatch]) -> list[tuple[Node, list[LineBatch]]]:
         """Sort the parts by the nodes that have their slots."""
-        shares: dict[Place, list[Part]] = {}
+        shares: dict[Node, list[LineBatch]] = {}
         for part in parts:
             place = part.asking or self._place_of(key_slot(part.key.encode()))
             shares.setdefault(place, []).append(part)
         return list(shares.items())
 
-    def _place_of(self, slot: int) -> Place:
+    def _place_of(self, slot: int) -> Node:
         nodes = self._layout.slots_cache.get(slot)
         if not nodes:
             raise ClusterDownError(f"no node has slot {slot}")
         return self._place_at(nodes[0])
 
-    def _place_at(self, node: ClusterNode) -> Place:
+    def _place_at(self, node: ClusterNode) -> Node:
         place = self._places.get(node.name)
         if place is None:
             client = redis.Redis(host=node.host, port=int(node.port), **self._dialing.to_servers())
-            place = self._places[node.name] = Place(node.name, client)
+            place = self._places[node.name] = Node(node.name, client)
         return place
 
-    async def redirect(self, part: Part, error: ResponseError) -> None:
+    async def redirect(self, part: LineBatch, error: ResponseError) -> None:
         """Follow a slot that has moved, or is being moved."""
         part.asking = None
         if isinstance(error, TryAgainError):
@@ -94,21 +94,21 @@ class Cluster:
         else:
             self.doubt()  # it joined after we asked
 
-    def doubt(self, place: Place | None = None) -> None:
+    def doubt(self, place: Node | None = None) -> None:
         """Have the layout asked for anew, of this node last."""
         self._known = False
         self._suspect = place.name if place is not None else None
 
-    async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:  # noqa: ARG002 - a place is a node
+    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - a place is a node
         """Ask the other nodes whether this one is still a primary."""
         try:
             await self._ask(place.name)
-        except LOST:
+        except CONNECTION_ERRORS:
             return False  # they don't know either, for now
         node = self._layout.nodes_cache.get(place.name)
         return node is None or node.server_type != _PRIMARY
 
-    async def places(self) -> Sequence[Place]:
+    async def places(self) -> Sequence[Node]:
         """Give all primaries that have slots."""
         await self.prepare()
         owners = {nodes[0].name: nodes[0] for nodes in self._layout.slots_cache.values() if nodes}
@@ -138,7 +138,7 @@ class _Node(ClusterNode):
         return reply
 
 
-def _node_arguments(dialing: Dialing) -> dict[str, Any]:
+def _node_arguments(dialing: ConnectionFactory) -> dict[str, Any]:
     """Turn the arguments of a client into those of a node, for which a class says whether it speaks TLS."""
     arguments = dialing.to_nodes(_PATIENCE_S)
     if arguments.pop("ssl", False):

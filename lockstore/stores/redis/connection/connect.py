@@ -17,7 +17,7 @@ from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.scripts import Script
 from lockstore.util.tls import tls_context
 
-__all__ = ["ChangingCredentials", "Dialing"]
+__all__ = ["ChangingCredentials", "ConnectionFactory"]
 
 _REPLACED_S = 1.5  # for connecting, where another server may take this one's place meanwhile
 _AGAIN_S = 600.0  # until the next try, when there were no credentials to authenticate a live connection anew
@@ -40,7 +40,7 @@ class ChangingCredentials(Protocol):
         """Give user and password that hold now."""
 
 
-class Dialing:
+class ConnectionFactory:
     """The arguments of redis-py's connections, for servers and for sentinels."""
 
     def __init__(

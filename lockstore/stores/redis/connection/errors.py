@@ -12,9 +12,15 @@ from lockstore.errors import ConfigError, ConversationError, StoreUnavailableErr
 from lockstore.stores.redis.connection.error_sentences import Sentence, sentence_of
 from lockstore.util.tls import causes, certificate_fault
 
-__all__ = ["LOST", "fault_of", "stopping_the_start", "translated"]
+__all__ = ["CONNECTION_ERRORS", "fault_of", "stopping_the_start", "translated"]
 
-LOST = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError, StoreUnavailableError)
+CONNECTION_ERRORS = (
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    OSError,
+    TimeoutError,
+    StoreUnavailableError,
+)
 """What is raised when a server cannot be reached, does not answer, or refuses for now; or when there is no password to show.
 
 StoreUnavailableError is what ChangingCredentials raise, in the middle of connecting.
@@ -74,7 +80,7 @@ class translated:  # noqa: N801 - reads as the function that it could be, were i
             return
         if isinstance(error, exceptions.ResponseError):
             raise fault_of(error) from error
-        if isinstance(error, LOST):
+        if isinstance(error, CONNECTION_ERRORS):
             raise StoreUnavailableError(_told(error)) from error
 
 

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from lockstore.stores.redis.connection.addresses import Endpoint, RedisUrl, checked_place, is_url, parsed_endpoints
-from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, without_control_characters
 from lockstore.util.tls import check_tls_files
+from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, without_control_characters
 
 __all__ = ["BUILT_IN_TYPES", "OLD_CONCURRENT_TYPE", "Credentials", "Endpoint", "RedisOptions"]
 

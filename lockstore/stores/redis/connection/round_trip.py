@@ -10,10 +10,10 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ExecAbortError, ReadOnlyError, ResponseError
 
-from lockstore.stores.redis.connection.topology import Command, Deployment, Part, Place
-from lockstore.stores.redis.connection.connect import Dialing
+from lockstore.stores.redis.connection.connect import ConnectionFactory
+from lockstore.stores.redis.connection.topology import Command, LineBatch, Node, Topology
 
-__all__ = ["Answer", "Exchange"]
+__all__ = ["Answer", "RoundTrip"]
 
 Answer = list[Any] | ResponseError
 """What came of a part: a reply or an error for each of its commands; or why none of them was done."""
@@ -23,16 +23,16 @@ _SILENCE_S = 1.0  # after which others are asked whether the server has been rep
 _AGAIN_S = 0.5  # until they are asked again
 
 
-class Exchange:
+class RoundTrip:
     """The way of a batch. What redis-py's pipelines do, without their bookkeeping, which cost more than the command."""
 
-    def __init__(self, dialing: Dialing, deployment: Deployment) -> None:
+    def __init__(self, dialing: ConnectionFactory, deployment: Topology) -> None:
         self._dialing = dialing
         self._deployment = deployment
         self._patience_s = min(_PATIENCE_S, dialing.options.socket_timeout / 4)
 
     async def parts(
-        self, place: Place, parts: Sequence[Part], last: Sequence[Command]
+        self, place: Node, parts: Sequence[LineBatch], last: Sequence[Command]
     ) -> tuple[list[Answer], list[Any]]:
         """Do parts at a place, in one round trip; give an answer for each, and the replies to the `last` commands."""
         commands = [command for part in parts for command in _wrapped(part)]
@@ -40,7 +40,7 @@ class Exchange:
         rest = iter(replies)
         return [_answer(part, rest) for part in parts], list(rest)
 
-    async def commands(self, place: Place, commands: Sequence[Command]) -> list[Any]:
+    async def commands(self, place: Node, commands: Sequence[Command]) -> list[Any]:
         """Send commands on one connection, and read a reply or an error for each."""
         connection = place.take()
         try:
@@ -58,14 +58,14 @@ class Exchange:
             await place.give_back(connection)
         return replies
 
-    async def _talk(self, place: Place, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    async def _talk(self, place: Node, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         await place.ensure(connection, self._patience_s)
         await self._dialing.refresh(connection)
         await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
         return [await _reply(connection) for _ in commands]
 
     @asynccontextmanager
-    async def _unless_replaced(self, place: Place, connection: AbstractConnection) -> AsyncIterator[None]:
+    async def _unless_replaced(self, place: Node, connection: AbstractConnection) -> AsyncIterator[None]:
         """Break off, with TimeoutError, what gets no answer because the other end hangs and has been replaced."""
         asking: list[asyncio.Task[None]] = []
         async with asyncio.timeout(None) as limit:
@@ -81,7 +81,7 @@ class Exchange:
                 for task in asking:
                     task.cancel()
 
-    async def _find_out(self, place: Place, connection: AbstractConnection, limit: asyncio.Timeout) -> None:
+    async def _find_out(self, place: Node, connection: AbstractConnection, limit: asyncio.Timeout) -> None:
         """Ask until the other end has been replaced, and end the waiting for it."""
         while not await self._deployment.is_gone(place, connection):  # noqa: ASYNC110 - other servers set no event
             await asyncio.sleep(_AGAIN_S)
@@ -96,7 +96,7 @@ async def _reply(connection: AbstractConnection) -> Any:
         return error
 
 
-def _wrapped(part: Part) -> Iterator[Command]:
+def _wrapped(part: LineBatch) -> Iterator[Command]:
     """Give a part's commands; several as one transaction, so that none takes effect without those before it."""
     if part.asking is not None:
         yield ("ASKING",)
@@ -108,7 +108,7 @@ def _wrapped(part: Part) -> Iterator[Command]:
     yield ("EXEC",)
 
 
-def _answer(part: Part, replies: Iterable[Any]) -> Answer:
+def _answer(part: LineBatch, replies: Iterable[Any]) -> Answer:
     """Take a part's own replies from the stream of all."""
     rest = iter(replies)
     if part.asking is not None:

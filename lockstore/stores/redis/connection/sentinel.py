@@ -9,11 +9,11 @@ from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.utils import str_if_bytes
 
-from lockstore.stores.redis.connection.topology import Place
-from lockstore.stores.redis.connection.connect import Dialing
+from lockstore.stores.redis.connection.connect import ConnectionFactory
 from lockstore.stores.redis.connection.error_sentences import sentence_of
-from lockstore.stores.redis.connection.errors import LOST
-from lockstore.stores.redis.connection.standalone import OnePlace
+from lockstore.stores.redis.connection.errors import CONNECTION_ERRORS
+from lockstore.stores.redis.connection.standalone import SingleNode
+from lockstore.stores.redis.connection.topology import Node
 
 __all__ = ["Sentinels"]
 
@@ -22,7 +22,7 @@ _IDLE_S = 5.0  # after which a sentinel is asked on a new connection; while the 
 _LOOK_S = 1.0  # how often, while the primary is in use, sentinels are asked whether it still is the primary
 
 
-class Sentinels(OnePlace):
+class Sentinels(SingleNode):
     """The primary of one service. Its failover is noticed by a lost connection, a refused write, or a long silence.
 
     And by asking: after a planned one (SENTINEL FAILOVER) the old primary goes on as if nothing was, for ten seconds, and
@@ -31,14 +31,14 @@ class Sentinels(OnePlace):
 
     watches = True
 
-    def __init__(self, dialing: Dialing) -> None:
+    def __init__(self, dialing: ConnectionFactory) -> None:
         options = dialing.options
         self._service = options.sentinel_service
         nodes = [(node.host, node.port) for node in options.nodes]
         arguments = dialing.to_sentinels(_PATIENCE_S)
         self._sentinel = _Sentinel(nodes, arguments)
         client = self._sentinel.master_for(self._service, redis.Redis, db=options.database, **dialing.to_servers())
-        super().__init__(Place("primary", client))
+        super().__init__(Node("primary", client))
         self._looked_at_s = time.monotonic()
         self._look: asyncio.Task[None] | None = None
 
@@ -53,17 +53,17 @@ class Sentinels(OnePlace):
     async def _compare(self) -> None:
         try:
             address = await self._sentinel.discover_master(self._service)
-        except LOST:
+        except CONNECTION_ERRORS:
             return  # they don't know, for now
         # Where the newest connection went to.
         if address != cast("SentinelConnectionPool", self._place.client.connection_pool).master_address:
             self.doubt()
 
-    async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:  # noqa: ARG002 - there is one
+    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - there is one
         """Ask the sentinels whether another server is the primary by now."""
         try:
             address = await self._sentinel.discover_master(self._service)
-        except LOST:
+        except CONNECTION_ERRORS:
             return False  # they don't know either, for now
         return isinstance(connection, Connection) and address != (connection.host, connection.port)
 
@@ -91,7 +91,7 @@ class _Sentinel(Sentinel):
             try:
                 await self._renew(sentinel)
                 answer = await self._ask(sentinel, service_name)
-            except LOST as error:
+            except CONNECTION_ERRORS as error:
                 sentence = sentence_of(error)
                 cause, answer = error, str(error) if sentence is None else sentence.text
             if isinstance(answer, tuple):

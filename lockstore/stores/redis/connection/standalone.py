@@ -7,18 +7,18 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from lockstore.errors import ConfigError
-from lockstore.stores.redis.connection.topology import Part, Place
-from lockstore.stores.redis.connection.connect import Dialing
+from lockstore.stores.redis.connection.connect import ConnectionFactory
+from lockstore.stores.redis.connection.topology import LineBatch, Node
 
-__all__ = ["OnePlace", "Standard"]
+__all__ = ["SingleNode", "Standalone"]
 
 
-class OnePlace:
+class SingleNode:
     """What is the same wherever one server has all keys."""
 
     watches = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Node) -> None:
         self._place = place
         self._doubtful = False
 
@@ -28,23 +28,23 @@ class OnePlace:
             self._doubtful = False
             await self._place.let_go()
 
-    def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
+    def split(self, parts: list[LineBatch]) -> list[tuple[Node, list[LineBatch]]]:
         """Everything is at the one place."""
         return [(self._place, parts)]
 
-    async def redirect(self, part: Part, error: ResponseError) -> None:  # noqa: ARG002 - there is nowhere else
+    async def redirect(self, part: LineBatch, error: ResponseError) -> None:  # noqa: ARG002 - there is nowhere else
         """Raise it: the server is a cluster's node, and the options say otherwise."""
         raise error
 
-    def doubt(self, place: Place | None = None) -> None:  # noqa: ARG002 - there is one
+    def doubt(self, place: Node | None = None) -> None:  # noqa: ARG002 - there is one
         """Have the next call make new connections."""
         self._doubtful = True
 
-    async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:  # noqa: ARG002 - nobody to ask
+    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - nobody to ask
         """Nobody knows."""
         return False
 
-    async def places(self) -> Sequence[Place]:
+    async def places(self) -> Sequence[Node]:
         """Give the one place."""
         return [self._place]
 
@@ -53,14 +53,14 @@ class OnePlace:
         await self._place.client.aclose()
 
 
-class Standard(OnePlace):
+class Standalone(SingleNode):
     """One server that is always the same."""
 
-    def __init__(self, dialing: Dialing) -> None:
-        super().__init__(Place("server", _client(dialing)))
+    def __init__(self, dialing: ConnectionFactory) -> None:
+        super().__init__(Node("server", _client(dialing)))
 
 
-def _client(dialing: Dialing) -> redis.Redis:
+def _client(dialing: ConnectionFactory) -> redis.Redis:
     options, common = dialing.options, dialing.to_servers()
     if not options.is_url(options.place):
         [node] = options.nodes

@@ -10,7 +10,7 @@ import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-__all__ = ["Command", "Deployment", "Part", "Place"]
+__all__ = ["Command", "LineBatch", "Node", "Topology"]
 
 Command = tuple[Any, ...]
 """One command of Redis, as its words."""
@@ -19,7 +19,7 @@ _IDLE_S = 0.5  # a connection that was not used for so long is asked whether the
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Node:
     """One server that takes writes, and the connections to it.
 
     Those that batches have used stay at hand here instead of going back to redis-py's pool, whose bookkeeping is a good
@@ -104,7 +104,7 @@ async def _is_spoilt(connection: AbstractConnection) -> bool:
 
 
 @dataclass(eq=False, slots=True)
-class Part:
+class LineBatch:
     """What is done to one line: its commands take effect in their order, or none of them does."""
 
     key: str  # any of its keys: they are at one place
@@ -112,10 +112,10 @@ class Part:
     positions: list[int] = field(default_factory=list)  # of their replies, among those of the whole batch
     writes: bool = True
     repeatable: bool = True  # whether it may be done again where nobody knows whether it was done
-    asking: Place | None = None  # where a slot that is being moved is going to: the next try goes there
+    asking: Node | None = None  # where a slot that is being moved is going to: the next try goes there
 
 
-class Deployment(Protocol):
+class Topology(Protocol):
     """One server, a primary that sentinels know, or a cluster."""
 
     watches: bool
@@ -124,19 +124,19 @@ class Deployment(Protocol):
     async def prepare(self) -> None:
         """Find out where things are, if that is not known. Raises one of `faults.LOST`."""
 
-    def split(self, parts: list[Part]) -> list[tuple[Place, list[Part]]]:
+    def split(self, parts: list[LineBatch]) -> list[tuple[Node, list[LineBatch]]]:
         """Tell at which place each part is to be done. Raises one of `faults.LOST`."""
 
-    async def redirect(self, part: Part, error: ResponseError) -> None:
+    async def redirect(self, part: LineBatch, error: ResponseError) -> None:
         """Learn from an answer that said that a part belongs elsewhere, or should be tried again."""
 
-    def doubt(self, place: Place | None = None) -> None:
+    def doubt(self, place: Node | None = None) -> None:
         """Have `prepare` find out anew where things are: this server was lost, or did not take writes."""
 
-    async def is_gone(self, place: Place, connection: AbstractConnection) -> bool:
+    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:
         """Ask others whether the server at the end of a silent connection has been replaced."""
 
-    async def places(self) -> Sequence[Place]:
+    async def places(self) -> Sequence[Node]:
         """Give all places that take writes, each of which has a part of the keys."""
 
     async def close(self) -> None:

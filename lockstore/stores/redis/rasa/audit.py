@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from lockstore.stores.redis.rasa.schedule import Agenda
-from lockstore.stores.audit import Audited, Finding, Progress, judge_lateness, judge_line
-from lockstore.errors import ConversationError
-from lockstore.stores.redis.keys import RedisKeys
-from lockstore.stores.redis.key_ownership import RedisNames
-from lockstore.stores.line_engine import Lines
-from lockstore.stores.redis.connection.scripts import load
-from lockstore.stores.redis.connection import Call, Servers
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.audit import Audited, AuditFinding, Progress, judge_lateness, judge_line
+from lockstore.stores.line_engine import LineEngine
+from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.scripts import load
+from lockstore.stores.redis.key_ownership import RedisNames
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.redis.rasa.schedule import Schedule
 from lockstore.stores.redis.rasa.serialization import parsed
 
 __all__ = ["INSPECT_LOCK", "RedisAudit"]
@@ -29,7 +29,7 @@ _AGENDA_SLACK_MS = (
 class RedisAudit:
     """Goes through the lines on the agenda, then through all keys, for lines that are on none."""
 
-    def __init__(self, keys: RedisKeys, names: RedisNames, servers: Servers, agenda: Agenda) -> None:
+    def __init__(self, keys: RedisKeys, names: RedisNames, servers: RedisClient, agenda: Schedule) -> None:
         self._keys = keys
         self._names = names
         self._servers = servers
@@ -47,16 +47,16 @@ class RedisAudit:
             named = [(key, self._names.name_of(key)) for key in (raw.decode(errors="backslashreplace") for raw in page)]
             for key, name in named:
                 if name is None and key.startswith(self._names.own_start):
-                    yield Finding(None, "name", f"the store gives no such name: {key}")
+                    yield AuditFinding(None, "name", f"the store gives no such name: {key}")
             ids = [name.conversation_id for _, name in named if name is not None and name.kind in ("lock", "memo")]
             for finding in await self._inspect([name for name in ids if name is not None]):
                 yield finding
             visited += len(page)
             yield Progress("keys", visited, None)
 
-    async def _inspect(self, names: Sequence[str]) -> list[Finding]:
+    async def _inspect(self, names: Sequence[str]) -> list[AuditFinding]:
         """Read lines that were not looked at yet, and judge them."""
-        found: list[Finding] = []
+        found: list[AuditFinding] = []
         rest = iter([name for name in dict.fromkeys(names) if name not in self._seen])
         while some := list(islice(rest, _TOGETHER)):
             calls = []
@@ -69,35 +69,35 @@ class RedisAudit:
         return found
 
 
-def _judged(name: str, reply: Any) -> Iterator[Finding]:
+def _judged(name: str, reply: Any) -> Iterator[AuditFinding]:
     if isinstance(reply, ConversationError):
-        yield Finding(name, "data", str(reply))
+        yield AuditFinding(name, "data", str(reply))
         return
     now_ms, noted, *values = reply
     try:
         lock = parsed(name, values)
     except ConversationError as error:
-        yield Finding(name, "data", str(error))
+        yield AuditFinding(name, "data", str(error))
         return
     last = int(values[1]) if values[1] else None
     noted_ms = int(float(noted)) if noted else None
-    look_at_ms = Lines.look_at_ms(lock)
+    look_at_ms = LineEngine.look_at_ms(lock)
     # Where a Rasa process has taken the head away, the next patrol grants: the line says when that will be.
     ready_ms = now_ms if noted_ms is not None and noted_ms <= now_ms + _AGENDA_SLACK_MS else None
     for finding in judge_line(lock, now_ms):
         if finding.rule != "head" or ready_ms is None:
             yield finding
     if last is not None and lock.tickets and lock.tickets[-1].number > last and lock.tickets[-1].claim:
-        yield Finding(name, "numbers", f"ticket {lock.tickets[-1].number} is above the last number issued, {last}")
+        yield AuditFinding(name, "numbers", f"ticket {lock.tickets[-1].number} is above the last number issued, {last}")
     yield from judge_lateness(lock, now_ms)
     if look_at_ms is None or _is_rasas(lock):
         return
     if noted_ms is None:
-        yield Finding(
+        yield AuditFinding(
             name, "deadline", "it is on no agenda: its deadlines, and events that are left, are seen to by nobody"
         )
     elif noted_ms > max(now_ms, look_at_ms) + _AGENDA_SLACK_MS:
-        yield Finding(name, "deadline", f"it is noted for {(noted_ms - look_at_ms) / 1000:.0f} s too late")
+        yield AuditFinding(name, "deadline", f"it is noted for {(noted_ms - look_at_ms) / 1000:.0f} s too late")
 
 
 def _is_rasas(lock: TicketLock) -> bool:

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lockstore.errors import ConversationError, StoreFullError
+from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.keys import RedisKeys
 from lockstore.stores.results import Shard
-from lockstore.stores.redis.connection.scripts import load
-from lockstore.stores.redis.connection import Call, Servers
 
-__all__ = ["AGENDA_SCRIPTS", "Agenda", "Due"]
+__all__ = ["AGENDA_SCRIPTS", "Due", "Schedule"]
 
 AGENDA_SCRIPTS = (load("agenda"), load("reschedule"))
 """What the server has to have loaded."""
@@ -42,10 +42,10 @@ class Due:
         return len(self.times) == _LINES_MOST
 
 
-class Agenda:
+class Schedule:
     """Finds the lines to look at, whoever wrote them."""
 
-    def __init__(self, keys: RedisKeys, servers: Servers) -> None:
+    def __init__(self, keys: RedisKeys, servers: RedisClient) -> None:
         self._keys = keys
         self._servers = servers
         self._known: set[int] = set() if keys.clustered else {0}  # slots that have an agenda

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from lockstore.errors import ConversationError
 from lockstore.core.ticket import Claim, Ticket, TicketLock
+from lockstore.errors import ConversationError
 
 __all__ = ["parsed", "read_of", "written"]
 

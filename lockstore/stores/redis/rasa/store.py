@@ -7,23 +7,23 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
-from lockstore.stores.redis.rasa.schedule import AGENDA_SCRIPTS, Agenda, Due
-from lockstore.stores.audit import Audited
-from lockstore.stores.redis.rasa.audit import INSPECT_LOCK, RedisAudit
-from lockstore.errors import ConversationError
-from lockstore.stores.redis.replication_ids import HISTORY_SCRIPT, Histories
-from lockstore.stores.redis.keys import RedisKeys
-from lockstore.stores.redis.key_ownership import RedisNames
-from lockstore.stores.line_engine import Step
-from lockstore.stores.redis.connection.options import RedisOptions
-from lockstore.stores.results import LEFT_BEHIND_MS, Patrol, Shard
-from lockstore.stores.redis.connection.scripts import giving_back, load
-from lockstore.stores.redis.connection import Call, ChangingCredentials, Servers
-from lockstore.stores.base import LockStore
-from lockstore.stores.redis.pubsub import OUTBOX_HINT, Subscription
 from lockstore.core.statistics import Pending
 from lockstore.core.ticket import TicketLock
+from lockstore.errors import ConversationError
+from lockstore.stores.audit import Audited
+from lockstore.stores.base import LockStore
+from lockstore.stores.line_engine import Step
+from lockstore.stores.redis.connection import Call, ChangingCredentials, RedisClient
+from lockstore.stores.redis.connection.options import RedisOptions
+from lockstore.stores.redis.connection.scripts import giving_back, load
+from lockstore.stores.redis.key_ownership import RedisNames
+from lockstore.stores.redis.keys import RedisKeys
+from lockstore.stores.redis.pubsub import OUTBOX_HINT, HintSubscription
+from lockstore.stores.redis.rasa.audit import INSPECT_LOCK, RedisAudit
+from lockstore.stores.redis.rasa.schedule import AGENDA_SCRIPTS, Due, Schedule
 from lockstore.stores.redis.rasa.serialization import parsed, read_of, written
+from lockstore.stores.redis.replication_ids import HISTORY_SCRIPT, ReplicationIds
+from lockstore.stores.results import LEFT_BEHIND_MS, Patrol, Shard
 
 __all__ = ["RedisLockStore"]
 
@@ -51,10 +51,10 @@ class RedisLockStore(LockStore):
     def __init__(self, options: RedisOptions, credentials: ChangingCredentials | None = None) -> None:
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
         self._names = RedisNames(options)
-        self._servers = Servers(options, _SCRIPTS, self._keys.mark_of, credentials)
-        self._agenda = Agenda(self._keys, self._servers)
+        self._servers = RedisClient(options, _SCRIPTS, self._keys.mark_of, credentials)
+        self._agenda = Schedule(self._keys, self._servers)
         self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
-        self._histories = Histories(self._servers)
+        self._histories = ReplicationIds(self._servers)
 
     async def open(self) -> None:
         """Connect, and put lines that Rasa wrote on the agenda."""
@@ -185,7 +185,7 @@ class RedisLockStore(LockStore):
         looks = await self._agenda.look(shards, ahead_ms)
         due = [conversation_id for look in looks for conversation_id in look.times]
         found = await self.lines.patrol(due, age_ms)
-        left = {str(notice.entry.shard) for notice in found.left_behind if notice.entry is not None}
+        left = {str(notice.entry.shard) for notice in found.unannounced if notice.entry is not None}
         await self._servers.replicated(self._keys.of(conversation_id).lock for conversation_id in left)
         busy = {command.conversation_id for command in found.overdue}
         corrections: list[tuple[str, int, int | None]] = []
@@ -216,8 +216,8 @@ class RedisLockStore(LockStore):
         return max(self.limits.dedup_window_ms, self.limits.history_keep_ms if lock.history else 0)
 
     @cached_property
-    def _subscription(self) -> Subscription:
-        return Subscription(self._servers, self._keys.channel, self.wakeups, self.tell_left_behind)
+    def _subscription(self) -> HintSubscription:
+        return HintSubscription(self._servers, self._keys.channel, self.wakeups, self.hint_unannounced)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
         """Listen to other processes' hints, too."""
