@@ -7,7 +7,7 @@ from typing import Any
 
 from lockstore.util.escaping import escape
 
-__all__ = ["INVISIBLE", "counted", "escape", "print_error", "print_json"]
+__all__ = ["counted", "print_error", "print_json"]
 
 
 def print_error(command: str, text: str) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Literal
 
-FOLDER = files("lockstore") / "lua"
+FOLDER = files("lockstore.stores.redis") / "lua"
 FIELDS = ("PURPOSE", "KEYS", "ARGV", "REPLY", "RETRY")
 List = Literal["KEYS", "ARGV"]
 

@@ -94,7 +94,7 @@ def test_a_part_is_included_by_some_verb_and_says_what_it_takes(name: str) -> No
 
 
 def test_every_verb_is_somebodys() -> None:
-    users = [path.read_text() for path in Path(str(files("lockstore"))).glob("*.py")]
+    users = [path.read_text() for path in Path(str(files("lockstore"))).rglob("*.py")]
     assert [verb for verb in VERBS if not any(f'"{verb}"' in user for user in users)] == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("lockstore", "daemon", "harness") for path in (CHECKOUT / folder).rglob("*.py"))
-SCRIPTS = sorted((CHECKOUT / "lockstore" / "lua").glob("*.lua"))
+SCRIPTS = sorted((CHECKOUT / "lockstore" / "stores" / "redis" / "lua").glob("*.lua"))
 
 MODULE_LINES_MAX = 300
 FUNCTION_LINES_MAX = 50

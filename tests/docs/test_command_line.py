@@ -67,7 +67,7 @@ def test_the_exit_codes_of_exec_are_those_of_the_code() -> None:
 
 
 def test_the_variables_of_exec_are_those_of_the_code() -> None:
-    source = (CHECKOUT / "daemon" / "commands" / "executing.py").read_text()
+    source = (CHECKOUT / "daemon" / "cli" / "exec" / "run.py").read_text()
     assert {bare(cell) for cell in of_column("exec", "variable")} == set(re.findall(r'"(LOCKSTORE_\w+)":', source))
 
 

@@ -38,7 +38,10 @@ def main() -> None:
     assert (serve, option) == ("serve", "--config")
     logs.set_up("info")
     loaded = settings.load(Path(config))
-    with patch.object(Pipeline, "_finish", finish), patch.object(parts, "Pulse", lambda _: StallDetector(STALL_S)):
+    with (
+        patch.object(Pipeline, "_finish", finish),
+        patch.object(parts, "StallDetector", lambda _: StallDetector(STALL_S)),
+    ):
         uvloop.run(run(Service(loaded, create_store(loaded.lock_store, loaded.daemon.limits))))
 
 

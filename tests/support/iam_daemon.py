@@ -17,6 +17,7 @@ from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from lockstore import factory
 from lockstore.errors import StoreUnavailableError
+from lockstore.stores.redis.connection import section
 from lockstore.stores.redis.connection.iam import ElastiCacheCredentials, IamSettings, IamTimes
 from tests.support.iam_server import AwayError, show
 
@@ -43,7 +44,7 @@ def main() -> None:
     assert (serve, option) == ("serve", "--config")
     logs.set_up("info")
     loaded = settings.load(Path(config))
-    with patch.object(factory, "ElastiCacheCredentials", ShownCredentials):
+    with patch.object(section, "ElastiCacheCredentials", ShownCredentials):
         store = factory.create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
     uvloop.run(run(Service(loaded, store)))
 
