@@ -18,6 +18,7 @@ from lockstore.core.events import Event
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.stores.base import LockStore
+from lockstore.stores.redis.connection import topology
 from lockstore.stores.redis.connection.round_trip import RoundTrip
 from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.stores.results import LEFT_BEHIND_MS
@@ -331,6 +332,7 @@ async def test_without_a_mark_an_older_connection_takes_for_replicated_what_it_h
     kind: str, end: str, servers: Servers, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WAIT asks for the last write that its own connection knows of, and that one may be long past."""
+    monkeypatch.setattr(topology, "_IDLE_S", 60.0)  # any command, a PING too, brings that up to date
     async with (
         opened(servers.section(kind, prefix)) as hasty,
         opened(servers.section(kind, prefix, **WAITS)) as store,
@@ -371,3 +373,16 @@ async def test_a_retry_on_another_connection_waits_although_nothing_is_left_to_w
             [outcome] = await persisted(lambda store=store: store.apply(commands))  # type: ignore[misc]
             [event] = served(outcome)
             assert event.repeated
+
+
+@kinds
+async def test_a_full_primary_is_waited_for_too(kind: str, servers: Servers, prefix: str) -> None:
+    async with opened(servers.section(kind, prefix, **WAITS)) as store:
+        await store.apply([Request("c", "a", 60_000, 0)])
+        await servers.primary.admin("CONFIG", "SET", "maxmemory", "1")
+        try:
+            [outcome] = await store.apply([Release("c", request_id="a")])
+        finally:
+            await servers.primary.admin("CONFIG", "SET", "maxmemory", "0")
+        assert not isinstance(outcome, ConversationError)
+        assert [type(notice.event).__name__ for notice in outcome] == ["Released"]

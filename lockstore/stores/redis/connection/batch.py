@@ -10,6 +10,7 @@ from lockstore.errors import ConversationError, StoreFullError, StoreUnavailable
 from lockstore.stores.redis.connection.connect import ConnectionFactory
 from lockstore.stores.redis.connection.errors import fault_of, translated
 from lockstore.stores.redis.connection.round_trip import Answer, RoundTrip
+from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.connection.topology import Command, LineBatch, Node, Topology
 from lockstore.util.backoff import Backoff
 
@@ -18,6 +19,8 @@ __all__ = ["BatchRunner"]
 _BATCHES_MAX = 64  # under way at once; further ones wait. redis-py's pool refuses at 100 instead
 _FIRST_S, _MOST_S = 0.005, 0.1  # pauses while a slot is being moved
 _LOADS_MAX = 3  # of scripts, for one batch
+
+_MARK = load("mark")
 
 _ELSEWHERE = (exceptions.AskError, exceptions.TryAgainError)  # redis-py's MovedError is an AskError
 
@@ -107,11 +110,18 @@ class BatchRunner:
         try:
             try:
                 answers, told = await self._exchange.parts(place, parts, last)
-            except _CUT_OFF:
+            except _CUT_OFF as error:
                 # In the middle of this batch, or unnoticed just before: on a new connection the server may well serve it.
-                if not all(part.repeatable for part in parts):
+                if isinstance(error.__context__, exceptions.ReadOnlyError) or not all(
+                    part.repeatable for part in parts
+                ):
                     raise
                 answers, told = await self._exchange.parts(place, parts, last)
+            if waits and isinstance(told[0], exceptions.OutOfMemoryError):
+                # A full server takes no plain SET. What is written now, on any connection, is younger than all before.
+                loading = ("SCRIPT", "LOAD", _MARK.text)
+                marking = ("EVALSHA", _MARK.sha, 1, self._mark_of(parts[0].key))
+                told = await self._exchange.commands(place, [loading, marking, last[-1]])
             if waits and not all(isinstance(answer, _ELSEWHERE) for answer in answers):
                 self._check_replicas(told)
         except BaseException:
@@ -121,8 +131,6 @@ class BatchRunner:
 
     def _check_replicas(self, told: list[Any]) -> None:
         for reply in told:
-            if isinstance(reply, exceptions.OutOfMemoryError):
-                continue  # the mark; what came before it on this connection counts as well
             if isinstance(reply, _ELSEWHERE):
                 raise StoreUnavailableError("a slot is being moved, and nothing is known of the replicas meanwhile")
             if isinstance(reply, exceptions.ResponseError):

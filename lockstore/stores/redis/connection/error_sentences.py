@@ -53,6 +53,10 @@ _CODES: dict[str, Sentence] = {
 }
 
 _TEXTS: tuple[tuple[str, Sentence], ...] = (
+    (
+        "previous master is now a slave",
+        Sentence("the primary is now a slave of another server; the Sentinels name the new one"),
+    ),
     ("HELLO must be called", _CODES["NOAUTH"]),
     ("Authentication required", _CODES["NOAUTH"]),
     ("invalid username-password pair", _CODES["WRONGPASS"]),

@@ -11,14 +11,13 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ExecAbortError, ReadOnlyError, ResponseError
 
 from lockstore.stores.redis.connection.connect import ConnectionFactory
-from lockstore.stores.redis.connection.topology import Command, LineBatch, Node, Topology
+from lockstore.stores.redis.connection.topology import PATIENCE_S, Command, LineBatch, Node, Topology
 
 __all__ = ["Answer", "RoundTrip"]
 
 Answer = list[Any] | ResponseError
 """What came of a part: a reply or an error for each of its commands; or why none of them was done."""
 
-_PATIENCE_S = 1.0  # for an answer on a connection that was idle; then a new one is made
 _SILENCE_S = 1.0  # after which others are asked whether the server has been replaced
 _AGAIN_S = 0.5  # until they are asked again
 
@@ -29,7 +28,7 @@ class RoundTrip:
     def __init__(self, dialing: ConnectionFactory, deployment: Topology) -> None:
         self._dialing = dialing
         self._deployment = deployment
-        self._patience_s = min(_PATIENCE_S, dialing.options.socket_timeout / 4)
+        self._patience_s = min(PATIENCE_S, dialing.options.socket_timeout / 4)
 
     async def parts(
         self, place: Node, parts: Sequence[LineBatch], last: Sequence[Command]

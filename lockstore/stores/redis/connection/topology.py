@@ -10,10 +10,13 @@ import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-__all__ = ["Command", "LineBatch", "Node", "Topology"]
+__all__ = ["PATIENCE_S", "Command", "LineBatch", "Node", "Topology"]
 
 Command = tuple[Any, ...]
 """One command of Redis, as its words."""
+
+PATIENCE_S = 1.0
+"""How long an answer is waited for on a connection that was idle; then a new one is made."""
 
 _IDLE_S = 0.5  # a connection that was not used for so long is asked whether the server still answers on it
 
@@ -39,7 +42,7 @@ class Node:
             return connection
         return cast("AbstractConnection", self.client.connection_pool.get_available_connection())  # type: ignore[no-untyped-call]
 
-    async def ensure(self, connection: AbstractConnection, patience_s: float) -> None:
+    async def ensure(self, connection: AbstractConnection, patience_s: float = PATIENCE_S) -> None:
         """Have it connected to a server that answers within `patience_s`, with nothing unread in it.
 
         Redis closes idle connections (`timeout`, CLIENT KILL, a restart), and so do proxies, some without a word. What is
