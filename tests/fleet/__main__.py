@@ -31,7 +31,15 @@ async def store(name: str, place: Workplace) -> tuple[dict[str, Any], list[Redis
 
 async def main(given: argparse.Namespace) -> int:
     work = Work(given.conversations, given.partitions, given.publishers, given.rate)
-    plan = Plan(given.seconds, given.seed, given.daemons, is_calm=given.calm, work=work)
+    plan = Plan(
+        given.seconds,
+        given.seed,
+        given.daemons,
+        is_calm=given.calm,
+        kill_every_s=given.kill_every,
+        is_hostile=given.hostile,
+        work=work,
+    )
     print(f"seed {plan.seed}; the same again: python -m tests.fleet {' '.join(sys.argv[1:])}", flush=True)
     async with workplace() as place:
         rabbitmq = await place.rabbitmq()
@@ -58,6 +66,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--publishers", type=int, default=plan.work.publishers, help="default: %(default)s")
     parser.add_argument("--rate", type=float, default=plan.work.rate, help="requests a second (default: %(default)g)")
     parser.add_argument("--calm", action="store_true", help="nothing befalls the daemons")
+    parser.add_argument("--hostile", action="store_true", help="a hostile sender is there all the while")
+    parser.add_argument("--kill-every", type=float, metavar="S", help="only this: a daemon is killed every S seconds")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="where the daemons' logs and the history are to stay"
     )

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,16 @@ class Chaos:
             for place, daemon in enumerate(self.daemons):
                 live = self._live if place < self._size else self._visit
                 tasks.create_task(live(daemon, random.Random(f"{self._seed}/{place}"), over))
+
+    async def kill_in_turn(self, every_s: float, over: asyncio.Event) -> None:
+        """Kill one daemon after the other, and start it again at once."""
+        for daemon in cycle(self.daemons[: self._size]):
+            if await _rest(every_s, over):
+                return
+            self._look(daemon)
+            self.toll.counts["kill"] += 1
+            await daemon.kill()
+            await daemon.start()
 
     async def close(self) -> None:
         """Stop all, as an operator does."""

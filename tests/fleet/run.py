@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 from harness import DaemonProcess, RabbitMQ
 from harness.history import FaultKind, History, Verdict, judge
 from tests.fleet.chaos import HEARTBEAT_S, Chaos, Site, Toll
+from tests.fleet.hand_offs import hand_offs_ms
+from tests.fleet.hostile import PREFIX, HostileSender
 from tests.fleet.load import Publisher, Work
 from tests.support.recorder import Follower, Recorder
 
@@ -30,6 +33,8 @@ class Plan:
     daemons: int = 4
     patience_s: float = 120.0
     is_calm: bool = False
+    kill_every_s: float | None = None  # in place of chaos: one daemon after the other is killed, and started again
+    is_hostile: bool = False  # a hostile sender is there all the while
     work: Work = field(default_factory=Work)
 
 
@@ -44,6 +49,8 @@ class Outcome:
     hand_overs: int  # a partition was served by another daemon than before
     loaded_s: float  # how long was published
     settled_s: float  # how long it then took until all was over and told
+    hostile: Counter[str]  # hostile messages that RabbitMQ took, by kind
+    hand_off_ms: list[float]  # from sending a release to hearing the next grant, as the innocent saw it
 
     @property
     def is_well(self) -> bool:
@@ -68,7 +75,7 @@ def configured(rabbitmq: RabbitMQ, namespace: str, store: dict[str, Any], work: 
 async def run(site: Site, plan: Plan, tell: Callable[[str], None] = print) -> Outcome:
     """Start a fleet, put it under load, let things happen to it, and judge."""
     url, namespace = site.config["broker"]["url"], site.config["broker"]["namespace"]
-    recorder = Recorder()
+    recorder = Recorder(PREFIX)
     chaos = Chaos(site, plan.daemons, plan.seed)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(chaos.remove)
@@ -78,8 +85,11 @@ async def run(site: Site, plan: Plan, tell: Callable[[str], None] = print) -> Ou
             await stack.enter_async_context(Publisher(url, namespace, recorder, plan.work, f"p{plan.seed}.{number}"))
             for number in range(plan.work.publishers)
         ]
+        sender = HostileSender(url, namespace, plan.work.partitions)
+        if plan.is_hostile:
+            await stack.enter_async_context(sender)
         started = time.monotonic()
-        await _happen(plan, recorder, chaos, publishers, tell)
+        await _happen(plan, recorder, chaos, [*publishers, *([sender] if plan.is_hostile else [])], tell)
         loaded_s = time.monotonic() - started
         await _settle(plan.patience_s, recorder, publishers, tell)
         settled_s = time.monotonic() - started - loaded_s
@@ -94,18 +104,22 @@ async def run(site: Site, plan: Plan, tell: Callable[[str], None] = print) -> Ou
             hand_overs=_hand_overs(chaos.daemons),
             loaded_s=loaded_s,
             settled_s=settled_s,
+            hostile=sender.sent,
+            hand_off_ms=hand_offs_ms(recorder.history()),
         )
 
 
 async def _happen(
-    plan: Plan, recorder: Recorder, chaos: Chaos, publishers: list[Publisher], tell: Callable[[str], None]
+    plan: Plan, recorder: Recorder, chaos: Chaos, senders: list[Publisher | HostileSender], tell: Callable[[str], None]
 ) -> None:
     over = asyncio.Event()
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        for publisher in publishers:
-            tasks.create_task(publisher.run(over))
-        if not plan.is_calm:
+        for sender in senders:
+            tasks.create_task(sender.run(over))
+        if plan.kill_every_s is not None:
+            tasks.create_task(chaos.kill_in_turn(plan.kill_every_s, over))
+        elif not plan.is_calm:
             tasks.create_task(chaos.run(over))
         while (passed_s := time.monotonic() - began) < plan.seconds:
             await asyncio.sleep(min(PROGRESS_S, plan.seconds - passed_s))

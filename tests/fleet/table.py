@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from harness.history import FaultKind
+from tests.fleet.hand_offs import percentile
 from tests.fleet.run import Outcome
 
 FAULTS_SHOWN = 20
@@ -21,6 +22,9 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "refused", ", ".join(f"{count} {reason}" for reason, count in sorted(verdict.refused.items()))
     yield "daemons", ", ".join(f"{count} {what}" for what, count in sorted(toll.counts.items()))
     yield "hand-overs", str(outcome.hand_overs)
+    took = outcome.hand_off_ms
+    yield "hand-offs", f"{len(took)}, p50 {percentile(took, 50):.1f} ms, p99 {percentile(took, 99):.1f} ms"
+    yield "hostile", f"{outcome.hostile.total()} messages of {len(outcome.hostile)} kinds"
     yield "faults", ", ".join(f"{verdict.count(kind)} {kind}" for kind in FaultKind)
     yield "surprises", str(len(toll.surprises))
 
