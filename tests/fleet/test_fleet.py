@@ -56,6 +56,33 @@ async def test_a_daemon_that_lies_is_found_out(
     assert found >= {FaultKind.INVERSION, FaultKind.OVERLAP, FaultKind.LOST, FaultKind.DOUBLED}, table(outcome)
 
 
+async def test_hostile_messages_harm_nobody(
+    rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str, tmp_path: Path
+) -> None:
+    store = {"type": "concurrent_redis", "host": redis_server.host, "port": redis_server.port}
+    work = Work(conversations=40, publishers=4, partitions=2, rate=60)
+    plan = Plan(seconds=8, daemons=1, is_calm=True, is_hostile=True, work=work)
+    outcome = await run(Site(configured(rabbitmq, namespace, store, work), [redis_server], tmp_path), plan)
+    shown = table(outcome)
+    print(shown)
+    assert outcome.is_well, shown
+    assert not outcome.toll.counts, "the daemon that began is the one that ended"
+    assert len(outcome.hostile) > 20, shown
+
+
+async def test_hostile_messages_harm_nobody_while_daemons_are_killed(
+    rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str, tmp_path: Path
+) -> None:
+    store = {"type": "concurrent_redis", "host": redis_server.host, "port": redis_server.port}
+    work = Work(conversations=40, publishers=4, partitions=2, rate=60)
+    plan = Plan(seconds=12, daemons=2, kill_every_s=3, is_hostile=True, work=work)
+    outcome = await run(Site(configured(rabbitmq, namespace, store, work), [redis_server], tmp_path), plan)
+    shown = table(outcome)
+    print(shown)
+    assert outcome.is_well, shown
+    assert outcome.toll.counts["kill"] > 1, shown
+
+
 async def test_a_daemon_to_which_nothing_happens_is_well(
     rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str, tmp_path: Path
 ) -> None:
