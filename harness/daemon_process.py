@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.process import Command
 from harness.server import Server
 
@@ -68,7 +66,7 @@ class DaemonProcess(Server):
         return str(self.events(LISTENING_EVENT)[-1]["url"])
 
     def _command(self) -> Command:
-        self.config_file.write_text(yaml.safe_dump(without_http(self.config), sort_keys=False))
+        self.config_file.write_text(json.dumps(without_http(self.config), ensure_ascii=False))
         # Works in a checkout where nothing is installed, and finds custom lock stores that the tests bring.
         path = os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")]))
         # Who started us may itself be a service; these are words between it and its manager.

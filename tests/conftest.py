@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
-from tests.support.bot import Bot
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -17,6 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
+
+    from tests.support.bot import Bot
 
 DaemonMaker = Callable[..., Coroutine[Any, Any, DaemonProcess]]
 
@@ -110,7 +111,9 @@ async def start_daemon() -> AsyncIterator[DaemonMaker]:
 
 
 @pytest_asyncio.fixture
-async def bot(rabbitmq: RabbitMQ, namespace: str) -> AsyncIterator[Bot]:
+async def bot(rabbitmq: RabbitMQ, namespace: str) -> AsyncIterator["Bot"]:
     """Connect a raw AMQP client with a reply queue of its own. It needs the daemon's topology only when it speaks."""
+    from tests.support.bot import Bot  # of aio-pika 10, which an environment of the client's tests may not have
+
     async with Bot(rabbitmq.url, namespace) as connected:
         yield connected

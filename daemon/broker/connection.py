@@ -14,7 +14,6 @@ from yarl import URL
 from daemon.config.settings import BrokerSettings
 from lockstore.amqp.errors import BROKER, CONNECTION_ERRORS, BrokerAddress, broker_errors, describe_error, innermost
 from lockstore.amqp.opening import OpeningConnection
-from lockstore.amqp.transport import FilteringTransport
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.protocol.codec import BODY_MAX_BYTES
 from lockstore.util.tls import certificate_fault, tls_context
@@ -41,7 +40,7 @@ class _Underlay(UnderlayConnection):
 
     @classmethod
     async def make_connection(cls, url: URL, timeout: Any = None, **kwargs: Any) -> AiormqConnection:  # noqa: ASYNC109 - aio-pika's name
-        connection = OpeningConnection(url, **kwargs)
+        connection = OpeningConnection(url, body_limit=BODY_MAX_BYTES, **kwargs)
         async with asyncio.timeout(timeout):
             await connection.connect()
             await connection.ready()
@@ -50,11 +49,6 @@ class _Underlay(UnderlayConnection):
 
 class FilteredConnection(aio_pika.Connection):
     """A connection that no message can end, however it is written, and that tells why it could not be opened."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take what aio-pika's own connection takes."""
-        super().__init__(*args, **kwargs)
-        self.kwargs["transport_factory"] = FilteringTransport(BODY_MAX_BYTES)  # for aiormq
 
     async def connect(self, timeout: Any = None) -> None:  # noqa: ASYNC109 - aio-pika's name
         """Connect, as aio-pika's own connection does."""

@@ -74,12 +74,17 @@ def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
     unreadable: list[str] = []
     try:
         flags, parts, table = _properties(payload, unreadable)
-        if unreadable or cut is not None or weight:
+        if unreadable or cut is not None or weight or _is_continued(payload):
             payload = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
         ContentHeader().unmarshal(payload)
     except Exception:  # noqa: BLE001 - whatever is wrong with one header, also what nobody thought of: only that message pays
         payload = _write(_BASIC, announced, 0, [], b"", Notes(("properties: cannot be read",), original_size))
     return payload, cut
+
+
+def _is_continued(payload: bytes) -> bool:
+    """Tell whether more words of flags follow the first, even if they name nothing: pamqp 3 reads them without end."""
+    return bool(payload[_FIXED.size + 1] & 1)
 
 
 def _is_plain(payload: bytes) -> bool:
@@ -143,7 +148,7 @@ def _flags(payload: bytes, unreadable: list[str]) -> tuple[int, int]:
         if offset + 2 > len(payload):
             raise CutShortError
         word = int.from_bytes(payload[offset : offset + 2], "big")
-        more = more or (offset > _FIXED.size and word != 0)
+        more = more or (offset > _FIXED.size and word & ~1 != 0)
         first = first if offset > _FIXED.size else word
         offset += 2
         if not word & 1:
@@ -178,10 +183,14 @@ def _check_property(value: bytes, kind: str) -> None:
 def _write(
     class_id: int, body_size: int, flags: int, parts: list[tuple[int, bytes]], table: bytes, notes: Notes
 ) -> bytes:
-    marked = table + _noted(notes)
-    pieces = [*parts, (_HEADERS, len(marked).to_bytes(4, "big") + marked)]
+    is_marked = notes != _NOTHING
+    pieces = list(parts)
+    if is_marked or flags & _HEADERS:
+        flags |= _HEADERS
+        marked = table + _noted(notes)
+        pieces.append((_HEADERS, len(marked).to_bytes(4, "big") + marked))
     pieces.sort(reverse=True)  # by flag: the order of the properties
-    head = _FIXED.pack(class_id, _MARKED if notes != _NOTHING else 0, body_size) + struct.pack(">H", flags | _HEADERS)
+    head = _FIXED.pack(class_id, _MARKED if is_marked else 0, body_size) + struct.pack(">H", flags)
     return head + b"".join(piece for _, piece in pieces)
 
 

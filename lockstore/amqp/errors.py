@@ -32,6 +32,7 @@ from aiormq.exceptions import (
     ProtocolSyntaxError,
 )
 
+from lockstore.amqp.compat import FRAME_ERRORS
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.util.tls import causes, certificate_fault
 
@@ -45,7 +46,8 @@ __all__ = [
     "innermost",
 ]
 
-CONNECTION_ERRORS = (BrokerLostError, AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
+_AIORMQ_ERRORS = (AMQPError, ChannelInvalidStateError, *FRAME_ERRORS)
+CONNECTION_ERRORS = (BrokerLostError, *_AIORMQ_ERRORS, ConnectionError, OSError, TimeoutError)
 """What a connection that is gone, or cannot be made for now, raises."""
 
 _GREETING_MAX = 100_000  # bytes; no frame before the tuning is longer, so what seems to be is not AMQP
@@ -185,9 +187,9 @@ def _of_transport(error: BaseException, address: BrokerAddress) -> Description: 
     for cause in causes(error):
         if (found := _of_cause(cause, address)) is not None:
             return found
+    if isinstance(error, (IncompatibleProtocolError, ProtocolSyntaxError, *FRAME_ERRORS)):
+        return _of_stranger(place)
     match error:
-        case IncompatibleProtocolError() | ProtocolSyntaxError():
-            return _of_stranger(place)
         case TimeoutError():
             what = f"no answer from {place}: it hangs, or it does not speak AMQP"
             return Description(what, "look at RabbitMQ's log there")

@@ -14,10 +14,10 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.compat import on_consumer_cancel
 from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.publisher import Outgoing, Publisher
-from lockstore.amqp.transport import FilteringTransport
 from lockstore.client.cleanup import run_to_end
 from lockstore.client.outbound import OutboundMessage, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
@@ -65,10 +65,10 @@ class Connection:
         async def receive(message: DeliveredMessage) -> None:
             on_reply(message)
 
+        # The broker cancels the consumer when the queue goes, as with a node of its cluster.
+        on_consumer_cancel(self._channel, self.mark_failed)
         await self._channel.queue_declare(self.reply_to, exclusive=True, auto_delete=True)
         await self._channel.basic_consume(self.reply_to, receive, no_ack=True)
-        # The broker cancels the consumer when the queue goes, as with a node of its cluster.
-        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.mark_failed())
         await self._look_for_exchange()
 
     async def publish(self, letter: OutboundMessage, routes: Routes, limit_s: float | None = None) -> None:
@@ -100,7 +100,7 @@ class Connection:
     async def channel(self) -> AsyncIterator[AbstractChannel]:
         """Open another channel on this connection, whose end harms nothing else."""
         with translate_error(self._connection):
-            channel = await self._connection.channel(publisher_confirms=False)
+            channel = await self._open_channel()
         try:
             yield channel
         finally:
@@ -116,9 +116,18 @@ class Connection:
         ends = {self._condemned, self._channel.closing, self._connection.closing}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
+    async def _open_channel(self) -> AbstractChannel:
+        """Open a channel. A cancellation waits until it can be closed again: aiormq 6 would leave its reader behind."""
+        opening = asyncio.ensure_future(self._connection.channel(publisher_confirms=False))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await run_to_end(_close_opening(opening))
+            raise
+
     async def _look_for_exchange(self) -> bool:
         """Ask whether a daemon has ever declared the exchange: publishing to one that is not there ends the channel."""
-        probe = await self._connection.channel(publisher_confirms=False)
+        probe = await self._open_channel()
         try:
             await probe.exchange_declare(self.names.requests, passive=True)
         except ChannelNotFoundEntity:
@@ -138,12 +147,8 @@ async def open_connection(
         with broker_errors(BrokerAddress.of(url)):
             async with asyncio.timeout(limit_s):
                 # Made before it connects: whatever ends the connecting, there is something to close.
-                connection = OpeningConnection(
-                    url,
-                    client_properties={"connection_name": f"{names.namespace} client"},
-                    transport_factory=FilteringTransport(BODY_MAX_BYTES),
-                )
-                await connection.connect()
+                connection = OpeningConnection(url, body_limit=BODY_MAX_BYTES)
+                await connection.connect({"connection_name": f"{names.namespace} client"})
                 channel = cast("Channel", await connection.channel())
                 epoch = Connection(number, connection, channel, names)
                 await epoch.begin(on_reply)
@@ -151,6 +156,14 @@ async def open_connection(
     finally:
         if connection is not None:
             await run_to_end(_close(connection))
+
+
+async def _close_opening(opening: asyncio.Future[AbstractChannel]) -> None:
+    with suppress(BrokerLostError, TimeoutError):
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            with translate_error():
+                channel = await opening
+        await _close_channel(channel)
 
 
 async def _close_channel(channel: AbstractChannel) -> None:

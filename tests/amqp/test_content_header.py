@@ -110,6 +110,13 @@ def test_flags_that_are_none_are_named(flags: bytes) -> None:
     assert found.properties == Basic.Properties()
 
 
+@pytest.mark.parametrize("words", [b"\0\1\0\0", b"\0\1\0\1\0\0"])
+def test_flags_that_go_on_and_name_nothing_are_read_to_their_end(words: bytes) -> None:
+    """pamqp 3 reads the first of such words for ever, in the loop of whoever waits for the next frame."""
+    found, notes = decoded(struct.pack(">HHQ", 60, 0, 4) + words)
+    assert (found.body_size, found.properties, notes) == (4, Basic.Properties(), Notes())
+
+
 def test_nesting_and_fields_are_taken_up_to_their_limits() -> None:
     def noted(value: bytes) -> tuple[str, ...]:
         return decoded(header({HEADERS: long(value)}))[1].unreadable

@@ -1,15 +1,12 @@
 """Frames as aiormq's reader gets them: whole, readable, and of a body no more than is wanted."""
 
 import asyncio
-import inspect
 import struct
 from typing import Any
 
-import aio_pika
-import aiormq
 import pamqp.frame
 import pytest
-from aiormq.connection import Connection, FrameReceiver
+from aiormq.connection import FrameReceiver
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.body import ContentBody
@@ -17,11 +14,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from daemon.broker.connection import connect
-from daemon.config.settings import BrokerSettings
-from harness import RabbitMQ
 from lockstore.amqp.frame_filter import FrameFilter
-from lockstore.amqp.transport import FilteringTransport
 from tests.support.raw_publisher import short
 
 LIMIT = 5000
@@ -49,32 +42,6 @@ def deliver(exchange: bytes, routing_key: bytes) -> bytes:
 
 def header(body_size: int) -> bytes:
     return frame(2, struct.pack(">HHQH", 60, 0, body_size, 0))
-
-
-def test_aiormq_takes_a_transport_and_reads_frames_as_the_filter_expects() -> None:
-    """If this fails, aiormq has changed: look at lockstore/amqp/transport.py before anything else."""
-    assert "transport_factory" in inspect.signature(Connection.__init__).parameters, "aiormq takes no transport_factory"
-    source = inspect.getsource(FrameReceiver.get_frame)
-    used = {word.split("(")[0] for word in source.split("self.reader.")[1:]}
-    assert used <= {"at_eof", "readexactly", "read"}, (
-        f"aiormq uses more of a StreamReader than a FrameFilter has: {used}"
-    )
-
-
-async def test_a_connection_of_the_daemon_has_the_filter(rabbitmq: RabbitMQ) -> None:
-    async with connect(BrokerSettings.model_validate({"url": rabbitmq.url})) as connection:
-        assert isinstance(connection, aio_pika.Connection)
-        assert connection.transport is not None
-        below = connection.transport.connection
-        assert isinstance(below, Connection)
-        assert isinstance(below._transport_factory, FilteringTransport)
-
-
-async def test_other_connections_of_the_process_are_left_alone(rabbitmq: RabbitMQ) -> None:
-    async with connect(BrokerSettings.model_validate({"url": rabbitmq.url})):
-        other = await aiormq.connect(rabbitmq.url)
-        assert not isinstance(other._transport_factory, FilteringTransport)
-        await other.close()
 
 
 async def test_what_is_sound_comes_through_unchanged() -> None:

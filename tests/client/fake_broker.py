@@ -28,7 +28,7 @@ def after(count: int, what: Callable[[], None]) -> None:
 
 
 class FakeConnection:
-    """What `open_epoch` gives."""
+    """What `open_connection` gives."""
 
     def __init__(self, broker: "FakeBroker", number: int, on_reply: Callable[[DeliveredMessage], None]) -> None:
         self.number = number
@@ -55,7 +55,7 @@ class FakeConnection:
 
 
 class FakeBroker:
-    """One line for all; it answers as a daemon does. Put `open` in the place of `open_epoch`."""
+    """One line for all; it answers as a daemon does. Put `open` in the place of `open_connection`."""
 
     def __init__(self) -> None:
         self.line: list[str] = []  # request ids; the first one holds

@@ -49,7 +49,7 @@ class Body:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Callable[[], FakeBroker]:
     def make() -> FakeBroker:
         made = FakeBroker()
-        monkeypatch.setattr("lockstore.client.reconnect.open_epoch", made.open)
+        monkeypatch.setattr("lockstore.client.reconnect.open_connection", made.open)
         monkeypatch.setattr("lockstore.client.reconnect.RECONNECT_FIRST_S", 0.0)
         return made
 

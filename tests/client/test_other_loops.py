@@ -43,7 +43,7 @@ uses = pytest.mark.parametrize("use", [take, follow, close, open_again])
 @pytest.fixture(autouse=True)
 def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     made = FakeBroker()
-    monkeypatch.setattr("lockstore.client.reconnect.open_epoch", made.open)
+    monkeypatch.setattr("lockstore.client.reconnect.open_connection", made.open)
     return made
 
 

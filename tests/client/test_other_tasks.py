@@ -16,7 +16,7 @@ from tests.client.fake_broker import FakeBroker
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     made = FakeBroker()
-    monkeypatch.setattr("lockstore.client.reconnect.open_epoch", made.open)
+    monkeypatch.setattr("lockstore.client.reconnect.open_connection", made.open)
     return made
 
 
