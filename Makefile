@@ -52,6 +52,7 @@ lock:  ## pin requirements/*.txt anew (needs uv)
 	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
 	@$(LOCK) requirements/client.in --output-file requirements/client.txt
 	@$(LOCK) requirements/beside-aio-pika-9.in --output-file requirements/beside-aio-pika-9.txt
+	@$(LOCK) requirements/oldest-client.in --output-file requirements/oldest-client.txt
 	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
 	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 	@$(LOCK) requirements/build.in --output-file requirements/build.txt
