@@ -89,12 +89,13 @@ class TestAProxyThatDropsIdleConnections:
             waiter = asyncio.create_task(waits_for_a_hint(store, "hinted"))
             while len((await store.get_or_create_lock("hinted")).tickets) < 2:
                 await asyncio.sleep(0.01)
-            subscribed = store._subscription._confirmed  # type: ignore[attr-defined]
-            await subscribed.wait()
+            subscription = store._subscription  # type: ignore[attr-defined]
+            await subscription.want()
             proxy.cut()
-            while subscribed.is_set():
+            while subscription._confirmed:
                 await asyncio.sleep(0.01)
-            await subscribed.wait()
+            while not subscription._confirmed:
+                await subscription.want()
             await holding.aclose()
             await asyncio.wait_for(waiter, 20)
 

@@ -246,7 +246,7 @@ class ConcurrentRedisLockStore(LockStore):
         reply = await self._servers.run(self._call(command, shard, _DIRECT))
         return int(reply[0]) if isinstance(command, Issue) else command.number
 
-    async def seize(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
+    async def force_release(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
         """Take the lease away from its holder, or this ticket out of the line."""
         shard = self._keys.shard_of(conversation_id)
         reply = await self._servers.run(self._call(ForceRelease(conversation_id, by, number), shard, _DIRECT))
