@@ -80,7 +80,7 @@ async def test_hostile_messages_harm_nobody_while_daemons_are_killed(
     shown = table(outcome)
     print(shown)
     assert outcome.is_well, shown
-    assert outcome.toll.counts["kill"] > 1, shown
+    assert outcome.toll.counts["kill"], shown
 
 
 async def test_a_daemon_to_which_nothing_happens_is_well(
