@@ -61,7 +61,7 @@ class StagedStore(InMemoryLockStore):
         if self.fault is not None:
             raise self.fault
 
-    async def survey(self, most: int, start: int = 0) -> LineStatistics:
+    async def statistics(self, most: int, start: int = 0) -> LineStatistics:
         self._note("survey")
         tally = Tally()
         for lock in self.lines_by_id.values():
