@@ -36,10 +36,20 @@ def release(
 
     Exit code 0: taken, or nobody has it. 1: not taken. 2: the configuration or the command line is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import release as releasing
 
-    order = releasing.ReleaseRequest(conversation=conversation, ticket=ticket, by=by, is_forced=force, is_confirmed=yes)
-    end_of_change("release", lambda: releasing.run(config, order, as_json=as_json))
+    def work() -> int:
+        order = releasing.ReleaseRequest(
+            conversation=arguments.conversation_id(conversation),
+            ticket=ticket,
+            by=arguments.operator_name(by),
+            is_forced=force,
+            is_confirmed=yes,
+        )
+        return releasing.run(config, order, as_json=as_json)
+
+    end_of_change("release", work)
 
 
 def purge(
@@ -61,7 +71,7 @@ def purge(
     """
     from daemon.cli import purge as purging
 
-    end("purge", lambda: purging.run(config, store, delete=yes, as_json=as_json))
+    (end_of_change if yes else end)("purge", lambda: purging.run(config, store, delete=yes, as_json=as_json))
 
 
 def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -77,4 +87,4 @@ def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson =
     """
     from daemon.cli import repartition as repartitioning
 
-    end("repartition", lambda: repartitioning.run(config, change=yes, as_json=as_json))
+    (end_of_change if yes else end)("repartition", lambda: repartitioning.run(config, change=yes, as_json=as_json))

@@ -18,7 +18,6 @@ __all__ = [
     "OVERDUE",
     "PROBLEMS",
     "SIGNALLED",
-    "conversation_id",
     "end",
     "end_of_change",
 ]
@@ -58,19 +57,6 @@ def end_of_change(command: str, work: Callable[[], int]) -> NoReturn:
     code = _code_of(command, work)
     _complain_of_lost_output(command)
     raise typer.Exit(code)
-
-
-def conversation_id(text: str) -> str:
-    """Give a conversation id of the command line. Raises ConfigError for one that cannot be."""
-    from lockstore.errors import ConfigError
-
-    if not text:
-        raise ConfigError("CONVERSATION: must not be empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ConfigError("CONVERSATION: is not UTF-8") from None
-    return text
 
 
 def _code_of(command: str, work: Callable[[], int]) -> int:

@@ -4,6 +4,8 @@ import getpass
 import os
 import socket
 
+from lockstore.util.escaping import escape
+
 __all__ = ["default_holder_name", "our_process"]
 
 _NAME_MAX = 128  # characters, docs/protocol.md
@@ -15,7 +17,7 @@ def default_holder_name() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in a container
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"[:_NAME_MAX]
+    return escape(f"{user}@{socket.gethostname()}")[:_NAME_MAX]
 
 
 def our_process() -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.exit_codes import conversation_id, end
+from daemon.cli.exit_codes import end
 from daemon.cli.options import AsJson, AsJsonLines, ConfigFile, Conversation, DaemonUrl, EventType, SchemaFormat
 
 __all__ = ["check", "doctor", "schema", "show", "status", "watch"]
@@ -42,9 +42,10 @@ def show(
 
     Exit code 0: nothing is wrong with it. 1: something is, or it could not be looked at. 2: the configuration is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import show as showing
 
-    end("show", lambda: showing.run(config, conversation_id(conversation), daemon, as_json=as_json))
+    end("show", lambda: showing.run(config, arguments.conversation_id(conversation), daemon, as_json=as_json))
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -104,10 +105,15 @@ def watch(
 
     Exit code 0: told to stop. 2: the configuration is wrong, or has public events switched off.
     """
+    from daemon.cli import arguments
     from daemon.cli import watch as watching
 
-    selection = watching.Selection(conversation=conversation, types=types or (), count=count)
-    end("watch", lambda: watching.run(config, selection, as_json=as_json))
+    def work() -> int:
+        chosen = None if conversation is None else arguments.conversation_id(conversation)
+        selection = watching.Selection(conversation=chosen, types=types or (), count=count)
+        return watching.run(config, selection, as_json=as_json)
+
+    end("watch", work)
 
 
 def schema(

@@ -19,7 +19,7 @@ def line() -> Progress:
 def _made(*columns: BarColumn | MofNCompleteColumn | TextColumn) -> Progress:
     console = Console(stderr=True)
     return Progress(
-        SpinnerColumn(),
+        SpinnerColumn("dots" if console.encoding.startswith("utf") else "line"),
         TextColumn("{task.description}", markup=False),
         *columns,
         console=console,

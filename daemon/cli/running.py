@@ -51,15 +51,21 @@ def execute(
     """
     from daemon.cli.exec.supervisor import Supervisor
 
+    if command[0] == "--":  # that before the command, where the first one stands before an id that looks like an option
+        command = command[1:]
     with Supervisor(command) as minder:  # before anything large is loaded: the minder is a copy of this process
+        from daemon.cli import arguments
         from daemon.cli.exec import run as executing
 
-        wish = executing.ExecRequest(
-            conversation=conversation,
-            argv=command,
-            wait_s=wait,
-            lifetime_s=lifetime,
-            holder=holder,
-            grace_s=grace,
-        )
-        end_of_change("exec", lambda: executing.run(config, wish, minder))
+        def work() -> int:
+            wish = executing.ExecRequest(
+                conversation=arguments.conversation_id(conversation),
+                argv=command,
+                wait_s=wait,
+                lifetime_s=lifetime,
+                holder=arguments.holder_name(holder),
+                grace_s=grace,
+            )
+            return executing.run(config, wish, minder)
+
+        end_of_change("exec", work)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["lost_output", "prepare"]
+__all__ = ["fitting", "lost_output", "prepare", "print_exception"]
 
+_HANDLER = "lockstore"
 _REPLACEMENTS = {
     "\u2013": "-",
     "\u2212": "-",
@@ -47,12 +48,16 @@ class _Output(io.FileIO):
 
 def prepare() -> None:
     """Replace standard output and error of this process. Call once, before anything is printed."""
-    codecs.register_error("lockstore", _replace)
+    codecs.register_error(_HANDLER, _replace)
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         _occupy(number, mode)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - the file of this number, until the end
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     sys.stdout = _open(1, sys.stdout)
     sys.stderr = _open(2, sys.stderr)
-    sys.excepthook = _print_exception
+    sys.excepthook = print_exception
 
 
 def lost_output() -> OSError | None:
@@ -82,7 +87,17 @@ def _open(number: int, before: TextIO | None) -> io.TextIOWrapper:
     encoding = getattr(before, "encoding", None) or "utf-8"
     is_line_buffered = number == 2 or os.isatty(number)  # noqa: PLR2004 - standard error
     buffer = io.BufferedWriter(_Output(number, "wb", closefd=False))
-    return io.TextIOWrapper(buffer, encoding, "lockstore", line_buffering=is_line_buffered)
+    return io.TextIOWrapper(buffer, encoding, _HANDLER, line_buffering=is_line_buffered)
+
+
+def fitting(text: str, encoding: str) -> str:
+    """Replace what this encoding lacks, as is done on the way out: for who has to know how wide a text will be."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        codecs.register_error(_HANDLER, _replace)
+        return text.encode(encoding, _HANDLER).decode(encoding)
+    return text
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -97,7 +112,8 @@ def _escaped(char: str) -> str:
     return char.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def print_exception(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    """Print the traceback of an error that should not happen. It may hold anybody's texts, so they are escaped."""
     from lockstore.util.escaping import escape  # noqa: PLC0415 - only when it is needed
 
     lines = "".join(traceback.format_exception(kind, error, trace)).split("\n")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from daemon.cli.streams import fitting
 from lockstore.util.escaping import escape
 
 __all__ = ["console", "lines", "say", "show"]
@@ -26,7 +27,7 @@ def console() -> Console:
 
 def say(text: str) -> None:
     """Print a line of text on standard output, wrapped at words."""
-    console().print(Text(text))
+    console().print(_fitting(Text(text)))
 
 
 def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
@@ -35,10 +36,16 @@ def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     for title in titles:
         table.add_column(title.rstrip(">"), justify="right" if title.endswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(escape(cell)) for cell in row))
+        table.add_row(*(_fitting(cell if isinstance(cell, Text) else Text(escape(cell))) for cell in row))
     console().print(table)
 
 
 def lines(texts: Iterable[str], most: int | None = None) -> Text:
     """Make a cell of several lines."""
     return Text("\n".join(escape(text, most) for text in texts))
+
+
+def _fitting(text: Text) -> Text:
+    """Replace what the output cannot show, before it is known where lines break."""
+    text.plain = fitting(text.plain, console().encoding)
+    return text

@@ -10,7 +10,7 @@ import pytest
 from daemon.monitoring.log_output import LogOutput
 
 LOCKSTORE = (sys.executable, "-m", "daemon")
-TERMINAL = "import structlog; from daemon import logs; logs.set_up('info'); structlog.get_logger().info('e', id='\\x1b]0;x\\u202e\\ny')"
+TERMINAL = "import structlog; from daemon.monitoring import log_setup as logs; logs.set_up('info'); structlog.get_logger().info('e', id='\\x1b]0;x\\u202e\\ny')"
 
 
 def run(command: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from daemon.cli.output import print_error
 from daemon.cli.remarks import print_client_warnings
 from daemon.config import settings
 from lockstore.client import HeldTicket, LockClient
-from lockstore.errors import BusyError, LockError, LockLostError, RefusedError, WaitExpiredError
+from lockstore.errors import BusyError, ConfigError, LockError, LockLostError, RefusedError, WaitExpiredError
 from lockstore.util.escaping import escape
 
 __all__ = ["ExecRequest", "run"]
@@ -46,6 +46,8 @@ class ExecRequest:
 
 def run(config: Path | None, wish: ExecRequest, minder: Supervisor) -> int:
     """Do it, and give the exit code. Raises ConfigError."""
+    if not wish.argv or not wish.argv[0]:
+        raise ConfigError("COMMAND: must not be empty")
     loaded = settings.load(config)
     if (code := _unfit(wish.argv[0])) is not None:
         return code

@@ -7,12 +7,14 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+
+from daemon.cli.streams import print_exception
 
 __all__ = ["RELAYED", "heard", "supervise"]
 
@@ -44,7 +46,7 @@ def supervise(wire: socket.socket, argv: Sequence[str]) -> NoReturn:
         _SupervisorProcess(wire, argv).run()
         os._exit(0)
     except BaseException:  # noqa: BLE001 - nothing may come back from here: this is a copy of a process that goes on elsewhere
-        traceback.print_exc()
+        print_exception(*sys.exc_info())
         os._exit(1)
 
 
@@ -122,7 +124,7 @@ class _SupervisorProcess:
         try:
             command = subprocess.Popen(  # noqa: S603 - it is the user's own command
                 self._argv,
-                env={**os.environ, **variables},
+                env={**os.environb, **{name.encode(): value.encode() for name, value in variables.items()}},
                 close_fds=False,  # what the shell has opened for the command is the command's: `<(...)`, `3>file`
                 preexec_fn=self._before_exec(os.getpid()),  # noqa: PLW1509 - a few system calls, and no lock
             )
@@ -211,7 +213,7 @@ def _descendants() -> list[int]:
         if entry.name.isdigit():
             with suppress(OSError):  # it has just ended
                 # The name, in parentheses, may hold anything; after it come the state and the parent.
-                parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                parent = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
                 children.setdefault(int(parent), []).append(int(entry.name))
     found, place = [os.getpid()], 0
     while place < len(found):
