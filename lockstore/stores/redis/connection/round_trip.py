@@ -67,23 +67,34 @@ class RoundTrip:
     async def _unless_replaced(self, place: Node, connection: AbstractConnection) -> AsyncIterator[None]:
         """Break off, with TimeoutError, what gets no answer because the other end hangs and has been replaced."""
         asking: list[asyncio.Task[None]] = []
+        over = asyncio.Event()
         async with asyncio.timeout(None) as limit:
 
             def ask() -> None:
-                asking.append(asyncio.create_task(self._find_out(place, connection, limit)))
+                asking.append(asyncio.create_task(self._find_out(place, connection, limit, over)))
 
             timer = asyncio.get_running_loop().call_later(_SILENCE_S, ask)
             try:
                 yield
             finally:
                 timer.cancel()
+                over.set()
                 for task in asking:
                     task.cancel()
 
-    async def _find_out(self, place: Node, connection: AbstractConnection, limit: asyncio.Timeout) -> None:
-        """Ask until the other end has been replaced, and end the waiting for it."""
-        while not await self._deployment.is_gone(place, connection):  # noqa: ASYNC110 - other servers set no event
+    async def _find_out(
+        self, place: Node, connection: AbstractConnection, limit: asyncio.Timeout, over: asyncio.Event
+    ) -> None:
+        """Ask until the other end has been replaced, and end the waiting for it.
+
+        `over` is set when the waiting has ended: redis-py can lose the cancellation of a task that connects.
+        """
+        while not await self._deployment.is_gone(place, connection):
+            if over.is_set():
+                return
             await asyncio.sleep(_AGAIN_S)
+        if over.is_set():
+            return
         self._deployment.doubt(place)
         limit.reschedule(asyncio.get_running_loop().time())
 
