@@ -47,7 +47,7 @@ class FakeConnection:
             if self.is_lost.is_set():
                 raise BrokerLostError("the connection is lost")
 
-    def condemn(self) -> None:
+    def mark_failed(self) -> None:
         self.is_lost.set()
 
     async def over(self) -> None:

@@ -220,7 +220,7 @@ async def test_a_connection_lost_at_any_step_leaves_nobody_in_line(
             task = asyncio.create_task(body.run())
             await steps(step)
             if fake.current is not None:
-                fake.current.condemn()
+                fake.current.mark_failed()
             if is_cancelled:
                 task.cancel()
             [end] = await settled(task)
