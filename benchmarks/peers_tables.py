@@ -122,4 +122,4 @@ def markdown(figures: Mapping[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Print the table of docs/performance.md.")
     parser.add_argument("file", type=Path, help="what benchmarks.peers --json printed")
-    print(markdown(json.loads(parser.parse_args().file.read_text())))
+    print(markdown(json.loads(parser.parse_args().file.read_text(encoding="utf-8"))))

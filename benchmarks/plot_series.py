@@ -25,7 +25,7 @@ def read(files: list[Path]) -> dict[str, Points]:
     """Read the results, in the order in which locks are drawn. Raises SystemExit when a file has none."""
     found: dict[str, Points] = {}
     for file in files:
-        figures = json.loads(file.read_text()).get("waiters")
+        figures = json.loads(file.read_text(encoding="utf-8")).get("waiters")
         if not isinstance(figures, dict):
             raise SystemExit(f"{file}: not what benchmarks.waiters --json printed")
         found |= figures

@@ -54,7 +54,7 @@ class DaemonProcess(Server):
 
     def log_lines(self) -> list[dict[str, Any]]:
         """Read what all runs have logged; lines that are not JSON objects, such as a traceback's, are left out."""
-        return list(_json_objects(self.log.read_text(errors="replace"))) if self.log.exists() else []
+        return list(_json_objects(self.log.read_text(encoding="utf-8", errors="replace"))) if self.log.exists() else []
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Read the log lines of one event."""

@@ -65,7 +65,7 @@ class Prometheus(Server):
             "rule_files": self._rules,
             "scrape_configs": [{"job_name": "lockstore", "static_configs": [{"targets": self._targets}]}],
         }
-        config.write_text(yaml.safe_dump(settings))
+        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         argv = (
             program,
             f"--config.file={config}",

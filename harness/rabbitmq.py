@@ -86,6 +86,7 @@ class RabbitMQ(Server):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             timeout=CTL_LIMIT_S,
             check=True,
         ).stdout
@@ -97,8 +98,8 @@ class RabbitMQ(Server):
         (self.folder / "rabbitmq.conf").write_text(
             "".join(f"{key} = {value}\n" for key, value in (self._defaults() | self._config).items())
         )
-        (self.folder / "enabled_plugins").write_text("[].\n")
-        (self.folder / "advanced.config").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text("[].\n", encoding="utf-8")
+        (self.folder / "advanced.config").write_text("[].\n", encoding="utf-8")
         return Command(name=self.name, argv=(str(server),), folder=self.folder, log=self.log, env=self._env())
 
     def _defaults(self) -> dict[str, str]:

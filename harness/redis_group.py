@@ -109,14 +109,17 @@ class RedisGroup(ABC):
             state = "runs" if member.running else "does not run"
             lines.append(f"{member.name} {state}; the last lines of its log:")
             if member.log.exists():
-                lines.extend(member.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+                lines.extend(member.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
         return ProcessFailedError("\n".join(lines))
 
 
 def awake(server: Server) -> bool:
     """Tell whether it runs and is not paused, so that it can be expected to answer."""
     # The state is the first field after the command name, which may hold anything but ends with the last parenthesis.
-    return server.running and Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
+    return (
+        server.running
+        and Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "T"
+    )
 
 
 async def start_all(servers: Sequence[Server]) -> None:

@@ -64,7 +64,7 @@ class RedisSentinel(Server):
             raise RuntimeError("redis-server is not installed; run: make setup")
         config = self.folder / "sentinel.conf"
         if not (self._configured and config.exists()):
-            config.write_text("".join(f"{line}\n" for line in self._settings()))
+            config.write_text("".join(f"{line}\n" for line in self._settings()), encoding="utf-8")
             self._configured = True
         return Command(name=self.name, argv=(program, str(config), "--sentinel"), folder=self.folder, log=self.log)
 

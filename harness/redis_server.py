@@ -126,7 +126,7 @@ class RedisServer(Server):
             raise RuntimeError("redis-server is not installed; run: make setup")
         config = self.folder / "redis.conf"
         if not (self._configured and config.exists()):
-            config.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()))
+            config.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()), encoding="utf-8")
             self._configured = True
         return Command(name=self.name, argv=(program, str(config)), folder=self.folder, log=self.log)
 

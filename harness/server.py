@@ -17,7 +17,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 def cpu_s_of(pid: int) -> float:
     """Give the seconds of processor time, user and system, that a running process has used."""
     # The command name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
@@ -98,7 +98,7 @@ class Server(ABC):
     @property
     def resident_bytes(self) -> int:
         """Resident memory of the running process."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+        return int(Path(f"/proc/{self.pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE_BYTES
 
     @property
     def cpu_s(self) -> float:

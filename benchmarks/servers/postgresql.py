@@ -62,6 +62,7 @@ class PostgreSQL(Server):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             timeout=_INIT_LIMIT_S,
             check=False,
         )

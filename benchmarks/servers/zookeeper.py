@@ -40,7 +40,7 @@ class ZooKeeper(Server):
             "admin.enableServer": "false",
         }
         config = self.folder / "zoo.cfg"
-        config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        config.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
         argv = (program("java", "Java"), "-Dzookeeper.jmx.log4j.disable=true", "-cp", str(_JAR), _MAIN, str(config))
         return Command(name=self.name, argv=argv, folder=self.folder, log=self.log)
 
