@@ -23,6 +23,7 @@ OTHERS: dict[str, Any] = {
     "partitions": 2,
     "delivery_limit": 7,
     "dead_letters": 7,
+    "dead_letters_bytes": 7_000_000,
     "heartbeat": 7,
     "prefetch": 7,
     "dedup_window": 7,
