@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
+from lockstore.util.escaping import INVISIBLE
+
 __all__ = [
     "age",
     "clock",
@@ -120,6 +122,8 @@ def plain(text: str | None) -> str:
     if text is None:
         return ""
     return "".join(
-        f"⟨U+{ord(sign):04X}⟩" if unicodedata.category(sign) in _UNSEEN and sign not in _JOINERS else sign
+        f"⟨U+{ord(sign):04X}⟩"
+        if (unicodedata.category(sign) in _UNSEEN and sign not in _JOINERS) or sign in INVISIBLE
+        else sign
         for sign in text
     )

@@ -84,6 +84,7 @@ def test_numbers_in_a_row_are_said_as_a_range() -> None:
 
 def test_what_cannot_be_seen_in_a_text_is_shown_by_its_number() -> None:
     assert plain("a\u202eb\x00c\u2028") == "a⟨U+202E⟩b⟨U+0000⟩c⟨U+2028⟩"
+    assert plain("a\u3164b\ufe00c\u115f") == "a⟨U+3164⟩b⟨U+FE00⟩c⟨U+115F⟩"
     assert plain(None) == ""
 
 
