@@ -153,8 +153,7 @@ class Announcer:
             name,
             self._dispatcher.next_sequence(),
             entry is not None,
-            announcement.finished,
-            announcement.refused,
+            announcement,
             useless_at,
         )
 

@@ -6,27 +6,39 @@ goes back there and is tried again later. No input or output; moments are given,
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from lockstore.util.backoff import Backoff
 
-__all__ = ["LATE_S", "Copy", "Lane", "Recipient", "Recipients"]
+__all__ = ["LATE_S", "Copy", "Lane", "Owner", "Recipient", "Recipients"]
 
 LATE_S = 0.1
 """A recipient whose oldest message has no answer for so long is late: no batch waits for its confirms."""
 
 REPLY_WINDOW = 31  # a quorum queue with 32 commands that it has not confirmed blocks the whole channel that feeds it
+REPLY_WINDOW_MOST = 496  # while a queue confirms at once, more are under way with each round: many may share a queue
 PUBLIC_WINDOW = 16  # the same for the public copies of one conversation
 PUBLIC_LANE_WINDOW = (
     128  # for all of them: far from the 200 messages after which RabbitMQ no longer reads the connection
 )
 REPLY_LANE_WINDOW = 1_000_000  # what bounds replies is the window of each queue, and the prefetch
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.25, 10.0  # pauses after a refusal
+_KNOWN_MOST = 10_000  # recipients; beyond it, how fast the idle ones are is forgotten
 RETRIES_MOST = 32  # recipients that refused and are tried again in one round
 
 LaneName = Literal["reply", "public"]
+
+
+class Owner(Protocol):
+    """Whose message it is, and who hears what becomes of it."""
+
+    def finished(self, copy: "Copy", error: Exception | None) -> None:
+        """Hear, once, that it is told, or given up."""
+
+    def refused(self, copy: "Copy") -> None:
+        """Hear that the broker has refused it, and that it is tried again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,11 +51,11 @@ class Copy:
     name: str  # of the recipient
     sequence: int
     is_kept: bool  # whether the outbox has it until it is told
-    finished: Callable[["Copy", Exception | None], None]  # called once: it is told, or given up
-    refused: Callable[["Copy"], None]  # called each time that the broker refuses it and it is tried again
+    owner: "Owner"
     useless_at: float = float("inf")  # nobody needs to hear it after this moment
     state: Literal["new", "sent", "held", "final", "done"] = "new"
     is_listed: bool = False
+    recipient: "Recipient | None" = None
 
 
 @dataclass(slots=True, eq=False)
@@ -70,10 +82,18 @@ class Recipient:
     retry_at: float = 0.0
     refused_at: float | None = None
     backoff: Backoff | None = None
+    is_known: bool = True
 
     def is_late(self, now: float, limit_s: float = LATE_S) -> bool:
         """Tell whether an answer is outstanding for longer than this."""
         return self.outstanding > 0 and now - self.answered_at > limit_s
+
+    def widen(self, now: float) -> None:
+        """Have more under way where an answer came at once and more is held back; begin anew where it came late."""
+        if self.is_late(now):
+            self.allowed = min(self.allowed, self.window)
+        elif self.backlog and self.backoff is None and self.lane.name == "reply":
+            self.allowed = min(self.allowed + 1, REPLY_WINDOW_MOST)
 
     @property
     def troubled_at(self) -> float:
@@ -118,7 +138,7 @@ class Recipients:
     def admit(self, copy: Copy, now: float) -> tuple[bool, bool]:
         """Take a new message: whether it is to be sent at once, and whether its answer is worth waiting for."""
         recipient = self._recipient(copy)
-        late = recipient.is_late(now) or bool(recipient.backoff)
+        late = recipient.is_late(now) or recipient.backoff is not None
         lane = recipient.lane
         if not recipient.backlog and recipient.has_room(now) and lane.outstanding < lane.window:
             self._send(recipient, copy, now)
@@ -130,12 +150,13 @@ class Recipients:
             self._send(recipient, copy, now)  # nobody keeps it, so it is tried, whatever is held back
             return True, False
         copy.state = "done"
-        copy.finished(copy, None)
+        copy.owner.finished(copy, None)
         return False, False
 
     def answer(self, copy: Copy, error: Exception | None, now: float, *, is_refusal: bool) -> None:
         """Take the broker's answer."""
         recipient = self._recipient(copy)
+        recipient.widen(now)
         recipient.outstanding -= 1
         recipient.lane.outstanding -= 1
         recipient.answered_at = now
@@ -147,14 +168,16 @@ class Recipients:
                 recipient.backoff.reset()
                 recipient.retry_at = 0.0
                 recipient.allowed = min(recipient.window, recipient.allowed * 2)
-            copy.finished(copy, error)
+            copy.owner.finished(copy, error)
         if recipient.backlog:
-            self._ready[recipient] = None
-        elif not recipient.outstanding:
+            if recipient.outstanding * 2 <= recipient.allowed:  # several in one write, not one after each confirm
+                self._ready[recipient] = None
+        elif not recipient.outstanding and (recipient.allowed <= recipient.window or len(self._known) > _KNOWN_MOST):
             self._forget(recipient)
         lane = recipient.lane
-        while lane.waiting and lane.outstanding + len(self._ready) < lane.window:
-            self._ready[lane.waiting.popleft()] = None
+        if lane.waiting and lane.outstanding * 2 <= lane.window:
+            for _ in range(min(len(lane.waiting), lane.window - lane.outstanding)):
+                self._ready[lane.waiting.popleft()] = None
 
     def next_copies(self, now: float) -> list[Copy]:
         """Take what may be sent now out of the backlogs."""
@@ -190,15 +213,19 @@ class Recipients:
         return (item for item in self._known.values() if item.backoff is not None or item.is_late(now, limit_s))
 
     def _recipient(self, copy: Copy) -> Recipient:
+        if copy.recipient is not None and copy.recipient.is_known:
+            return copy.recipient
         key = (copy.lane, copy.name)
         recipient = self._known.get(key)
         if recipient is None:
             window = REPLY_WINDOW if copy.lane == "reply" else PUBLIC_WINDOW
             recipient = self._known[key] = Recipient(self.lanes[copy.lane], copy.name, window, allowed=window)
+        copy.recipient = recipient
         return recipient
 
     def _forget(self, recipient: Recipient) -> None:
         self._known.pop((recipient.lane.name, recipient.name), None)
+        recipient.is_known = False
         self._refused.discard(recipient)
 
     def _count(self, recipient: Recipient, now: float) -> None:
@@ -243,7 +270,7 @@ class Recipients:
         recipient.allowed = 1
         self._refused.add(recipient)
         self._hold(recipient, copy)
-        copy.refused(copy)
+        copy.owner.refused(copy)
 
     def _empty(self, recipient: Recipient, copies: list[Copy], now: float) -> None:
         lane = recipient.lane
@@ -260,9 +287,9 @@ class Recipients:
                 self.held[copy.lane] -= 1
                 self._end(copy)
             heapq.heappop(recipient.backlog)
-        if not recipient.backlog and not recipient.outstanding:
+        if not recipient.backlog and not recipient.outstanding and recipient.allowed <= recipient.window:
             self._forget(recipient)
 
     def _end(self, copy: Copy) -> None:
         copy.state = "done"
-        copy.finished(copy, None)
+        copy.owner.finished(copy, None)

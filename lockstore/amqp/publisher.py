@@ -2,24 +2,21 @@
 
 aiormq's own `basic_publish` does the same for one message, with a task, a lock and a future for each. Here a batch shares
 them: what aiormq keeps for each message (the delivery tag, whom to tell of the broker's answer) is noted as it notes it
-itself, so that its reader finds them. Encoding stays pamqp's.
+itself, so that its reader finds them. The frames are written by `publish_frames`.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
-from pamqp import frame
-from pamqp.body import ContentBody
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
+from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
 from lockstore.errors import BrokerLostError
 
 __all__ = ["Encoded", "OnAnswer", "Outgoing", "Publisher", "Sent", "Unpublished"]
@@ -29,8 +26,6 @@ Unpublished = PublishError | DeliveryError
 
 OnAnswer = Callable[[int, Unpublished | None], None]
 """Called with the place of a message and what is wrong with it; None: the broker has taken it."""
-
-_ROUTES_KEPT = 4096  # encoded routes of one channel; few reply queues get many messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +209,6 @@ class Publisher:
         self._channel = channel
         self._lock = asyncio.Lock()  # tags are counted in the order of sending
         self._returns = _Returns(channel)
-        self._route = lru_cache(maxsize=_ROUTES_KEPT)(self._encode_route)
 
     @property
     def header_max(self) -> int:
@@ -267,20 +261,14 @@ class Publisher:
 
     def encode(self, message: Outgoing) -> "Encoded":
         """Write a message's frames. Raises whatever pamqp raises where AMQP cannot carry it."""
-        number, body = self._channel.number, message.body
-        header = frame.marshal(ContentHeader(properties=message.properties, body_size=len(body)), number)
-        most = self._channel.max_content_size
-        parts = [body] if len(body) <= most else [body[start : start + most] for start in range(0, len(body), most)]
-        frames = [frame.marshal(ContentBody(part), number) for part in parts if part]
-        route = self._route(message.exchange, message.routing_key, message.mandatory)
-        key = (
-            (message.properties.message_id or "", message.exchange, message.routing_key) if message.mandatory else None
+        number, body, mandatory = self._channel.number, message.body, message.mandatory
+        frames = (
+            publish_frame(message.exchange, message.routing_key, int(mandatory), number)
+            + header_frame(message.properties, len(body), number)
+            + body_frames(body, self._channel.max_content_size, number)
         )
-        return Encoded(b"".join([route, header, *frames]), key)
-
-    def _encode_route(self, exchange: str, routing_key: str, mandatory: bool) -> bytes:  # noqa: FBT001 - by position, for the cache
-        publish = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
-        return frame.marshal(publish, self._channel.number)
+        key = (message.properties.message_id or "", message.exchange, message.routing_key) if mandatory else None
+        return Encoded(frames, key)
 
 
 class Encoded(NamedTuple):

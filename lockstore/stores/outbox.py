@@ -1,8 +1,7 @@
 """Records in the outbox of a line that is kept as one value: by which name each goes, and reading what somebody may have damaged."""
 
+import json
 from typing import Any
-
-from pydantic_core import to_json
 
 from lockstore.core.events import UNREADABLE, checked_event
 from lockstore.stores.results import Entry, Notice, Patrol, Unreadable
@@ -24,5 +23,5 @@ def find_record(found: Patrol, conversation_id: str, record: Any) -> None:
     try:
         found.unannounced.append(Notice(checked_event(record), entry))
     except UNREADABLE as error:
-        raw = to_json(record, serialize_unknown=True)
+        raw = json.dumps(record, default=repr).encode()  # in ASCII, which takes half of a surrogate pair, too
         found.unreadable.append(Unreadable(entry, raw, f"{type(error).__name__}: {error}"))

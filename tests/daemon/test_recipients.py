@@ -5,7 +5,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.serving.recipients import LATE_S, PUBLIC_LANE_WINDOW, REPLY_WINDOW, Copy, LaneName, Recipients
+from daemon.serving.recipients import (
+    LATE_S,
+    PUBLIC_LANE_WINDOW,
+    REPLY_WINDOW,
+    REPLY_WINDOW_MOST,
+    Copy,
+    LaneName,
+    Recipients,
+)
 
 
 class Broker:
@@ -22,14 +30,17 @@ class Broker:
     def say(self, name: str, lane: LaneName = "reply", **options: Any) -> Copy:
         self._sequence += 1
         options = {"is_kept": True, **options}
-        copy = Copy(b"", None, lane, name, self._sequence, finished=self._finished, refused=lambda _: None, **options)
+        copy = Copy(b"", None, lane, name, self._sequence, owner=self, **options)
         is_sent, _ = self.recipients.admit(copy, self.now)
         if is_sent:
             self.sent.append(copy)
         return copy
 
-    def _finished(self, copy: Copy, _: Exception | None) -> None:
+    def finished(self, copy: Copy, error: Exception | None) -> None:
         self.ended.append(copy.sequence)
+
+    def refused(self, copy: Copy) -> None:
+        """Hear that it is tried again."""
 
     def confirm(self, copy: Copy) -> None:
         self.sent.remove(copy)
@@ -65,6 +76,21 @@ def test_what_was_held_back_is_sent_in_order_when_confirms_come() -> None:
         broker.confirm(broker.sent[0])
     assert broker.told == list(range(1, 101))
     assert broker.recipients.unconfirmed(broker.now, 2) == {"reply": 0, "public": 0}
+
+
+def test_a_queue_that_many_share_and_that_confirms_at_once_gets_more_until_it_is_late() -> None:
+    broker = Broker()
+    for _ in range(2000):
+        broker.say("shared")
+    for _ in range(1000):
+        broker.confirm(broker.sent[0])
+    assert len(broker.sent) > REPLY_WINDOW * 4
+    assert len(broker.sent) <= REPLY_WINDOW_MOST
+    broker.now += 2 * LATE_S
+    while len(broker.sent) > REPLY_WINDOW:
+        broker.confirm(broker.sent[0])
+        broker.now += 2 * LATE_S
+    assert len(broker.sent) <= REPLY_WINDOW
 
 
 def test_what_was_refused_is_tried_again_after_a_pause_before_what_came_later() -> None:

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from lockstore.core.events import recorded_at_ms
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.audit import LATE_MS, Audited, AuditFinding, Progress, judge_lateness, judge_line
-from lockstore.stores.redis.concurrent.replies import QUEUED_AT, ticket_of
+from lockstore.stores.redis.concurrent.replies import QUEUED_AT, record_age_ms, ticket_of
 from lockstore.stores.redis.connection import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import Script
 from lockstore.stores.redis.key_ownership import ConcurrentNames
@@ -99,8 +98,12 @@ class ConcurrentAudit:
                 found.append(AuditFinding(None, "data", f"{outbox}: {reply}"))
                 continue
             now_ms, count, oldest, _, _ = reply
-            age_ms = now_ms - recorded_at_ms(from_json(oldest)) if oldest else 0
-            if age_ms > LATE_MS:
+            age_ms = record_age_ms(now_ms, oldest) if oldest else 0
+            if age_ms is None:
+                found.append(
+                    AuditFinding(None, "data", f"{outbox}: its first entry is no event's; a daemon sets it aside")
+                )
+            elif age_ms > LATE_MS:
                 detail = f"{count} events in {outbox} are not announced, the first for {age_ms / 1000:.0f} s"
                 found.append(AuditFinding(None, "outbox", detail))
         return found

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
-from lockstore.core.events import Event, from_history, recorded_at_ms
+from lockstore.core.events import Event, from_history
 from lockstore.core.line import history_at
 from lockstore.core.rules import Limits
 from lockstore.core.statistics import DEEPEST, Backlog, LineStatistics, LineSummary
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
-from lockstore.stores.redis.concurrent.replies import line_of, tickets_of, waiting_since_of
+from lockstore.stores.redis.concurrent.replies import line_of, record_age_ms, tickets_of, waiting_since_of
 from lockstore.stores.redis.connection import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import Script
 from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
@@ -207,7 +207,8 @@ class IndexedQueries:
                 continue
             now_ms, kept, oldest, came, first_ms = reply
             outbox, overdue = outbox + kept, overdue + came
-            ages_ms += [max(0, now_ms - recorded_at_ms(from_json(oldest)))] if oldest else []
+            age_ms = record_age_ms(now_ms, oldest) if oldest else None
+            ages_ms += [] if age_ms is None else [age_ms]
             lates_ms += [now_ms - first_ms] if first_ms >= 0 else []
         return Backlog(outbox, max(ages_ms, default=None), overdue, max(lates_ms, default=None))
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from lockstore.core.commands import Expire
-from lockstore.core.events import UNREADABLE, checked_event, from_record
+from lockstore.core.events import UNREADABLE, checked_event, from_record, recorded_at_ms
 from lockstore.core.ticket import Claim, Sender, Ticket, TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.results import Entry, Notice, Outcome, Patrol, Shard, Turn, Unreadable
@@ -17,6 +17,7 @@ __all__ = [
     "line_of",
     "notices_of",
     "outcome_of",
+    "record_age_ms",
     "ticket_of",
     "tickets_of",
     "turn_of",
@@ -83,6 +84,14 @@ def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
         except UNREADABLE as error:
             found.unreadable.append(Unreadable(entry, record, f"{type(error).__name__}: {error}"))
     return f"({last.decode()}" if last else "-"
+
+
+def record_age_ms(now_ms: int, record: bytes) -> int | None:
+    """Give the age of what an outbox keeps, None: it cannot be read."""
+    try:
+        return max(0, now_ms - recorded_at_ms(from_json(record)))
+    except UNREADABLE:
+        return None
 
 
 def ticket_of(number: int, array: list[Any]) -> Ticket:
