@@ -89,7 +89,7 @@ class TestAModule:
 
     @pytest.mark.parametrize("path", [".Store", "stores.", "stores..Store", "..", "."])
     def test_cannot_be_named_by_half_a_path(self, path: str) -> None:
-        assert refusal(path) == f"lock_store.type: must be path.to.module.Class, not {path!r}"
+        assert refusal(path) == "lock_store.type: must be in_memory, redis, concurrent_redis or path.to.module.Class"
 
     @pytest.mark.parametrize(
         ("text", "told"),

@@ -77,7 +77,7 @@ async def test_fault_2_no_number_comes_again_so_a_late_cleanup_harms_nobody(
 
 @own_kinds
 async def test_fault_3_a_hand_over_takes_a_small_part_of_the_poll(store: LockStore) -> None:
-    poll_s, hand_overs = 1.0, 10
+    poll_s, hand_overs = 10.0, 10
     async with store.lock("c"):
         pass  # whatever is only done once
     left_at = [0.0]

@@ -70,7 +70,7 @@ class TestWhatIsNotConfirmed:
 class TestAnotherDaemon:
     async def test_finds_what_the_first_left_behind(self, open_store: OpenStore) -> None:
         first = await open_store()
-        notices = await told(first, Request("c", "a", 1000, 1000), Request("d", "a", 1000, 1000))
+        notices = await told(first, Request("c", "a", 60_000, 60_000), Request("d", "a", 60_000, 60_000))
         second = await open_store()
         await touch(second, "c", "d")
         found = (await patrol(second)).unannounced
@@ -87,14 +87,14 @@ async def touch(store: LockStore, *conversations: str) -> None:
 
 @redis_kinds
 async def test_a_new_daemon_finds_it_with_no_touch_at_all(open_store: OpenStore) -> None:
-    notices = await told(await open_store(), Request("c", "a", 1000, 1000), Request("d*", "a", 1000, 1000))
+    notices = await told(await open_store(), Request("c", "a", 60_000, 60_000), Request("d*", "a", 60_000, 60_000))
     assert ids((await patrol(await open_store())).unannounced) == ids(notices)
 
 
 @redis_kinds
 async def test_a_daemon_that_was_there_before_finds_it_at_its_second_look(open_store: OpenStore) -> None:
     first, second = await open_store(), await open_store()
-    notices = await told(first, Request("c", "a", 1000, 1000), Request("d*", "a", 1000, 1000))
+    notices = await told(first, Request("c", "a", 60_000, 60_000), Request("d*", "a", 60_000, 60_000))
     await patrol(second)  # where there are many shards, a look may have to find first which are in use
     assert ids((await patrol(second)).unannounced) == ids(notices)
 
