@@ -256,17 +256,26 @@ async def test_a_writer_that_slept_through_a_failover(kind: str, pair: Pair, mon
         await numbers.ask(sleeper, ["c"])
         await pair.synced()
         asleep = asyncio.Event()
-        run = sleeper._servers.run  # type: ignore[attr-defined]
+        servers = sleeper._servers  # type: ignore[attr-defined]
+        run, run_all = servers.run, servers.run_all
 
-        async def slow(call: Any) -> Any:
-            if call.script.name in {"issue", "swap_lock"} and not asleep.is_set():
+        async def sleep_before(*calls: Any) -> None:
+            if {call.script.name for call in calls} & {"issue", "swap_lock"} and not asleep.is_set():
                 asleep.set()  # with its command ready to be sent
                 await pair.part()
                 await numbers.ask(other, ["c"])
                 await pair.fail_over()
+
+        async def slow(call: Any) -> Any:
+            await sleep_before(call)
             return await run(call)
 
-        monkeypatch.setattr(sleeper._servers, "run", slow)  # type: ignore[attr-defined]
+        async def slow_all(calls: Any) -> Any:
+            await sleep_before(*calls)
+            return await run_all(calls)
+
+        monkeypatch.setattr(servers, "run", slow)
+        monkeypatch.setattr(servers, "run_all", slow_all)
         numbers.given["c"].append(await persisted(lambda: sleeper.issue_ticket("c", 600)))
         assert asleep.is_set()
     numbers.check()
