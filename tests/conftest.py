@@ -13,6 +13,8 @@ from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, Redis
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # likewise, under nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

@@ -72,8 +72,8 @@ class Connections:
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except web.HTTPException as error:
-        return error
+    except web.HTTPException as error:  # aiohttp wants it raised, and would send a copy; this one is sent here
+        return web.Response(status=error.status, reason=error.reason, text=error.text, headers=error.headers)
 
 
 class Connection(asyncio.Protocol):

@@ -192,7 +192,7 @@ async def test_a_conversation_whose_data_is_not_ours_is_refused_alone(
     await bot.request("even", "s")
     answer = await bot.expect("rejected", request_id="r")
     assert answer["reason"] == "invalid"
-    assert "WRONGTYPE" in answer["detail"]
+    assert "its `line`: of another type" in answer["detail"]
     await bot.expect("granted", request_id="s")
     [letter] = await dead_letters(bot, 1)
     assert json.loads(letter.body)["request_id"] == "r"
