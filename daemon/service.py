@@ -58,52 +58,52 @@ class Service:
 
         `reread` reads the configuration again at a `reload`; without it, that only begins a new session.
         """
-        self._parts = create_runtime(settings, store, checkpoint)
+        self._runtime = create_runtime(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._is_first = True
         self._notifier = Notifier.of(os.environ)
-        self._lookout = Watchdog(self._parts, self._notifier)
+        self._watchdog = Watchdog(self._runtime, self._notifier)
         self._reread = reread or (lambda: settings)
         self._ending = asyncio.Event()  # of the session that serves now
 
     @property
     def stop_timeout_s(self) -> float:
         """How long what is under way may take at a stop."""
-        return self._parts.settings.daemon.stop_timeout
+        return self._runtime.settings.daemon.stop_timeout
 
     def describe_left(self) -> str:
         """Say what is not finished, and what keeps it."""
-        reasons = [f"{reason.name}: {reason.detail}" for reason in self._parts.health.reasons()]
-        return "; ".join([f"messages in hand: {self._parts.active_session.waiting}", *reasons])
+        reasons = [f"{reason.name}: {reason.detail}" for reason in self._runtime.health.reasons()]
+        return "; ".join([f"messages in hand: {self._runtime.active_session.waiting}", *reasons])
 
     def reload(self) -> None:
         """Read the configuration again, and begin a new session with it. One that cannot be is logged, and changes nothing."""
-        self._lookout.reloading()
+        self._watchdog.reloading()
         try:
-            self._parts.settings = merge_reloadable(self._parts.settings, self._reread())
+            self._runtime.settings = merge_reloadable(self._runtime.settings, self._reread())
         except ConfigError as error:
             _log.error("daemon.reload_refused", error=str(error))
-            self._lookout.look(time.monotonic())
+            self._watchdog.look(time.monotonic())
         else:
             _log.info("daemon.reloading")
-            self._parts.store.store.limits = self._parts.settings.daemon.limits
+            self._runtime.store.store.limits = self._runtime.settings.daemon.limits
             self._ending.set()
 
     def observe(self, observer: Callable[[BatchReport], None]) -> None:
         """Have one more told of each batch when it is done with. It must not raise, and not take long."""
-        self._parts.observers.add(observer)
+        self._runtime.observers.add(observer)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises ConfigError, alone or in a group, where trying again would not help."""
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
-            census = StorePoller(self._parts)
-            servers = [await stack.enter_async_context(server) for server in self._http(census)]
+            poller = StorePoller(self._runtime)
+            servers = [await stack.enter_async_context(server) for server in self._http(poller)]
             async with asyncio.TaskGroup() as tasks:
-                beside = [self._lookout.run(), self._await_stop(stop), *(server.run() for server in servers)]
+                beside = [self._watchdog.run(), self._await_stop(stop), *(server.run() for server in servers)]
                 if servers:
-                    beside.append(census.run())
+                    beside.append(poller.run())
                 running = [tasks.create_task(part) for part in beside]
                 await self._serve(stop)
                 for task in running:
@@ -111,17 +111,17 @@ class Service:
 
     async def _await_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._lookout.stopping()
+        self._watchdog.stopping()
         self._ending.set()
 
-    def _http(self, census: StorePoller) -> list[HttpServer]:
-        place = self._parts.settings.daemon.http_place
-        return [] if place is None else [HttpServer(*place, create_app(self._parts, census, place[0]))]
+    def _http(self, poller: StorePoller) -> list[HttpServer]:
+        place = self._runtime.settings.daemon.http_place
+        return [] if place is None else [HttpServer(*place, create_app(self._runtime, poller, place[0]))]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""
         try:
-            if not await _unless(stop, self._parts.store.open()):
+            if not await _unless(stop, self._runtime.store.open()):
                 return
             while not stop.is_set():
                 try:
@@ -129,17 +129,17 @@ class Service:
                 except* CONNECTION_ERRORS as group:
                     if (fault := as_config_error(group)) is not None:
                         raise fault from None
-                    await self._pause(stop, say_what_ended(group, address_of(self._parts.settings.broker)))
+                    await self._pause(stop, say_what_ended(group, address_of(self._runtime.settings.broker)))
         finally:
-            await self._parts.store.store.close()
+            await self._runtime.store.store.close()
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
         """Connect and serve until the connection is lost, a reload, or the stop."""
         self._ending = asyncio.Event()
-        broker, health = self._parts.settings.broker, self._parts.health
+        broker, health = self._runtime.settings.broker, self._runtime.health
         async with AsyncExitStack() as stack:
-            session = Session(self._parts)
+            session = Session(self._runtime)
             found: list[AbstractConnection] = []
 
             async def begin() -> None:
@@ -155,25 +155,25 @@ class Service:
             self._backoff.reset()
             health.clear("not_consuming")
             with self._current(session):
-                self._lookout.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
+                self._watchdog.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
                 async with asyncio.TaskGroup() as tasks:
-                    watching = tasks.create_task(TopologyWatch(self._parts, found[0]).run(self._ending))
+                    watching = tasks.create_task(TopologyWatch(self._runtime, found[0]).run(self._ending))
                     await session.serve(self._ending)
                     watching.cancel()
             health.set("not_consuming", "begins anew, with the configuration as it is now")
 
     @contextmanager
     def _current(self, session: Session) -> Iterator[None]:
-        self._parts.active_session.session = session
+        self._runtime.active_session.session = session
         try:
             yield
         finally:
-            self._parts.active_session.session = None
-            self._parts.stall_detector.watch(())
+            self._runtime.active_session.session = None
+            self._runtime.stall_detector.watch(())
 
     async def _open(self, session: Session, connection: AbstractConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
-        broker = self._parts.settings.broker
+        broker = self._runtime.settings.broker
         async with layout.topology_lock(connection, broker.names):
             layout.check(await layout.declared_queues(connection, broker.names, broker.partitions), broker)
             channel = await open_channel(connection)
@@ -184,7 +184,7 @@ class Service:
 
     def _warn(self, others: int) -> None:
         """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
-        if self._is_first and others and isinstance(self._parts.store.store, InMemoryLockStore):
+        if self._is_first and others and isinstance(self._runtime.store.store, InMemoryLockStore):
             _log.warning(
                 "store.warning",
                 warning="another daemon serves this namespace, and an in_memory store is shared with nobody: "
@@ -193,11 +193,11 @@ class Service:
         self._is_first = False
 
     async def _pause(self, stop: asyncio.Event, error: str) -> None:
-        health = self._parts.health
+        health = self._runtime.health
         health.set("broker_away", error)
         health.set("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
-        self._parts.counters.reconnects += 1
+        self._runtime.counters.reconnects += 1
         pause_s = self._backoff.next_s()
         _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))

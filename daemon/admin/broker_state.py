@@ -1,4 +1,4 @@
-"""The estate at the broker: which queues stand, who serves them, who waits to be answered. Only looks, and changes nothing."""
+"""Broker state: which queues exist, who consumes from them, how many messages wait. Reads only; changes nothing."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

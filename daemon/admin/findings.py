@@ -40,18 +40,18 @@ class Finding:
     remedy: str
 
 
-def check_broker_state(estate: BrokerState) -> Iterable[Finding]:
+def check_broker_state(broker_state: BrokerState) -> Iterable[Finding]:
     """Say what is wrong at the broker."""
-    there, wanted = estate.number, estate.partitions
+    there, wanted = broker_state.number, broker_state.partitions
     if there == 0:
         yield Finding("request queues", "there are none: no daemon has declared them, or they were deleted", _SERVE)
         return
     if there != wanted:
         said = f"there are {there}, and broker.partitions is {wanted} in this file"
         yield Finding("request queues", said, f"set broker.partitions to {there}, or run: lockstore repartition")
-    yield from _of_exchanges(estate)
+    yield from _of_exchanges(broker_state)
     for number in range(there):
-        queue = estate.queues.get(number)
+        queue = broker_state.queues.get(number)
         if queue is None:
             remedy = "start a daemon anew: it declares what is missing"
             yield Finding(f"partition {number}", "its request queue is missing", remedy)
@@ -59,23 +59,23 @@ def check_broker_state(estate: BrokerState) -> Iterable[Finding]:
             yield Finding(
                 f"partition {number}",
                 f"no daemon serves it; messages that wait there: {queue.messages:,}",
-                _LOOK if estate.is_served else _SERVE,
+                _LOOK if broker_state.is_served else _SERVE,
             )
-    for word in estate.daemons:
+    for word in broker_state.daemons:
         if beyond := sorted(number for number in word.active if number >= there):
             said = f"{word.host} (pid {word.pid}) works on partition {beyond[0]}, and there are {there}"
             yield Finding("daemons", said, "give all daemons the same file, and start them anew")
-    if estate.is_served and not estate.daemons:
+    if broker_state.is_served and not broker_state.daemons:
         yield Finding(
             "daemons", "somebody serves, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
         )
-    if estate.dead_letters:
-        said = f"messages that could not be served: {estate.dead_letters:,}"
+    if broker_state.dead_letters:
+        said = f"messages that could not be served: {broker_state.dead_letters:,}"
         yield Finding("dead letters", said, "read them from their queue: the header x-error-detail says why")
 
 
-def _of_exchanges(estate: BrokerState) -> Iterable[Finding]:
-    for exchange in estate.missing_exchanges:
+def _of_exchanges(broker_state: BrokerState) -> Iterable[Finding]:
+    for exchange in broker_state.missing_exchanges:
         said = f"the exchange {exchange} is missing: what is published to it is lost to this namespace"
         yield Finding("exchanges", said, "a daemon that serves declares it again within seconds; else start one anew")
 

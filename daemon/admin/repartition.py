@@ -113,11 +113,11 @@ class Repartition:
         """Serve what is in the queues as a daemon with their number does, until all of it is acknowledged."""
         partitions = layout.number_of(queues)
         broker = self._settings.broker.model_copy(update={"partitions": partitions, "balance": False})
-        parts = create_runtime(self._settings.model_copy(update={"broker": broker}), self._store)
+        runtime = create_runtime(self._settings.model_copy(update={"broker": broker}), self._store)
         try:
-            await parts.store.open()
+            await runtime.store.open()
             while True:
-                await self._serve(parts, queues, tell)
+                await self._serve(runtime, queues, tell)
                 left = await self._left_alone(queues)
                 if not any(queue.messages for queue in left.values()):
                     return
@@ -138,8 +138,8 @@ class Repartition:
                 _refuse_if_served(left)
             await asyncio.sleep(_LOOK_S)
 
-    async def _serve(self, parts: Runtime, queues: dict[int, layout.Queue], tell: Tell) -> None:
-        session = Session(parts)
+    async def _serve(self, runtime: Runtime, queues: dict[int, layout.Queue], tell: Tell) -> None:
+        session = Session(runtime)
         await session.open(self._connection, sorted(queues))
         before, stop = self.served, asyncio.Event()
 

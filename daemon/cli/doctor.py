@@ -93,8 +93,8 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
         connection = await stack.enter_async_context(connect(loaded.broker))
         with progress.line() as moving:
             moving.add_task("listening to daemons", total=None)
-            estate = await read_broker_state(connection, loaded.broker)
-        _note_all(report, check_broker_state(estate))
+            broker_state = await read_broker_state(connection, loaded.broker)
+        _note_all(report, check_broker_state(broker_state))
         source = await stack.enter_async_context(open_line_reader(loaded, daemon_url))
         if isinstance(source, StoreLineReader):
             await _audit(report, source.store)
@@ -105,7 +105,7 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
         pages = [page async for page in _pages(source)]
         lines = [line for page in pages for line in page.lines]
         _note_all(report, (trouble for line in lines for trouble in check_line(line)))
-        _note_all(report, check_unserved_queues(lines, estate.queues, estate.number))
+        _note_all(report, check_unserved_queues(lines, broker_state.queues, broker_state.number))
         with progress.line() as moving:
             moving.add_task("looking for those who hold while others wait", total=None)
             waited = dict.fromkeys(name for page in pages for name in waited_for(page))

@@ -39,7 +39,7 @@ class _Report(Report):
     kind: str
     most: int
     """Lines to be shown."""
-    estate: BrokerState | None = None
+    broker_state: BrokerState | None = None
     lines: LinesFacts | None = None
     examination: Backlog | None = None
     troubles: list[Finding] = field(default_factory=list)
@@ -51,15 +51,15 @@ class _Report(Report):
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it, for JSON."""
-        estate = self.estate
+        broker_state = self.broker_state
         return {
             "ok": self.exit_code == OK,
             "lock_store": self.kind,
-            "namespace": estate and estate.namespace,
-            "partitions": estate and estate.partitions,
-            "daemons": estate and [word.model_dump(exclude={"counts"}) for word in estate.daemons],
-            "queues": estate and {number: asdict(queue) for number, queue in sorted(estate.queues.items())},
-            "dead_letters": estate and estate.dead_letters,
+            "namespace": broker_state and broker_state.namespace,
+            "partitions": broker_state and broker_state.partitions,
+            "daemons": broker_state and [word.model_dump(exclude={"counts"}) for word in broker_state.daemons],
+            "queues": broker_state and {number: asdict(queue) for number, queue in sorted(broker_state.queues.items())},
+            "dead_letters": broker_state and broker_state.dead_letters,
             "lines": self.lines and asdict(replace(self.lines, lines=self.lines.lines[: self.most])),
             "examination": self.examination and asdict(self.examination),
             "troubles": [asdict(trouble) for trouble in self.troubles],
@@ -67,8 +67,8 @@ class _Report(Report):
 
     def say_end(self) -> None:
         """Show it."""
-        if self.estate is not None:
-            _show_estate(self.estate)
+        if self.broker_state is not None:
+            _show_broker_state(self.broker_state)
         if self.lines is not None:
             _show_lines(self.lines, self.most, self.examination)
         if self.error is None and not self.interrupted:
@@ -111,7 +111,7 @@ class _Look:
     async def _at_broker(self, stack: AsyncExitStack) -> None:
         broker = self._loaded.broker
         self._connection = await stack.enter_async_context(connect(broker))
-        self._report.estate = await read_broker_state(self._connection, broker)
+        self._report.broker_state = await read_broker_state(self._connection, broker)
 
     async def _at_store(self, stack: AsyncExitStack, daemon_url: str | None) -> None:
         self._source = await stack.enter_async_context(open_line_reader(self._loaded, daemon_url))
@@ -125,8 +125,8 @@ class _Look:
     def _troubles(self) -> list[Finding]:
         report = self._report
         found: list[Finding] = []
-        if report.estate is not None:
-            found += check_broker_state(report.estate)
+        if report.broker_state is not None:
+            found += check_broker_state(report.broker_state)
         if report.examination is not None:
             found += check_backlog(report.examination)
         if report.lines is not None:
@@ -135,9 +135,11 @@ class _Look:
         return found
 
 
-def _show_estate(estate: BrokerState) -> None:
-    said = counted(estate.number, "request queue", "request queues")
-    say(f"Namespace {estate.namespace}: {said}, {counted(estate.dead_letters or 0, 'dead letter', 'dead letters')}")
+def _show_broker_state(broker_state: BrokerState) -> None:
+    said = counted(broker_state.number, "request queue", "request queues")
+    say(
+        f"Namespace {broker_state.namespace}: {said}, {counted(broker_state.dead_letters or 0, 'dead letter', 'dead letters')}"
+    )
     now = time.time()
     show(
         ("daemon", "pid>", "up>", "partitions with messages", "messages/s>"),
@@ -149,13 +151,13 @@ def _show_estate(estate: BrokerState) -> None:
                 ", ".join(map(str, sorted(word.active))) or "-",
                 f"{sum(word.active.values()):,.1f}",
             )
-            for word in estate.daemons
+            for word in broker_state.daemons
         ],
     )
     rows = [
         (str(number), f"{queue.messages:,}", "yes" if queue.consumers else "NO")
-        for number, queue in sorted(estate.queues.items())
-        if len(estate.queues) <= _QUEUES_MOST or queue.messages or not queue.consumers
+        for number, queue in sorted(broker_state.queues.items())
+        if len(broker_state.queues) <= _QUEUES_MOST or queue.messages or not queue.consumers
     ]
     show(("partition>", "messages>", "served"), rows)
 

@@ -31,9 +31,9 @@ HEADERS = {
 _log = structlog.get_logger()
 
 
-def create_app(parts: Runtime, census: StorePoller, host: str) -> web.Application:
+def create_app(runtime: Runtime, poller: StorePoller, host: str) -> web.Application:
     """Put the site of a daemon together, for a server that listens on `host`. Further pages are added here."""
-    return application(host, [*views.routes(parts, census), *page.routes(parts)])
+    return application(host, [*views.routes(runtime, poller), *page.routes(runtime)])
 
 
 def application(host: str, routes: Iterable[AbstractRouteDef]) -> web.Application:

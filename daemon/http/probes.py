@@ -16,34 +16,34 @@ __all__ = ["routes"]
 _OK, _UNAVAILABLE = 200, 503
 
 
-def routes(parts: Runtime, census: StorePoller) -> list[AbstractRouteDef]:
+def routes(runtime: Runtime, poller: StorePoller) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
-    registry = registry_of(parts, census)
+    registry = registry_of(runtime, poller)
 
     async def livez(_: web.Request) -> web.Response:
-        return _answer("alive", _reasons(parts, "pipeline_stalled"))
+        return _answer("alive", _reasons(runtime, "pipeline_stalled"))
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer("ready", _reasons(parts), _notes(parts))
+        return _answer("ready", _reasons(runtime), _notes(runtime))
 
     async def metrics(_: web.Request) -> web.Response:
-        await census.take()
+        await poller.take()
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
 
 
-def _reasons(parts: Runtime, *only: str) -> list[dict[str, Any]]:
+def _reasons(runtime: Runtime, *only: str) -> list[dict[str, Any]]:
     return [
         {"reason": reason.name, "for": round(reason.for_s, 3), "detail": reason.detail}
-        for reason in parts.health.reasons()
+        for reason in runtime.health.reasons()
         if not only or reason.name in only
     ]
 
 
-def _notes(parts: Runtime) -> dict[str, Any]:
+def _notes(runtime: Runtime) -> dict[str, Any]:
     """Say what does not keep this daemon from serving, and should be known."""
-    found = parts.outstanding.describe()
+    found = runtime.outstanding.describe()
     return {
         "notes": [] if found is None else [{"note": "not_confirmed", "for": round(found[0], 3), "detail": found[1]}]
     }

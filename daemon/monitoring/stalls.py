@@ -64,16 +64,16 @@ class StallDetector:
         elapsed_s = 0.0 if self._looked_at is None else min(now - self._looked_at, 2 * LOOK_S)
         self._looked_at = now
         return [
-            Stall(beat.name, self._idle_s[beat.name], beat.waiting())
-            for beat in self._beats
-            if self._is_stalled(beat, elapsed_s, excused=excused)
+            Stall(progress.name, self._idle_s[progress.name], progress.waiting())
+            for progress in self._beats
+            if self._is_stalled(progress, elapsed_s, excused=excused)
         ]
 
-    def _is_stalled(self, beat: ProgressCounter, elapsed_s: float, *, excused: bool) -> bool:
-        goes_on = beat.steps != self._seen.get(beat.name)
-        self._seen[beat.name] = beat.steps
-        if goes_on or excused or not beat.waiting():
-            self._idle_s[beat.name] = 0.0
+    def _is_stalled(self, progress: ProgressCounter, elapsed_s: float, *, excused: bool) -> bool:
+        goes_on = progress.steps != self._seen.get(progress.name)
+        self._seen[progress.name] = progress.steps
+        if goes_on or excused or not progress.waiting():
+            self._idle_s[progress.name] = 0.0
             return False
-        self._idle_s[beat.name] += elapsed_s
-        return self._idle_s[beat.name] > self._limit_s
+        self._idle_s[progress.name] += elapsed_s
+        return self._idle_s[progress.name] > self._limit_s

@@ -58,14 +58,14 @@ class Outstanding:
             return None
         counts = self.unconfirmed()
         queues = sorted(item.name for item in troubled if item.lane.name == "reply")
-        parts = [f"replies: {counts['reply']:,}, public events: {counts['public']:,}"]
+        runtime = [f"replies: {counts['reply']:,}, public events: {counts['public']:,}"]
         if queues:
             few = ", ".join(queues[:_NAMED_MOST]) + (", ..." if len(queues) > _NAMED_MOST else "")
-            parts.append(f"reply queues that do not take theirs: {len(queues):,} ({few})")
+            runtime.append(f"reply queues that do not take theirs: {len(queues):,} ({few})")
         if len(queues) < len(troubled):
-            parts.append("a queue that is bound to the public events does not take them")
+            runtime.append("a queue that is bound to the public events does not take them")
         since = min(item.troubled_at for item in troubled)
-        return now - since, "not confirmed by RabbitMQ, and kept in the outbox: " + "; ".join(parts)
+        return now - since, "not confirmed by RabbitMQ, and kept in the outbox: " + "; ".join(runtime)
 
 
 class Dispatcher:

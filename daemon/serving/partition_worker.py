@@ -1,4 +1,4 @@
-"""A seat: this daemon's place at one partition, from taking it to stepping back, and then again at the end of the line.
+"""A partition worker: consumes one partition, from the first delivery until it yields, and then queues up for it again.
 
 Who is active on a partition is RabbitMQ's choice: of the consumers of its queue, the one that has waited longest. Stepping
 back is stopping to take, finishing and acknowledging what is under way, and closing the channel, which requeues the rest
@@ -29,26 +29,26 @@ class PartitionWorker:
     """One partition of one connection."""
 
     def __init__(
-        self, number: int, parts: Runtime, connection: AbstractConnection, announcer: Announcer, sweeper: Sweeper
+        self, number: int, runtime: Runtime, connection: AbstractConnection, announcer: Announcer, sweeper: Sweeper
     ) -> None:
         self.number = number
         self._delivered_before = 0  # on the channels that are closed
-        self._parts = parts
+        self._runtime = runtime
         self._connection = connection
         self._announcer = announcer
         self._sweeper = sweeper
-        self._broker = parts.settings.broker
-        self._reader = Decoder(parts.settings.daemon.bounds, number, self._broker.partitions)
+        self._broker = runtime.settings.broker
+        self._reader = Decoder(runtime.settings.daemon.bounds, number, self._broker.partitions)
         self._partition: QueueConsumer | None = None
         self._leaving = False
         self.activity = PartitionLoad(time.monotonic())
-        self.beat = ProgressCounter(f"partition {number}", lambda: self._taken().waiting)
+        self.progress = ProgressCounter(f"partition {number}", lambda: self._taken().waiting)
 
     async def open(self) -> None:
         """Stand in line for the partition. Raises one of `link.LOST`."""
         channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         queue = self._broker.names.request_queue(self.number)
-        partition = QueueConsumer(self.number, queue, channel, self._parts.freeze_detector.check)
+        partition = QueueConsumer(self.number, queue, channel, self._runtime.freeze_detector.check)
         self.activity = PartitionLoad(time.monotonic())
         self._partition = partition
         await partition.open(self._broker.prefetch)
@@ -59,7 +59,7 @@ class PartitionWorker:
             partition = self._taken()
             if self._leaving:
                 partition.stop()
-            pipeline = Pipeline(self._parts, partition, self._reader, self._announcer, self._sweeper, self.beat)
+            pipeline = Pipeline(self._runtime, partition, self._reader, self._announcer, self._sweeper, self.progress)
             await pipeline.run(self._broker.batch_most)
             await partition.close()
             if self._leaving:

@@ -83,26 +83,26 @@ class _Batch:
 
 
 class Pipeline:
-    """Serves one partition. Its steps are counted in `beat`: one write for each, not for each message."""
+    """Serves one partition. Its steps are counted in `progress`: one write for each step, not for each message."""
 
     def __init__(
         self,
-        parts: Runtime,
+        runtime: Runtime,
         partition: QueueConsumer,
         reader: Decoder,
         announcer: Announcer,
         sweeper: Sweeper,
-        beat: ProgressCounter,
+        progress: ProgressCounter,
     ) -> None:
         self._partition = partition
         self._reader = reader
         self._announcer = announcer
         self._sweeper = sweeper
-        self._beat = beat
-        self._keeper = parts.store
-        self._observers = parts.observers
-        self._checkpoint = parts.failpoint
-        self._confirm_timeout_s = parts.settings.broker.confirm_timeout
+        self._progress = progress
+        self._retrying_store = runtime.store
+        self._observers = runtime.observers
+        self._checkpoint = runtime.failpoint
+        self._confirm_timeout_s = runtime.settings.broker.confirm_timeout
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
@@ -114,7 +114,7 @@ class Pipeline:
                 before = unfinished[-1][0] if unfinished else None
                 # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
                 announcing = await self._announcer.send(batch.notices)
-                self._beat.step()
+                self._progress.step()
                 unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
@@ -124,7 +124,7 @@ class Pipeline:
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         decoded_at = time.perf_counter()
-        outcomes = iter(await self._keeper.apply(commands, self._beat.step) if commands else [])
+        outcomes = iter(await self._retrying_store.apply(commands, self._progress.step) if commands else [])
         batch = _Batch(letters, taken_ns, taken_at, decoded_at, time.perf_counter())
         for letter in letters:
             if letter.rejected is not None:
@@ -133,7 +133,7 @@ class Pipeline:
                     batch.park(letter, letter.rejected)
             else:
                 self._note(batch, letter, next(outcomes), now_ms)
-        self._beat.step()
+        self._progress.step()
         self._checkpoint("stored")
         self._sweeper.watch(batch.notices)
         return batch
@@ -171,16 +171,18 @@ class Pipeline:
         """Acknowledge a batch when its announcement is safe, and the batch before it is acknowledged."""
         announced = await announcing.wait()
         announced_at = time.perf_counter()
-        self._beat.step()
+        self._progress.step()
         self._sweeper.withdraw(announced.unreachable)
         for letter, rejected in batch.parked:
             await self._park(letter, rejected)
         self._checkpoint("announced")
         if before is not None:
             await before
-        await self._keeper.retry(lambda: self._keeper.store.confirm(announced.entries), self._beat.step)
+        await self._retrying_store.retry(
+            lambda: self._retrying_store.store.confirm(announced.entries), self._progress.step
+        )
         await self._partition.acknowledge(batch.last_tag)
-        self._beat.step()
+        self._progress.step()
         self._checkpoint("acknowledged")
         served = batch.served(self._partition.number, announced, announced_at)
         self._observers.notify(served)

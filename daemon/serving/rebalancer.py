@@ -1,4 +1,4 @@
-"""The balancer: measures how busy the seats are, tells the other daemons, hears them, and has a seat step back if it must."""
+"""Rebalancing: measures the load of the partitions, exchanges heartbeats with other daemons, and yields partitions."""
 
 import asyncio
 import time
@@ -25,16 +25,16 @@ _log = structlog.get_logger()
 class Rebalancer:
     """The daemon's share, on one connection."""
 
-    def __init__(self, parts: Runtime, seats: Sequence[PartitionWorker]) -> None:
-        self._parts = parts
-        self._seats = {seat.number: seat for seat in seats}
-        self._balance = FairShare(parts.identity.daemon)
+    def __init__(self, runtime: Runtime, workers: Sequence[PartitionWorker]) -> None:
+        self._runtime = runtime
+        self._workers = {worker.number: worker for worker in workers}
+        self._balance = FairShare(runtime.identity.daemon)
         self._active: frozenset[int] = frozenset()
         self._is_leaving = False
 
     def hear(self, word: Heartbeat) -> None:
         """Take in what a daemon says; our own words come back too."""
-        if word.daemon == self._parts.identity.daemon:
+        if word.daemon == self._runtime.identity.daemon:
             return
         if word.leaving:
             self._balance.ended(word.daemon, time.monotonic())
@@ -54,7 +54,7 @@ class Rebalancer:
                 await presence.send(word)  # before the channel closes: the next one is to hear it from us
                 said, said_at = word, now
             if chosen is not None:
-                self._seats[chosen].yield_partition()
+                self._workers[chosen].yield_partition()
             await asyncio.sleep(LOOK_S)
 
     async def leave(self, presence: HeartbeatChannel) -> None:
@@ -65,18 +65,18 @@ class Rebalancer:
     def _look(self, now: float) -> dict[int, float]:
         """Measure all seats, and give since when those are busy that count."""
         busy: dict[int, float] = {}
-        for number, seat in self._seats.items():
-            activity = seat.look(now)
-            if activity.busy_since is not None and not seat.is_yielding:
+        for number, worker in self._workers.items():
+            activity = worker.look(now)
+            if activity.busy_since is not None and not worker.is_yielding:
                 busy[number] = activity.busy_since
-        active = frozenset(number for number, seat in self._seats.items() if seat.activity.is_active)
+        active = frozenset(number for number, worker in self._workers.items() if worker.activity.is_active)
         for number in sorted(active - self._active):
             _log.info("partition.active", partition=number)
         self._active = active
         return busy
 
     def _choose(self, busy: dict[int, float], now: float) -> int | None:
-        if self._is_leaving or not self._parts.settings.broker.balance:
+        if self._is_leaving or not self._runtime.settings.broker.balance:
             return None
         chosen = self._balance.choose(busy, now)
         if chosen is not None:
@@ -84,9 +84,9 @@ class Rebalancer:
         return chosen
 
     def _word(self, busy: dict[int, float], chosen: int | None) -> Heartbeat:
-        me = self._parts.identity
-        stepping = [number for number, seat in self._seats.items() if seat.is_yielding or number == chosen]
-        active = {n: round(self._seats[n].activity.rate, 1) for n in sorted(self._active) if n not in stepping}
+        me = self._runtime.identity
+        stepping = [number for number, worker in self._workers.items() if worker.is_yielding or number == chosen]
+        active = {n: round(self._workers[n].activity.rate, 1) for n in sorted(self._active) if n not in stepping}
         return Heartbeat(
             daemon=me.daemon,
             host=me.host,
@@ -95,7 +95,7 @@ class Rebalancer:
             active=active,
             busy=sorted(busy.keys() - {chosen}),
             stepping_back=stepping,
-            counts=self._parts.counters.counts(),
+            counts=self._runtime.counters.counts(),
             leaving=self._is_leaving,
         )
 

@@ -32,13 +32,13 @@ class RetryingStore:
     """A lock store that never says no for long."""
 
     def __init__(
-        self, store: LockStore, health: Health, figures: Counters, check: Callable[[], None] = _nothing
+        self, store: LockStore, health: Health, counters: Counters, check: Callable[[], None] = _nothing
     ) -> None:
         """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
         self.store = store
         self.up = True
         self._health = health
-        self._figures = figures
+        self._counters = counters
         self._check = check
 
     async def open(self) -> None:
@@ -75,7 +75,7 @@ class RetryingStore:
                 if self.up:
                     _log.warning("store.unavailable", error=str(error))
                 self.up = False
-                self._figures.store_failures += 1
+                self._counters.store_failures += 1
                 self._health.set("store_away", str(error))
                 await asyncio.sleep(pause_s)
                 sign()

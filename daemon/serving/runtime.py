@@ -86,20 +86,20 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
     """Put together what a process needs. `checkpoint` is called by name between the steps."""
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
-    vigil = FreezeDetector(away_most_s)
-    health, me, figures = Health(), DaemonIdentity(), Counters()
+    freeze_detector = FreezeDetector(away_most_s)
+    health, me, counters = Health(), DaemonIdentity(), Counters()
     return Runtime(
         settings,
-        RetryingStore(store, health, figures, vigil.check),
+        RetryingStore(store, health, counters, freeze_detector.check),
         Deadlines(),
-        vigil,
+        freeze_detector,
         checkpoint,
         health,
         StallDetector(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second for each message
         ActiveSession(),
         me,
         ClusterView(me),
-        figures,
-        Observers(figures.served),
+        counters,
+        Observers(counters.served),
         Outstanding(),
     )

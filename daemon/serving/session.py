@@ -30,43 +30,43 @@ _log = structlog.get_logger()
 class Session:
     """The seats of one connection, the sweeper, and what shares the load with other daemons."""
 
-    def __init__(self, parts: Runtime) -> None:
-        self._parts = parts
-        self._seats: list[PartitionWorker] = []
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._workers: list[PartitionWorker] = []
 
     async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
         """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
-        parts = self._parts
-        parts.freeze_detector.begin()
+        runtime = self._runtime
+        runtime.freeze_detector.begin()
         self._connection = connection
         self._dispatcher = Dispatcher(
-            parts.outstanding, parts.settings.broker.confirm_timeout, parts.settings.daemon.outbox_events
+            runtime.outstanding, runtime.settings.broker.confirm_timeout, runtime.settings.daemon.outbox_events
         )
-        self._sweeper = Sweeper(parts, self._dispatcher)
+        self._sweeper = Sweeper(runtime, self._dispatcher)
         self._sweeping = await self._announcer()
         for number in partitions:
-            seat = PartitionWorker(number, parts, connection, await self._announcer(), self._sweeper)
-            await seat.open()
-            self._seats.append(seat)
-            parts.freeze_detector.check()
-        self._balancer = Rebalancer(parts, self._seats)
+            worker = PartitionWorker(number, runtime, connection, await self._announcer(), self._sweeper)
+            await worker.open()
+            self._workers.append(worker)
+            runtime.freeze_detector.check()
+        self._balancer = Rebalancer(runtime, self._workers)
         channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
-        self._presence = HeartbeatChannel(channel, parts.settings.broker.names, self._hear)
+        self._presence = HeartbeatChannel(channel, runtime.settings.broker.names, self._hear)
         await self._presence.open()
 
     async def serve(self, ending: asyncio.Event) -> None:
         """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
-        self._parts.stall_detector.watch([self._sweeper.beat, *(seat.beat for seat in self._seats)])
+        self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(raise_when_closed(self._connection, self._parts.settings.broker)),
-                tasks.create_task(self._parts.freeze_detector.run()),
+                tasks.create_task(raise_when_closed(self._connection, self._runtime.settings.broker)),
+                tasks.create_task(self._runtime.freeze_detector.run()),
                 tasks.create_task(self._dispatcher.run()),
                 tasks.create_task(self._sweeper.run(self._sweeping)),
                 tasks.create_task(self._watch_blocking()),
                 tasks.create_task(self._balancer.run(self._presence)),
             ]
-            serving = [tasks.create_task(seat.run()) for seat in self._seats]
+            serving = [tasks.create_task(worker.run()) for worker in self._workers]
             await ending.wait()
             await self._drain(serving)
             for task in beside:
@@ -75,46 +75,46 @@ class Session:
     @property
     def active(self) -> list[int]:
         """The partitions from which something came: RabbitMQ has chosen this daemon for them."""
-        return [seat.number for seat in self._seats if seat.activity.is_active]
+        return [worker.number for worker in self._workers if worker.activity.is_active]
 
     @property
     def waiting(self) -> int:
         """How many messages are here and not done with."""
-        return sum(seat.beat.waiting() for seat in self._seats)
+        return sum(worker.progress.waiting() for worker in self._workers)
 
     async def queues(self) -> tuple[dict[int, layout.Queue], int]:
         """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
-        broker = self._parts.settings.broker
+        broker = self._runtime.settings.broker
         requests = await layout.queue_depths(self._connection, broker.names, range(broker.partitions))
         return requests, await layout.count_dead_letters(self._connection, broker.names)
 
     @property
     def delivered(self) -> int:
         """How many messages have come, those counted that came again."""
-        return sum(seat.delivered for seat in self._seats)
+        return sum(worker.delivered for worker in self._workers)
 
     def _hear(self, word: Heartbeat) -> None:
         self._balancer.hear(word)
-        self._parts.peers.receive(word, time.monotonic())
+        self._runtime.peers.receive(word, time.monotonic())
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""
         with suppress(TimeoutError):  # a broker that takes nothing more just now must not keep us from stopping
             async with asyncio.timeout(_GOODBYE_S):
                 await self._balancer.leave(self._presence)
-        for seat in self._seats:
-            seat.leave()
-        _, unfinished = await asyncio.wait(serving, timeout=self._parts.settings.daemon.stop_timeout)
+        for worker in self._workers:
+            worker.leave()
+        _, unfinished = await asyncio.wait(serving, timeout=self._runtime.settings.daemon.stop_timeout)
         for task in unfinished:
             task.cancel()
         if unfinished:
             _log.warning("daemon.unfinished", partitions=len(unfinished))
-        for seat in self._seats:
-            await seat.close()
+        for worker in self._workers:
+            await worker.close()
 
     async def _watch_blocking(self) -> None:
         """Take note when RabbitMQ blocks this connection, and when no longer; then even heartbeats say nothing of it."""
-        health = self._parts.health
+        health = self._runtime.health
         while True:
             if await is_blocked(self._connection):
                 health.set("broker_blocked", "RabbitMQ takes no messages: it is short of memory or disk")
@@ -123,7 +123,7 @@ class Session:
             await asyncio.sleep(_BLOCKED_LOOK_S)
 
     async def _announcer(self) -> Announcer:
-        settings = self._parts.settings
+        settings = self._runtime.settings
         replies = await self._publishing()
         public = await self._publishing() if settings.daemon.events else None
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)

@@ -44,15 +44,15 @@ def _delay_ms(event: Event) -> int | None:
 class Sweeper:
     """Waits for deadlines and withdrawals, and goes on patrol."""
 
-    def __init__(self, parts: Runtime, dispatcher: Dispatcher) -> None:
-        self._keeper = parts.store
+    def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
+        self._retrying_store = runtime.store
         self._dispatcher = dispatcher
         dispatcher.on_settled = self._wake
-        self._observers = parts.observers
-        self._checkpoint = parts.failpoint
-        self._timers = parts.deadlines
-        self._figures = parts.counters
-        self.beat = ProgressCounter("sweeper", lambda: 1)  # the next patrol always waits
+        self._observers = runtime.observers
+        self._checkpoint = runtime.failpoint
+        self._deadlines = runtime.deadlines
+        self._counters = runtime.counters
+        self.progress = ProgressCounter("sweeper", lambda: 1)  # the next patrol always waits
         self._gone: list[UnroutableGrant] = []
         self._stir = asyncio.Event()
 
@@ -61,12 +61,12 @@ class Sweeper:
         for notice in notices:
             delay_ms = _delay_ms(notice.event)
             if delay_ms is not None:
-                shard = self._keeper.store.shard_of(notice.event.conversation_id)
-                if self._timers.set(shard, delay_ms):
+                shard = self._retrying_store.store.shard_of(notice.event.conversation_id)
+                if self._deadlines.set(shard, delay_ms):
                     self._stir.set()
 
     def _left_behind(self, shard: Shard) -> None:
-        if self._timers.set(shard, 0):
+        if self._deadlines.set(shard, 0):
             self._stir.set()
 
     def withdraw(self, gone: Sequence[UnroutableGrant]) -> None:
@@ -81,25 +81,25 @@ class Sweeper:
     async def run(self, announcer: Announcer) -> None:
         """Sweep until cancelled. Raises BrokerLostError."""
         self._announcer = announcer
-        await self._persist(lambda: self._keeper.store.follow(self._left_behind))
+        await self._persist(lambda: self._retrying_store.store.follow(self._left_behind))
         patrol_at = time.monotonic()
         while True:
-            self.beat.step()
+            self.progress.step()
             until_patrol_s = patrol_at - time.monotonic()
             if until_patrol_s <= 0:
-                await self._patrol(self._keeper.store.shards())
+                await self._patrol(self._retrying_store.store.shards())
                 patrol_at = time.monotonic() + PATROL_S
                 continue
             await self._rest(until_patrol_s)
             if self._gone:
                 await self._serve_gone()
             await self._let_go()
-            if shards := self._timers.due():
+            if shards := self._deadlines.due():
                 await self._patrol(shards)
 
     async def _rest(self, most_s: float) -> None:
         """Wait until something is to be done, `most_s` at the longest."""
-        next_s = self._timers.next_in_s()
+        next_s = self._deadlines.next_in_s()
         try:
             async with asyncio.timeout(most_s if next_s is None else min(next_s, most_s)):
                 await self._stir.wait()
@@ -116,18 +116,18 @@ class Sweeper:
     async def _let_go(self) -> None:
         """Let go of the events that were confirmed after their batches were done with."""
         if entries := self._dispatcher.settled:
-            await self._persist(lambda: self._keeper.store.confirm(entries))
+            await self._persist(lambda: self._retrying_store.store.confirm(entries))
             self._dispatcher.let_go(entries)
 
     async def _patrol(self, shards: Sequence[Shard]) -> None:
         await self._let_go()
         try:
-            found: Patrol = await self._persist(lambda: self._keeper.store.patrol(shards, LEFT_BEHIND_MS))
+            found: Patrol = await self._persist(lambda: self._retrying_store.store.patrol(shards, LEFT_BEHIND_MS))
         except ConversationError as error:
             _log.error("sweep.failed", error=str(error))
             return
         for shard, delay_ms in found.next_in_ms.items():
-            self._timers.set(shard, delay_ms)
+            self._deadlines.set(shard, delay_ms)
         await self._recover(found)
         if found.overdue:
             served = await self._serve(found.overdue)
@@ -135,7 +135,7 @@ class Sweeper:
             # There may be more than one look brings. Where the data is damaged there is no end to it: that waits for the
             # next patrol.
             for command in served:
-                self._timers.set(self._keeper.store.shard_of(command.conversation_id), 0)
+                self._deadlines.set(self._retrying_store.store.shard_of(command.conversation_id), 0)
 
     async def _recover(self, found: Patrol) -> None:
         """Announce what was left behind, but for what this process itself has on its way, or holds back."""
@@ -143,10 +143,10 @@ class Sweeper:
         if found.unreadable:
             await self._announcer.set_aside(found.unreadable)
             entries = [item.entry for item in found.unreadable]
-            await self._persist(lambda: self._keeper.store.confirm(entries))
+            await self._persist(lambda: self._retrying_store.store.confirm(entries))
         if left:
             await self._settle(await self._announcer.announce(left))
-            self._figures.recovered(left)
+            self._counters.recovered(left)
             _log.info("sweep.announced", events=len(left))
 
     async def _serve(self, commands: Sequence[Command]) -> list[Command]:
@@ -154,7 +154,7 @@ class Sweeper:
         served: list[Command] = []
         notices: list[Notice] = []
         taken_at, taken_ns = time.perf_counter(), time.time_ns()
-        outcomes = await self._keeper.apply(commands, self.beat.step)
+        outcomes = await self._retrying_store.apply(commands, self.progress.step)
         stored_at = time.perf_counter()
         for command, outcome in zip(commands, outcomes, strict=True):
             if isinstance(outcome, ConversationError):
@@ -173,7 +173,7 @@ class Sweeper:
 
     async def _settle(self, announced: PublishResult) -> None:
         self.withdraw(announced.unreachable)
-        await self._persist(lambda: self._keeper.store.confirm(announced.entries))
+        await self._persist(lambda: self._retrying_store.store.confirm(announced.entries))
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._keeper.retry(call, self.beat.step)
+        return await self._retrying_store.retry(call, self.progress.step)

@@ -46,10 +46,10 @@ async def find_missing_exchanges(connection: "AbstractConnection", names: Names)
 class TopologyWatch:
     """Looks after exchanges and bindings on one connection."""
 
-    def __init__(self, parts: Runtime, connection: "AbstractConnection") -> None:
-        self._parts = parts
+    def __init__(self, runtime: Runtime, connection: "AbstractConnection") -> None:
+        self._runtime = runtime
         self._connection = connection
-        self._broker = parts.settings.broker
+        self._broker = runtime.settings.broker
         self._may_bind = True
 
     async def run(self, ending: asyncio.Event) -> None:
@@ -60,7 +60,7 @@ class TopologyWatch:
                 await self._look()
 
     async def _look(self) -> None:
-        health = self._parts.health
+        health = self._runtime.health
         missing = [
             f"the exchange {name}" for name in await find_missing_exchanges(self._connection, self._broker.names)
         ]
@@ -79,7 +79,7 @@ class TopologyWatch:
         except (ChannelAccessRefused, ConfigError) as error:
             health.set("topology_missing", f"{what} was removed, and cannot be declared again: {say_what_ended(error)}")
         else:
-            self._parts.counters.repairs += 1
+            self._runtime.counters.repairs += 1
             health.set("topology_missing", f"{what} was removed from the broker; it is declared again")
             _log.warning("topology.repaired", declared=what)
 

@@ -1,4 +1,4 @@
-"""The lookout: looks regularly at how it goes, and tells the service manager."""
+"""Feeds the watchdog of systemd while every part that has work makes progress."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ _log = structlog.get_logger()
 class Watchdog:
     """Feels the pulse, and speaks to the service manager."""
 
-    def __init__(self, parts: Runtime, notifier: Notifier) -> None:
-        self._parts = parts
+    def __init__(self, runtime: Runtime, notifier: Notifier) -> None:
+        self._runtime = runtime
         self._notifier = notifier
         self._watchdog_s = None if notifier.watchdog_s is None else notifier.watchdog_s / 2
         self._fed_at = 0.0
@@ -42,14 +42,14 @@ class Watchdog:
 
     def stopping(self) -> None:
         """Tell that the stop has come."""
-        self._notifier.stopping(self._parts.settings.daemon.stop_timeout + _GOODBYE_S)
-        self._parts.health.set("draining", "told to stop; what is under way is finished")
+        self._notifier.stopping(self._runtime.settings.daemon.stop_timeout + _GOODBYE_S)
+        self._runtime.health.set("draining", "told to stop; what is under way is finished")
         self._tell_status()
 
     def look(self, now: float) -> None:
         """Look once, at this moment of a clock that only goes forward."""
-        health = self._parts.health
-        self._note(self._parts.stall_detector.look(now, excused=health.is_waiting))
+        health = self._runtime.health
+        self._note(self._runtime.stall_detector.look(now, excused=health.is_waiting))
         if not self._has_been_ready:
             self._await_readiness()
         self._tell_status()
@@ -59,19 +59,19 @@ class Watchdog:
             self._fed_at = now
 
     def _note(self, stalls: list[Stall]) -> None:
-        health = self._parts.health
+        health = self._runtime.health
         was_stalled = health.conditions("pipeline_stalled")
         if stalls:
             told = ", ".join(f"{stall.name} for {stall.for_s:.0f} s, {stall.waiting} waiting" for stall in stalls)
             health.set("pipeline_stalled", told)
             if not was_stalled:
-                _log.error("pipeline.stalled", parts=told)
+                _log.error("pipeline.stalled", runtime=told)
         elif was_stalled:
             health.clear("pipeline_stalled")
             _log.info("pipeline.goes_on")
 
     def _await_readiness(self) -> None:
-        health = self._parts.health
+        health = self._runtime.health
         if health.is_ready:
             self._has_been_ready = True
             self._notifier.ready()
@@ -85,7 +85,7 @@ class Watchdog:
             self._status = status
 
     def _describe(self) -> str:
-        reasons = {reason.name: reason.detail for reason in self._parts.health.reasons()}
+        reasons = {reason.name: reason.detail for reason in self._runtime.health.reasons()}
         if "draining" in reasons:
             return "stopping: what is under way is finished"
         if "store_away" in reasons:
@@ -94,8 +94,8 @@ class Watchdog:
             return f"waiting for RabbitMQ: {reasons.get('broker_away') or reasons['not_consuming']}"
         if reasons:
             return "; ".join(f"{name}: {detail}" for name, detail in reasons.items())
-        number, active = self._parts.settings.broker.partitions, self._parts.active_session.active
+        number, active = self._runtime.settings.broker.partitions, self._runtime.active_session.active
         partitions = "1 partition" if number == 1 else f"{number} partitions"
         if not active:  # RabbitMQ does not say who is the active one; the first message does
             return f"standing by for {partitions}"
-        return f"serving {len(active)} of {partitions}, {self._parts.active_session.waiting} waiting"
+        return f"serving {len(active)} of {partitions}, {self._runtime.active_session.waiting} waiting"

@@ -31,9 +31,9 @@ AGAIN_MOST_S = 1.0
 class LockAcquirer:
     """Obtains one call's lease."""
 
-    def __init__(self, call: Call, desk: CallRegistry) -> None:
+    def __init__(self, call: Call, registry: CallRegistry) -> None:
         self._call = call
-        self._desk = desk
+        self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Decision] = self._loop.create_future()
         self._limit = asyncio.timeout_at(call.deadline)
@@ -44,19 +44,19 @@ class LockAcquirer:
 
     async def obtain(self) -> None:
         """Come back when the call holds its lease. Raises LockError when it will not."""
-        self._desk.listen(self._call, self)
+        self._registry.listen(self._call, self)
         try:
             async with self._limit:
                 while not await self._ask():
                     pass
         except TimeoutError:
-            self._desk.abandon(self._call)
+            self._registry.abandon(self._call)
             raise self._ended() from None
         except BaseException:
-            self._desk.abandon(self._call)
+            self._registry.abandon(self._call)
             raise
 
-    # --- the desk's listener --------------------------------------------------------------------------------------
+    # --- what the registry calls --------------------------------------------------------------------------------------
 
     def told(self, outcome: Decision) -> None:
         """Wake the caller, if this is what it waits for."""
@@ -85,13 +85,13 @@ class LockAcquirer:
 
     async def _ask(self) -> bool:
         """Ask once, and tell whether the lease is obtained."""
-        epoch = await self._desk.link.epoch()
+        epoch = await self._registry.link.epoch()
         if self._answer.done():
             self._answer = self._loop.create_future()
         asked_before = self._call.asked
         letter = self._call.ask(self._loop.time(), epoch.number)
         try:
-            await epoch.publish(letter, self._desk.routes)
+            await epoch.publish(letter, self._registry.routes)
         except (BrokerLostError, NotTakenError) as error:
             if not self._answer.done():  # otherwise it was taken and answered, and only the confirm was lost
                 if isinstance(error, NoQueueError):
@@ -109,11 +109,11 @@ class LockAcquirer:
             case Failed(error):
                 raise error
             case Restart(give_back):
-                self._desk.forget(self._call)
+                self._registry.forget(self._call)
                 if give_back:
-                    self._desk.outbox.put(self._call.give_back())
+                    self._registry.outbox.put(self._call.give_back())
                 self._call.restart()
-                self._desk.listen(self._call, self)
+                self._registry.listen(self._call, self)
                 await self._pause("its turn came while the connection was lost")
             case WrongPartition():
                 self._misrouted += 1
@@ -131,26 +131,26 @@ class LockAcquirer:
                 await self._pause(str(error))
             case _:
                 self._trouble = str(error)
-                await self._desk.link.after(epoch)
+                await self._registry.link.after(epoch)
 
     async def _no_queue(self, error: NoQueueError) -> None:
         """Look for a daemon elsewhere, wait for one to come, or give up."""
         call = self._call
-        if call.partition is None and self._desk.routes.of(call.wanted.conversation_id) != 0:
+        if call.partition is None and self._registry.routes.of(call.wanted.conversation_id) != 0:
             # There are fewer partitions than we think. The first one always is, and its daemon says how many there are.
             call.partition = 0
-            partitions = self._desk.routes.partitions
+            partitions = self._registry.routes.partitions
             extra = {"code": "lock_client.partition_missing", "partitions": partitions}
             logger.warning("there are fewer than %d partitions; asking the first one", partitions, extra=extra)
             return
         call.partition = None
         trouble = (
-            f"{error} in the namespace {self._desk.names.namespace!r}: "
+            f"{error} in the namespace {self._registry.names.namespace!r}: "
             "no daemon has declared it, or an exchange or binding was removed"
         )
         if call.wait_is_over(self._loop.time()):
             raise WaitExpiredError(trouble)
-        namespace = self._desk.names.namespace
+        namespace = self._registry.names.namespace
         extra = {"code": "lock_client.no_daemon", "namespace": namespace}
         logger.warning("no daemon has declared the queues of namespace %r, waiting for one", namespace, extra=extra)
         await self._pause(trouble)
@@ -162,7 +162,7 @@ class LockAcquirer:
     def _ended(self) -> LockError:
         if self._is_closed:
             return LockError("the client was closed while the call waited")
-        why = [] if self._desk.link.current else [self._desk.link.failure]
+        why = [] if self._registry.link.current else [self._registry.link.failure]
         if self._trouble:
             why.append(self._trouble)
         return WaitExpiredError("; ".join(["no turn and no final answer within the wait", *why]))

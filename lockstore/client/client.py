@@ -45,7 +45,7 @@ class LockClient:
         self._url = broker_url(url)
         self._names = Names(namespace)
         self._partitions = partitions
-        self._desk: CallRegistry | None = None
+        self._registry: CallRegistry | None = None
         self._affinity: LoopAffinity | None = None  # since it was opened for the first time
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,14 +63,14 @@ class LockClient:
 
     async def open(self) -> None:
         """Begin to connect. Does not wait for it."""
-        if self._desk is not None:
+        if self._registry is not None:
             self._opened()
             raise RuntimeError("the client is open already")
         self._affinity = LoopAffinity()
-        self._desk = desk = CallRegistry(self._url, self._names, self._partitions)
+        self._registry = registry = CallRegistry(self._url, self._names, self._partitions)
         self._tasks = [
-            asyncio.create_task(desk.link.run(), name="lockstore link"),
-            asyncio.create_task(desk.outbox.run(), name="lockstore outbox"),
+            asyncio.create_task(registry.link.run(), name="lockstore link"),
+            asyncio.create_task(registry.outbox.run(), name="lockstore outbox"),
         ]
 
     async def close(self) -> None:
@@ -79,10 +79,10 @@ class LockClient:
         Not to be called from within the body of a lock. May be called again. It ends within some seconds, and a cancellation
         goes on only then: nobody else would give back what is held.
         """
-        if self._desk is not None:
-            desk = self._opened()
-            self._desk = None
-            await run_to_end(self._shut_down(desk))
+        if self._registry is not None:
+            registry = self._opened()
+            self._registry = None
+            await run_to_end(self._shut_down(registry))
 
     @asynccontextmanager
     async def lock(
@@ -103,17 +103,17 @@ class LockClient:
         out in place of that cancellation; an exception of the body's own always comes out as it is. The task that is
         cancelled is the one that entered: enter it in the task that runs the body. LockError refuses a task that cannot be.
         """
-        desk = self._opened()
+        registry = self._opened()
         check_entering_task()
         wanted = LockParams(conversation_id, wait, lifetime, holder)
         wanted.check()
         call = Call(wanted, asyncio.get_running_loop().time(), _new_id)
-        await LockAcquirer(call, desk).obtain()
+        await LockAcquirer(call, registry).obtain()
         try:
-            async with LeaseGuard(call, desk):
+            async with LeaseGuard(call, registry):
                 yield HeldTicket(call)
         finally:
-            await desk.give_back(call)
+            await registry.give_back(call)
 
     def events(self, *types: str, conversation: str | None = None) -> AsyncGenerator[Outbound, None]:
         """Follow the public events: those of the named types, or all; of one conversation, or of all.
@@ -125,12 +125,12 @@ class LockClient:
         feed = EventStream(self._opened().link, types, conversation)
         return self._read(feed)
 
-    async def _shut_down(self, desk: CallRegistry) -> None:
-        desk.link.is_closing = True
+    async def _shut_down(self, registry: CallRegistry) -> None:
+        registry.link.is_closing = True
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT_S):
-                    await desk.close()
+                    await registry.close()
         finally:
             ending = set(self._tasks)
             while ending:
@@ -149,12 +149,12 @@ class LockClient:
 
     def _opened(self) -> CallRegistry:
         if self._affinity is not None:
-            if self._desk is None:
+            if self._registry is None:
                 raise LockError("the client is not open any more: it was closed")
             self._affinity.check()
-        if self._desk is None:
+        if self._registry is None:
             raise LockError("the client is not open: use it in `async with LockClient(...) as locks:`")
-        return self._desk
+        return self._registry
 
 
 def _new_id() -> str:

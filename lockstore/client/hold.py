@@ -26,9 +26,9 @@ class LeaseGuard:
     The body is cancelled through asyncio's own timeout scope, which tells our cancellation from anybody else's.
     """
 
-    def __init__(self, call: Call, desk: CallRegistry) -> None:
+    def __init__(self, call: Call, registry: CallRegistry) -> None:
         self._call = call
-        self._desk = desk
+        self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout_at(call.safe_until)
         self._is_open = False
@@ -45,12 +45,12 @@ class LeaseGuard:
         self._is_open = True
         if self._task is not None:
             self._task.add_done_callback(self._left_alone)
-        self._desk.listen(self._call, self)
+        self._registry.listen(self._call, self)
         # Most locks are given back long before: only a timer until then, and no task.
         self._timer = self._loop.call_at(self._call.renew_at, self._renew_soon)
         if self._call.lost is not None:
             self._stop_body()
-        elif (epoch := self._desk.link.current) is not None and epoch.number != self._call.epoch:
+        elif (epoch := self._registry.link.current) is not None and epoch.number != self._call.epoch:
             self.connected()
         return self
 
@@ -77,7 +77,7 @@ class LeaseGuard:
         if error is None and self._call.lost is not None:
             raise self._lost()  # it came to its end, but not within the lease
 
-    # --- the desk's listener --------------------------------------------------------------------------------------
+    # --- what the registry calls --------------------------------------------------------------------------------------
 
     def told(self, outcome: Decision) -> None:
         """Let the body run longer, or stop it."""
@@ -85,7 +85,7 @@ class LeaseGuard:
             case Extended():
                 if self._is_open and not self._scope.expired():
                     self._scope.reschedule(self._call.safe_until)
-                epoch = self._desk.link.current
+                epoch = self._registry.link.current
                 self._confirmed_on = 0 if epoch is None else epoch.number
                 self._misrouted = 0
                 self._nudge.set()
@@ -167,7 +167,7 @@ class LeaseGuard:
                 await self._rest(self._call.renew_at - self._loop.time())
                 if self._call.renew_at <= self._loop.time():
                     await self._renew()
-                elif (epoch := self._desk.link.current) and self._call.epoch != epoch.number == self._confirmed_on:
+                elif (epoch := self._registry.link.current) and self._call.epoch != epoch.number == self._confirmed_on:
                     # The daemon still knows the ticket. Renewals do not move the address of what else is said about it;
                     # asking again does, and is answered with the grant.
                     await self._send(epoch, self._call.ask(self._loop.time(), epoch.number))
@@ -180,14 +180,14 @@ class LeaseGuard:
         self._nudge.clear()
 
     async def _renew(self) -> None:
-        epoch = await self._desk.link.epoch()
+        epoch = await self._registry.link.epoch()
         await self._send(epoch, self._call.renew(self._loop.time()))
 
     async def _send(self, epoch: Connection, letter: OutboundMessage) -> None:
         try:
-            await epoch.publish(letter, self._desk.routes)
+            await epoch.publish(letter, self._registry.routes)
         except BrokerLostError:
-            await self._desk.link.after(epoch)
+            await self._registry.link.after(epoch)
         except NotTakenError as error:
             extra = {"code": "lock_client.renewal_not_taken", "reason": str(error)}
             conversation_id = self._call.wanted.conversation_id

@@ -65,9 +65,9 @@ async def tidy(broker: FakeBroker) -> AsyncIterator[LockClient]:
     before = asyncio.all_tasks()
     async with LockClient("amqp://localhost/") as locks:
         yield locks
-        if locks._desk is not None:
+        if locks._registry is not None:
             async with asyncio.timeout(10):
-                await locks._desk.outbox.emptied()
+                await locks._registry.outbox.emptied()
         await steps(SETTLED)
         assert [request_id for request_id in broker.line if request_id != "stranger"] == []
     await steps(3)

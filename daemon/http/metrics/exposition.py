@@ -1,4 +1,4 @@
-"""How Prometheus is told: the figures, and what was asked for, under the names of the catalog."""
+"""Metrics for Prometheus: the counters, and what the poller found, under the names of the catalog."""
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,20 +31,20 @@ _HINDRANCES: dict[str, tuple[Condition, bool]] = {  # metric: what it is of, and
 }
 
 
-def registry_of(parts: Runtime, census: StorePoller) -> CollectorRegistry:
+def registry_of(runtime: Runtime, poller: StorePoller) -> CollectorRegistry:
     """Make the registry of one daemon; nothing else of the process is in it."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Daemon(parts, census))
+    registry.register(_Daemon(runtime, poller))
     ProcessCollector(registry=registry)
     return registry
 
 
 class _Daemon(Collector):
-    """Reads the figures when it is asked, and waits for nothing."""
+    """Read at each scrape; never waits for I/O."""
 
-    def __init__(self, parts: Runtime, census: StorePoller) -> None:
-        self._parts = parts
-        self._census = census
+    def __init__(self, runtime: Runtime, poller: StorePoller) -> None:
+        self._runtime = runtime
+        self._poller = poller
 
     def collect(self) -> Iterator[Family]:
         """Give everything that is known."""
@@ -58,48 +58,48 @@ class _Daemon(Collector):
         yield from self._queues()
 
     def _health(self) -> Iterator[Family]:
-        health, current = self._parts.health, self._parts.active_session
+        health, current = self._runtime.health, self._runtime.active_session
         yield _gauge("lockstore_ready", health.is_ready)
         for name, (hindrance, is_there) in _HINDRANCES.items():
             yield _gauge(name, health.conditions(hindrance) == is_there)
         yield _gauge("lockstore_messages_in_hand", current.waiting)
-        yield _gauge("lockstore_partitions", self._parts.settings.broker.partitions)
+        yield _gauge("lockstore_partitions", self._runtime.settings.broker.partitions)
         yield _gauge("lockstore_partitions_active", len(current.active))
 
     def _counters(self) -> Iterator[Family]:
-        figures = self._parts.counters
-        yield _counter("lockstore_store_failures_total", figures.store_failures)
-        yield _counter("lockstore_broker_reconnects_total", figures.reconnects)
-        yield _counter("lockstore_topology_repairs_total", figures.repairs)
-        yield _counter("lockstore_messages_total", figures.messages)
-        yield _counter("lockstore_requests_total", figures.requests)
-        yield _counter("lockstore_redeliveries_total", figures.redeliveries)
-        yield _counter("lockstore_queued_total", figures.queued)
-        yield _counter("lockstore_grants_total", figures.grants)
-        yield _counter("lockstore_renewals_total", figures.renewals)
-        yield _counters("lockstore_releases_total", figures.releases)
-        yield _counters("lockstore_expiries_total", figures.expiries)
-        yield _counters("lockstore_cancellations_total", figures.cancellations)
-        yield _counters("lockstore_rejections_total", figures.rejections)
-        yield _counters("lockstore_dead_letters_total", figures.dead_letters)
-        yield _counter("lockstore_recovered_events_total", figures.recoveries)
-        yield _counter("lockstore_refused_announcements_total", figures.refused)
-        outstanding = self._parts.outstanding
+        counters = self._runtime.counters
+        yield _counter("lockstore_store_failures_total", counters.store_failures)
+        yield _counter("lockstore_broker_reconnects_total", counters.reconnects)
+        yield _counter("lockstore_topology_repairs_total", counters.repairs)
+        yield _counter("lockstore_messages_total", counters.messages)
+        yield _counter("lockstore_requests_total", counters.requests)
+        yield _counter("lockstore_redeliveries_total", counters.redeliveries)
+        yield _counter("lockstore_queued_total", counters.queued)
+        yield _counter("lockstore_grants_total", counters.grants)
+        yield _counter("lockstore_renewals_total", counters.renewals)
+        yield _counters("lockstore_releases_total", counters.releases)
+        yield _counters("lockstore_expiries_total", counters.expiries)
+        yield _counters("lockstore_cancellations_total", counters.cancellations)
+        yield _counters("lockstore_rejections_total", counters.rejections)
+        yield _counters("lockstore_dead_letters_total", counters.dead_letters)
+        yield _counter("lockstore_recovered_events_total", counters.recoveries)
+        yield _counter("lockstore_refused_announcements_total", counters.refused)
+        outstanding = self._runtime.outstanding
         unconfirmed = {str(lane): float(number) for lane, number in outstanding.unconfirmed().items()}
         yield _gauges("lockstore_events_unconfirmed", unconfirmed)
         yield _counter("lockstore_events_given_up_total", outstanding.given_up)
         yield _counter("lockstore_events_set_aside_total", outstanding.set_aside)
 
     def _histograms(self) -> Iterator[Family]:
-        figures = self._parts.counters
-        yield _histogram("lockstore_wait_seconds", [("", figures.wait_s)])
-        yield _histogram("lockstore_hold_seconds", [("", figures.hold_s)])
-        yield _histogram("lockstore_handoff_seconds", [("", figures.hand_off_s)])
-        yield _histogram("lockstore_stage_seconds", figures.stage_s.items())
-        yield _histogram("lockstore_batch_messages", [("", figures.batch_messages)])
+        counters = self._runtime.counters
+        yield _histogram("lockstore_wait_seconds", [("", counters.wait_s)])
+        yield _histogram("lockstore_hold_seconds", [("", counters.hold_s)])
+        yield _histogram("lockstore_handoff_seconds", [("", counters.hand_off_s)])
+        yield _histogram("lockstore_stage_seconds", counters.stage_s.items())
+        yield _histogram("lockstore_batch_messages", [("", counters.batch_messages)])
 
     def _lines(self) -> Iterator[Family]:
-        survey = self._census.statistics.newest
+        survey = self._poller.statistics.newest
         if survey is None:
             return
         yield _gauge("lockstore_lines", survey.lines)
@@ -107,10 +107,10 @@ class _Daemon(Collector):
         yield _gauge("lockstore_tickets_waiting", survey.waiting)
         yield _gauge("lockstore_oldest_wait_seconds", (survey.oldest_wait_ms or 0) / 1000)
         yield _gauge("lockstore_survey_complete", survey.complete)
-        yield _gauge("lockstore_survey_age_seconds", self._census.statistics.age_s)
+        yield _gauge("lockstore_survey_age_seconds", self._poller.statistics.age_s)
 
     def _backlog(self) -> Iterator[Family]:
-        found = self._census.examination.newest
+        found = self._poller.examination.newest
         if found is None:
             return
         yield _gauge("lockstore_outbox_events", found.outbox)
@@ -119,7 +119,7 @@ class _Daemon(Collector):
         yield _gauge("lockstore_sweep_lag_seconds", (found.overdue_most_ms or 0) / 1000)
 
     def _queues(self) -> Iterator[Family]:
-        counted = self._census.queues.newest
+        counted = self._poller.queues.newest
         if counted is None:
             return
         requests, dead_letters = counted

@@ -79,10 +79,12 @@ class Kept(Generic[T]):
 class StorePoller:
     """The questions of one daemon."""
 
-    def __init__(self, parts: Runtime) -> None:
-        self._parts = parts
-        self.statistics: Kept[LineStatistics] = Kept(lambda: self._store_asked(lambda: parts.store.store.statistics(1)))
-        self.examination: Kept[Backlog] = Kept(lambda: self._store_asked(parts.store.store.backlog))
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.statistics: Kept[LineStatistics] = Kept(
+            lambda: self._store_asked(lambda: runtime.store.store.statistics(1))
+        )
+        self.examination: Kept[Backlog] = Kept(lambda: self._store_asked(runtime.store.store.backlog))
         self.queues: Kept[tuple[dict[int, Queue], int]] = Kept(self._ask_broker)
 
     async def take(self) -> None:
@@ -92,21 +94,21 @@ class StorePoller:
     async def run(self) -> None:
         """Keep the record of how many wait, until cancelled."""
         while True:
-            if not self._parts.health.conditions(
+            if not self._runtime.health.conditions(
                 "store_away"
             ):  # a question in vain would keep scrapes from asking, too
                 await self.statistics.renew()
                 if (survey := self.statistics.newest) is not None and self.statistics.age_s < EVERY_S:
-                    self._parts.peers.record.waiting(survey.waiting, time.monotonic())
+                    self._runtime.peers.record.waiting(survey.waiting, time.monotonic())
             await asyncio.sleep(EVERY_S)
 
     async def _store_asked(self, ask: Callable[[], Awaitable[T]]) -> T:
-        if self._parts.health.conditions("store_away"):
+        if self._runtime.health.conditions("store_away"):
             raise StoreUnavailableError("the lock store is away")  # so that nobody waits for its time limit
         return await ask()
 
     async def _ask_broker(self) -> tuple[dict[int, Queue], int]:
-        session = self._parts.active_session.session
+        session = self._runtime.active_session.session
         if session is None:
             raise ConnectionError("there is no session")
         return await session.queues()

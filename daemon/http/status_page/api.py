@@ -22,8 +22,8 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Api:
     """One method for each place."""
 
-    def __init__(self, viewer: StatusReader) -> None:
-        self._viewer = viewer
+    def __init__(self, status_reader: StatusReader) -> None:
+        self._status_reader = status_reader
 
     def handlers(self) -> dict[str, Handler]:
         """Give what answers at each path."""
@@ -37,23 +37,23 @@ class Api:
 
     async def _status(self, request: web.Request) -> Any:
         asked.only(request)
-        return await self._viewer.status()
+        return await self._status_reader.status()
 
     async def _lines(self, request: web.Request) -> Any:
         asked.only(request, "start", "most")
         start = asked.whole_number(request, "start", 0, 0, DEEPEST)
-        return await self._viewer.lines(start, _most(request))
+        return await self._status_reader.lines(start, _most(request))
 
     async def _find(self, request: web.Request) -> Any:
         asked.only(request, "text", "most")
         text = asked.search_text(request, "text")
         if not text:
             raise AskedError("text: must not be empty")
-        return await self._viewer.find(text, _most(request))
+        return await self._status_reader.find(text, _most(request))
 
     async def _conversation(self, request: web.Request) -> Any:
         asked.only(request, "id")
-        return await self._viewer.conversation(asked.conversation_id(request, f"{API[1:]}/conversations/"))
+        return await self._status_reader.conversation(asked.conversation_id(request, f"{API[1:]}/conversations/"))
 
 
 def _most(request: web.Request) -> int:

@@ -30,10 +30,10 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Pages:
     """One method for each page."""
 
-    def __init__(self, viewer: StatusReader, renderer: Renderer) -> None:
-        self._viewer = viewer
+    def __init__(self, status_reader: StatusReader, renderer: Renderer) -> None:
+        self._status_reader = status_reader
         self._renderer = renderer
-        self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, viewer.clock)
+        self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, status_reader.clock)
 
     def handlers(self) -> dict[str, Handler]:
         """Give what answers at each path."""
@@ -50,13 +50,13 @@ class Pages:
         found, store_away = None, None
         try:
             if text:
-                found = await self._viewer.find(text, PAGE_LINES)
+                found = await self._status_reader.find(text, PAGE_LINES)
             else:
-                page = await self._viewer.lines(start, PAGE_LINES)
+                page = await self._status_reader.lines(start, PAGE_LINES)
         except StoreUnavailableError as error:
             store_away = str(error)
         shown = found or page
-        status = await self._viewer.status()
+        status = await self._status_reader.status()
         return self._renderer.page(
             "status.html",
             _root(request),
@@ -76,7 +76,7 @@ class Pages:
         conversation_id = asked.conversation_id(request, "conversations/")
         facts: dict[str, Any] = {"conversation": None, "store_away": None, "damaged": None}
         try:
-            facts["conversation"] = await self._viewer.conversation(conversation_id)
+            facts["conversation"] = await self._status_reader.conversation(conversation_id)
         except StoreUnavailableError as error:
             facts["store_away"] = str(error)
         except ConversationError as error:

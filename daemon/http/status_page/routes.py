@@ -12,13 +12,13 @@ from daemon.serving.runtime import Runtime
 __all__ = ["routes", "routes_of"]
 
 
-def routes(parts: Runtime) -> list[AbstractRouteDef]:
+def routes(runtime: Runtime) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
-    viewer = StatusReader(parts.settings, parts.store.store, parts.peers, parts.health)
-    return routes_of(viewer, parts.settings.broker.namespace, parts.identity.host)
+    status_reader = StatusReader(runtime.settings, runtime.store.store, runtime.peers, runtime.health)
+    return routes_of(status_reader, runtime.settings.broker.namespace, runtime.identity.host)
 
 
-def routes_of(viewer: StatusReader, namespace: str, host: str) -> list[AbstractRouteDef]:
+def routes_of(status_reader: StatusReader, namespace: str, host: str) -> list[AbstractRouteDef]:
     """Give the routes of what a viewer sees; the namespace and the host stand at the top of each page."""
-    handlers = Pages(viewer, Renderer(namespace, host)).handlers() | Api(viewer).handlers()
+    handlers = Pages(status_reader, Renderer(namespace, host)).handlers() | Api(status_reader).handlers()
     return [web.get(place, handler) for place, handler in handlers.items()]
