@@ -1,7 +1,7 @@
 """A daemon that misbehaves on purpose: it lets every few tickets in at once, whoever is inside.
 
 The real daemon has no switch for this; the lock store that it is given is wrapped. Run it as the daemon is run:
-`python -m examples.demo.rogue serve --config FILE`.
+`python -m examples.demo.faulty_daemon serve --config FILE`.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class ImpatientStore(LockStore):
 
 def main() -> None:
     """Serve as `lockstore serve` does, on a store that is not honest."""
-    parser = argparse.ArgumentParser(prog="python -m examples.demo.rogue")
+    parser = argparse.ArgumentParser(prog="python -m examples.demo.faulty_daemon")
     parser.add_argument("command", choices=["serve"])
     parser.add_argument("--config", type=Path, required=True)
     logs.set_up("info")

@@ -140,7 +140,9 @@ async def test_show_finds_the_holder_that_is_gone(system: System) -> None:
 
 async def test_show_finds_the_damage_and_the_partition_without_a_daemon(system: System) -> None:
     damaged = await system.told("show", system.damaged)
-    assert troubles(damaged)[system.damaged].startswith("its data is damaged: WRONGTYPE")
+    assert troubles(damaged)[system.damaged].startswith(
+        "its data is damaged: one of its keys in Redis is of another type"
+    )
     unserved = await system.told("show", system.unserved)
     assert troubles(unserved)[system.unserved] == "no daemon serves its partition, 1; messages that wait there: 1"
 

@@ -3,23 +3,23 @@
 import subprocess
 import sys
 
-# The minder is stopped while the command ends and more is said to it than it reads before it ends itself.
+# The supervisor is stopped while the command ends and more is said to it than it reads before it ends itself.
 MANY_WORDS = """
 import asyncio, os, signal, time
-from daemon.cli.exec.supervisor import Minder
+from daemon.cli.exec.supervisor import Supervisor
 
-async def main(minder):
-    outcome = minder.start(time.monotonic() + 60, 1.0, {})
+async def main(supervisor):
+    outcome = supervisor.start(time.monotonic() + 60, 1.0, {})
     await asyncio.sleep(0.1)
-    os.kill(minder._pid, signal.SIGSTOP)
+    os.kill(supervisor._pid, signal.SIGSTOP)
     await asyncio.sleep(0.5)
     for _ in range(5):
-        minder.keep(time.monotonic() + 60)
-    os.kill(minder._pid, signal.SIGCONT)
+        supervisor.keep(time.monotonic() + 60)
+    os.kill(supervisor._pid, signal.SIGCONT)
     print(await asyncio.wait_for(outcome, 30))
 
-with Minder(["sh", "-c", "sleep 0.3; exit 3"]) as minder:
-    asyncio.run(main(minder))
+with Supervisor(["sh", "-c", "sleep 0.3; exit 3"]) as supervisor:
+    asyncio.run(main(supervisor))
 """
 
 
