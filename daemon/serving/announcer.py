@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from daemon.serving.dead_letter import DeadLetter
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.pending_publish import Announcement, PendingPublish, PublishResult, UnroutableGrant
-from daemon.serving.recipients import Copy, LaneName
+from daemon.serving.recipient import Copy, LaneName
 from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.core.events import Event, Granted, is_public
 from lockstore.errors import BrokerLostError
@@ -83,6 +83,21 @@ class Announcer:
             await self._set_aside(*letter)
         return pending
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether replies are neither sent nor confirmed any more."""
+        return self._replies.is_closed
+
+    def give_up(self, answer: Announcement) -> None:
+        """Have nobody wait for this answer any more."""
+        if answer.reply is not None:
+            self._dispatcher.recipients.give_up(answer.reply)
+
+    def drop(self, answer: Announcement) -> None:
+        """Do not send this answer any more: its message is going to be served anew."""
+        if answer.reply is not None:
+            self._dispatcher.recipients.drop(answer.reply)
+
     async def set_aside(self, found: Sequence[Unreadable]) -> None:
         """Put records of an outbox that cannot be read among the dead letters. Raises BrokerLostError."""
         for item in found:
@@ -111,20 +126,22 @@ class Announcer:
             if copy is None:
                 announcement.done()
                 continue
+            if lane == "reply":
+                announcement.reply = copy
             is_sent, is_waited = dispatcher.recipients.admit(copy, now)
             if is_sent:
                 admitted.append(copy)
             held = held or not is_sent
-            if is_waited and copy.state != "done":
+            if is_waited:
                 announcement.waited |= 1 if lane == "reply" else 2
-                pending.expect(copy)
+                pending.expect()
         if held:
             dispatcher.stir()
         return admitted
 
     def _copy(self, batch: "_Batch", place: int, lane: LaneName, publisher: Publisher, now: float) -> Copy | None:
         """Write one message; None: it cannot be written, and is set aside."""
-        event, entry = batch.notices[place]
+        event = batch.notices[place].event
         announcement = batch.announcements[place]
         try:
             written = batch.written.get(place) or _written(event)
@@ -152,7 +169,6 @@ class Announcer:
             lane,
             name,
             self._dispatcher.next_sequence(),
-            entry is not None,
             announcement,
             useless_at,
         )
@@ -193,10 +209,9 @@ class _Batch:
         """Begin with an event: count its messages before the first of them is answered."""
         event, entry = self.notices[place]
         messages = bool(event.to.reply_to) + has_public
-        announcement = Announcement(event, entry, self.pending, messages or 1)
+        announcement = Announcement(event, entry, place, self.pending, messages or 1)
         self.announcements.append(announcement)
-        if entry is not None:
-            self.pending.add(announcement)
+        self.pending.add(announcement)
         if not messages:
             announcement.done()  # there is nobody to tell
 

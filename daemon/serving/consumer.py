@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
@@ -29,6 +29,8 @@ class QueueConsumer:
         self._arrived: deque[DeliveredMessage] = deque()
         self._taken_tag = 0
         self._settled_tag = 0
+        self._held: set[int] = set()
+        self._settling = asyncio.Lock()
         self._stir = asyncio.Event()
         self._stopping = False
         self._lost: str | None = None
@@ -51,7 +53,7 @@ class QueueConsumer:
 
     @property
     def waiting(self) -> int:
-        """How many messages are here and not done with: those that arrived, and those under way."""
+        """How many messages are here and not done with: those that arrived, and those under way, but for those that are held."""
         return len(self._arrived) + self._taken_tag - self._settled_tag
 
     @property
@@ -82,11 +84,31 @@ class QueueConsumer:
         self._taken_tag = taken[-1].delivery_tag or 0
         return taken
 
-    async def acknowledge(self, delivery_tag: int) -> None:
-        """Be done with this message and all before it."""
+    def hold(self, delivery_tag: int) -> None:
+        """Keep a message that is not acknowledged yet: when the others of its batch are, it is not."""
+        self._held.add(delivery_tag)
+
+    async def acknowledge(self, delivery_tags: Sequence[int]) -> None:
+        """Be done with these messages, which are the next ones in order, but for those that are held."""
+        async with self._settling:
+            self._settled_tag = delivery_tags[-1]
+            if self._held:
+                for tag in delivery_tags:
+                    if tag not in self._held:
+                        await self._ack(tag, and_all_before=False)
+            else:
+                await self._ack(self._settled_tag, and_all_before=True)
+
+    async def let_go(self, delivery_tag: int) -> None:
+        """Hold a message no longer: it is acknowledged with its batch, or now where that is done with."""
+        async with self._settling:
+            self._held.discard(delivery_tag)
+            if delivery_tag <= self._settled_tag:
+                await self._ack(delivery_tag, and_all_before=False)
+
+    async def _ack(self, delivery_tag: int, *, and_all_before: bool) -> None:
         with broker_errors(BROKER, self._channel):
-            await self._channel.basic_ack(delivery_tag, multiple=True, wait=False)
-        self._settled_tag = delivery_tag
+            await self._channel.basic_ack(delivery_tag, multiple=and_all_before, wait=False)
 
     async def close(self) -> None:
         """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""

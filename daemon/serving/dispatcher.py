@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from aiormq.exceptions import DeliveryError, PublishError
 
-from daemon.serving.recipients import Copy, LaneName, Recipients
+from daemon.serving.recipient import Copy, LaneName
+from daemon.serving.recipients import Recipients
 from lockstore.amqp.publisher import Publisher, Sent, Unpublished
 from lockstore.errors import BrokerLostError
 from lockstore.stores.results import Entry
@@ -29,6 +30,7 @@ class Outstanding:
     recipients: Recipients | None = None
     given_up_before: int = 0  # by the connections that are over
     set_aside: int = 0
+    answers_given_up: int = 0  # those that no outbox keeps
 
     def begin(self, confirm_timeout_s: float, public_most: int) -> Recipients:
         """Begin with a new connection: what was outstanding on the last one stands in the outbox."""

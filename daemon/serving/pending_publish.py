@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiormq.exceptions import PublishError
 
 from daemon.serving.dispatcher import Dispatcher
-from daemon.serving.recipients import LATE_S, Copy
+from daemon.serving.recipient import LATE_S, Copy
 from lockstore.amqp.publisher import Sent
 from lockstore.core.commands import Withdraw
 from lockstore.core.events import Event
@@ -34,6 +34,7 @@ class PublishResult:
     unreachable: list[UnroutableGrant] = field(default_factory=list)
     refused: int = 0
     unconfirmed: int = 0  # messages whose confirms are not there yet
+    unanswered: list["Announcement"] = field(default_factory=list)  # of these, the events that no outbox keeps
 
 
 class PendingPublish:
@@ -47,49 +48,45 @@ class PendingPublish:
         self.sent_at = time.monotonic()
         self.is_over = False
         self._waited = 0  # messages whose answers are worth waiting for
-        self._unkept = 0  # of these, those that no outbox keeps
         self._announcements: list[Announcement] = []
         self._progress = asyncio.Event()
 
     def add(self, announcement: "Announcement") -> None:
-        """Take in an event that an outbox keeps."""
+        """Take in an event."""
         self._announcements.append(announcement)
 
-    def expect(self, copy: Copy) -> None:
-        """Wait for the answer to this one."""
+    def expect(self) -> None:
+        """Wait for the answer to one more message."""
         self._waited += 1
-        self._unkept += not copy.is_kept
 
-    def answered(self, copy: Copy) -> None:
+    def answered(self) -> None:
         """Take note that one that is waited for is answered."""
         self._waited -= 1
-        self._unkept -= not copy.is_kept
-        if not self._waited or not (copy.is_kept or self._unkept):
+        if not self._waited:
             self._progress.set()
 
     async def wait(self) -> PublishResult:
-        """Wait for RabbitMQ's answers, within limits, and tell which events are done with. Raises BrokerLostError.
-
-        What an outbox keeps is waited for only until it is late; a reply that none keeps, for `broker.confirm_timeout`.
-        """
+        """Wait for RabbitMQ's answers until they are late, and tell which events are done with. Raises BrokerLostError."""
         if self._waited:
-            await self._wait_until(self.sent_at + LATE_S, lambda: self._waited)
-        if self._unkept:
-            await self._wait_until(self.sent_at + self.dispatcher.outstanding.confirm_timeout_s, lambda: self._unkept)
+            await self._wait_until(self.sent_at + LATE_S)
         if any(sent.is_lost for sent in self._sent):
             raise BrokerLostError("the channel was closed")
         self.is_over = True
         self.result.unconfirmed = self._waited
         for announcement in self._announcements:
-            if announcement.open and announcement.entry is not None:
+            if not announcement.open:
+                continue
+            if announcement.entry is None:
+                self.result.unanswered.append(announcement)
+            else:
                 self.dispatcher.late[announcement.entry] = announcement
         return self.result
 
-    async def _wait_until(self, moment: float, left: Callable[[], int]) -> None:
+    async def _wait_until(self, moment: float) -> None:
         try:
             async with asyncio.timeout(None) as limit:
                 limit.reschedule(asyncio.get_running_loop().time() + moment - time.monotonic())
-                while left() and not any(sent.is_lost for sent in self._sent):
+                while self._waited and not any(sent.is_lost for sent in self._sent):
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
@@ -107,13 +104,16 @@ class PendingPublish:
 
 @dataclass(slots=True, eq=False)
 class Announcement:
-    """An event with all that is to happen before the outbox lets go of it."""
+    """An event with all that is to happen before the outbox lets go of it, or its delivery is acknowledged."""
 
     event: Event
     entry: Entry | None
+    place: int  # among the events of its batch
     pending: PendingPublish
     open: int = 0
     waited: int = 0
+    reply: Copy | None = None
+    on_done: Callable[[], None] | None = None  # for an event that no outbox keeps
 
     def finished(self, copy: Copy, error: Exception | None) -> None:
         """Take the answer to one of its messages."""
@@ -138,9 +138,12 @@ class Announcement:
     def done(self) -> None:
         """Be done with one part of it."""
         self.open -= 1
-        if self.open or self.entry is None:
+        if self.open:
             return
-        if self.pending.is_over:
+        if self.entry is None:
+            if self.on_done is not None:
+                self.on_done()
+        elif self.pending.is_over:
             self.pending.dispatcher.settle(self.entry)
         else:
             self.pending.result.entries.append(self.entry)
@@ -149,4 +152,4 @@ class Announcement:
         mark = 1 if copy.lane == "reply" else 2
         if self.waited & mark:
             self.waited &= ~mark
-            self.pending.answered(copy)
+            self.pending.answered()

@@ -2,7 +2,8 @@
 
 Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
 confirmed by the broker, or stands in the store's outbox until it is; killed anywhere before, it is delivered again, and the
-store answers it as it did the first time. The store step of one batch runs while the confirms of those before it are
+store answers it as it did the first time. (Where no outbox keeps an answer and its queue is late, that one message is held, see
+`daemon/serving/held_deliveries.py`.) The store step of one batch runs while the confirms of those before it are
 outstanding; they are sent, and acknowledged, in order. Nobody waits for a confirm that does not come.
 """
 
@@ -20,6 +21,7 @@ from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
 from daemon.serving.consumer import QueueConsumer
 from daemon.serving.decoder import DecodedDelivery, Decoder
+from daemon.serving.held_deliveries import HeldDeliveries
 from daemon.serving.pending_publish import PendingPublish, PublishResult
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
@@ -51,12 +53,13 @@ class _Batch:
     decoded_at: float
     stored_at: float
     notices: list[Notice] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)  # the delivery tag of each notice
     rejections: list[str] = field(default_factory=list)
     parked: list[tuple[DecodedDelivery, Rejected]] = field(default_factory=list)
 
-    @property
-    def last_tag(self) -> int:
-        return self.letters[-1].tag
+    def add(self, letter: DecodedDelivery, notice: Notice) -> None:
+        self.notices.append(notice)
+        self.sources.append(letter.tag)
 
     def park(self, letter: DecodedDelivery, rejected: Rejected) -> None:
         if not self.parked or self.parked[-1][0] is not letter:
@@ -103,11 +106,13 @@ class Pipeline:
         self._observers = runtime.observers
         self._checkpoint = runtime.failpoint
         self._confirm_timeout_s = runtime.settings.broker.confirm_timeout
+        self._runtime = runtime
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
         async with asyncio.TaskGroup() as tasks:
             unfinished: deque[tuple[asyncio.Task[None], float]] = deque()
+            self._held = HeldDeliveries(self._runtime, self._partition, self._announcer, tasks)
             while deliveries := await self._partition.take(batch_most):
                 batch = await self._store(deliveries)
                 await _make_room(unfinished)
@@ -116,6 +121,8 @@ class Pipeline:
                 announcing = await self._announcer.send(batch.notices)
                 self._progress.step()
                 unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
+            await asyncio.gather(*(task for task, _ in unfinished))
+            await self._held.close()
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
         """Decode a batch and have the store apply it."""
@@ -149,7 +156,7 @@ class Pipeline:
             if isinstance(notice.event, Rejected):
                 self._reject(batch, letter, notice.event)
             else:
-                batch.notices.append(notice)
+                batch.add(letter, notice)
             _log.debug(
                 "request.served",
                 partition=self._partition.number,
@@ -163,7 +170,7 @@ class Pipeline:
         """Answer a refused message; park it when there is nobody to tell."""
         batch.rejections.append(rejected.reason)
         if rejected.to.reply_to:
-            batch.notices.append(Notice(rejected, None))
+            batch.add(letter, Notice(rejected, None))
         else:
             batch.park(letter, rejected)
 
@@ -173,6 +180,7 @@ class Pipeline:
         announced_at = time.perf_counter()
         self._progress.step()
         self._sweeper.withdraw(announced.unreachable)
+        self._held.hold(announced.unanswered, batch.sources)
         for letter, rejected in batch.parked:
             await self._park(letter, rejected)
         self._checkpoint("announced")
@@ -181,7 +189,7 @@ class Pipeline:
         await self._retrying_store.retry(
             lambda: self._retrying_store.store.confirm(announced.entries), self._progress.step
         )
-        await self._partition.acknowledge(batch.last_tag)
+        await self._partition.acknowledge([letter.tag for letter in batch.letters])
         self._progress.step()
         self._checkpoint("acknowledged")
         served = batch.served(self._partition.number, announced, announced_at)

@@ -7,18 +7,12 @@ goes back there and is tried again later. No input or output; moments are given,
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
 
+from daemon.serving.recipient import REPLY_WINDOW, Copy, Lane, LaneName, Recipient
 from lockstore.util.backoff import Backoff
 
-__all__ = ["LATE_S", "Copy", "Lane", "Owner", "Recipient", "Recipients"]
+__all__ = ["PUBLIC_LANE_WINDOW", "Recipients"]
 
-LATE_S = 0.1
-"""A recipient whose oldest message has no answer for so long is late: no batch waits for its confirms."""
-
-REPLY_WINDOW = 31  # a quorum queue with 32 commands that it has not confirmed blocks the whole channel that feeds it
-REPLY_WINDOW_MOST = 496  # while a queue confirms at once, more are under way with each round: many may share a queue
 PUBLIC_WINDOW = 16  # the same for the public copies of one conversation
 PUBLIC_LANE_WINDOW = (
     128  # for all of them: far from the 200 messages after which RabbitMQ no longer reads the connection
@@ -28,81 +22,7 @@ _FIRST_RETRY_S, _MOST_RETRY_S = 0.25, 10.0  # pauses after a refusal
 _KNOWN_MOST = 10_000  # recipients; beyond it, how fast the idle ones are is forgotten
 RETRIES_MOST = 32  # recipients that refused and are tried again in one round
 
-LaneName = Literal["reply", "public"]
-
-
-class Owner(Protocol):
-    """Whose message it is, and who hears what becomes of it."""
-
-    def finished(self, copy: "Copy", error: Exception | None) -> None:
-        """Hear, once, that it is told, or given up."""
-
-    def refused(self, copy: "Copy") -> None:
-        """Hear that the broker has refused it, and that it is tried again."""
-
-
-@dataclass(slots=True, eq=False)
-class Copy:
-    """One message for one recipient: the reply, or what the public is told."""
-
-    payload: Any  # encoded for its publisher
-    publisher: Any
-    lane: LaneName
-    name: str  # of the recipient
-    sequence: int
-    is_kept: bool  # whether the outbox has it until it is told
-    owner: "Owner"
-    useless_at: float = float("inf")  # nobody needs to hear it after this moment
-    state: Literal["new", "sent", "held", "final", "done"] = "new"
-    is_listed: bool = False
-    recipient: "Recipient | None" = None
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """All recipients of one kind share a window, too."""
-
-    name: LaneName
-    window: int
-    outstanding: int = 0
-    waiting: deque["Recipient"] = field(default_factory=deque)  # those with a backlog, for whom the lane had no room
-
-
-@dataclass(slots=True, eq=False)
-class Recipient:
-    """A reply queue, or the public copies of one conversation."""
-
-    lane: Lane
-    name: str
-    window: int
-    outstanding: int = 0
-    answered_at: float = 0.0  # the last answer, or since when the first message is outstanding
-    backlog: list[tuple[int, Copy]] = field(default_factory=list)  # a heap, in the order of the events
-    allowed: int = 0  # after a refusal one message at a time, then ever more
-    retry_at: float = 0.0
-    refused_at: float | None = None
-    backoff: Backoff | None = None
-    is_known: bool = True
-
-    def is_late(self, now: float, limit_s: float = LATE_S) -> bool:
-        """Tell whether an answer is outstanding for longer than this."""
-        return self.outstanding > 0 and now - self.answered_at > limit_s
-
-    def widen(self, now: float) -> None:
-        """Have more under way where an answer came at once and more is held back; begin anew where it came late."""
-        if self.is_late(now):
-            self.allowed = min(self.allowed, self.window)
-        elif self.backlog and self.backoff is None and self.lane.name == "reply":
-            self.allowed = min(self.allowed + 1, REPLY_WINDOW_MOST)
-
-    @property
-    def troubled_at(self) -> float:
-        """The moment of the first refusal, or of the last answer."""
-        return self.answered_at if self.refused_at is None else self.refused_at
-
-    def has_room(self, now: float) -> bool:
-        """Tell whether one more may be sent."""
-        return self.outstanding < self.allowed and self.retry_at <= now
+UNWANTED_MOST = 1000  # replies that are held back though nobody waits for them any more
 
 
 class Recipients:
@@ -123,6 +43,7 @@ class Recipients:
         self._refused: set[Recipient] = set()
         self._ready: dict[Recipient, None] = {}
         self._final: deque[Copy] = deque()
+        self._unwanted: deque[Copy] = deque()  # oldest first
         self._public_held: deque[Copy] = deque()  # oldest first; those that are no longer held are passed over
 
     @property
@@ -143,15 +64,26 @@ class Recipients:
         if not recipient.backlog and recipient.has_room(now) and lane.outstanding < lane.window:
             self._send(recipient, copy, now)
             return True, not late
-        if copy.is_kept or not late:
-            self._hold(recipient, copy)
-            return False, not late
-        if recipient.outstanding < recipient.window and lane.outstanding < lane.window:
-            self._send(recipient, copy, now)  # nobody keeps it, so it is tried, whatever is held back
-            return True, False
-        copy.state = "done"
-        copy.owner.finished(copy, None)
-        return False, False
+        self._hold(recipient, copy)
+        return False, not late
+
+    def give_up(self, copy: Copy) -> None:
+        """Have nobody wait for a reply any more: on its way it is not repeated, and held back it is among the first to be dropped."""
+        if copy.state == "sent":
+            copy.state = "final"
+        elif copy.state == "held":
+            self._unwanted.append(copy)
+            while len(self._unwanted) > UNWANTED_MOST:
+                self.drop(self._unwanted.popleft())
+
+    def drop(self, copy: Copy) -> None:
+        """Let go of a message that is held back, and say nothing of it."""
+        if copy.state == "held":
+            copy.state = "done"
+            recipient = self._recipient(copy)
+            self.held[copy.lane] -= 1
+            recipient.backlog.remove((copy.sequence, copy))
+            heapq.heapify(recipient.backlog)
 
     def answer(self, copy: Copy, error: Exception | None, now: float, *, is_refusal: bool) -> None:
         """Take the broker's answer."""
@@ -160,7 +92,7 @@ class Recipients:
         recipient.outstanding -= 1
         recipient.lane.outstanding -= 1
         recipient.answered_at = now
-        if is_refusal and copy.is_kept and copy.state != "final":
+        if is_refusal and copy.state != "final":
             self._refuse(recipient, copy, now)
         else:
             copy.state = "done"

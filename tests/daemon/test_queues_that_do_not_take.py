@@ -110,6 +110,31 @@ async def test_a_reply_queue_that_refuses_holds_up_nobody_and_hears_all_in_the_e
     assert status == 200
 
 
+async def test_a_refusal_that_a_full_queue_does_not_take_is_repeated_by_the_next_daemon(
+    config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
+) -> None:
+    """`rejected` stands in no outbox: its request is acknowledged only when RabbitMQ has the answer."""
+    daemon = await start_daemon(config | {"daemon": HTTP})
+    queue = f"{bot.namespace}.full"
+    await bot.channel.declare_queue(queue, arguments=FULL, exclusive=True)
+    await bot.lock("held", lifetime=600)
+    asked_for = [f"r{place}" for place in range(40)]
+    for request_id in asked_for:
+        body = {"type": "request", "conversation_id": "held", "request_id": request_id, "wait": 0}
+        await bot.send(json.dumps(body).encode(), reply_to=queue)
+    async with asyncio.timeout(PATIENCE_S):
+        while 'lockstore_rejections_total{reason="busy"} 40.0' not in (await asked(daemon, "metrics"))[1]:
+            await asyncio.sleep(0.05)
+    await cycles(bot, "good", 10)
+    await daemon.kill()
+    await start_daemon(config)
+    missing = set(asked_for)
+    async with asyncio.timeout(PATIENCE_S * 2):
+        while missing:
+            [answer] = await drained(bot, queue, 1)
+            missing.discard(answer["request_id"])
+
+
 async def test_a_follower_that_refuses_repeats_no_reply_and_hears_all_in_order_in_the_end(
     config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
 ) -> None:

@@ -5,15 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.serving.recipients import (
-    LATE_S,
-    PUBLIC_LANE_WINDOW,
-    REPLY_WINDOW,
-    REPLY_WINDOW_MOST,
-    Copy,
-    LaneName,
-    Recipients,
-)
+from daemon.serving.recipient import LATE_S, REPLY_WINDOW, REPLY_WINDOW_MOST, Copy, LaneName
+from daemon.serving.recipients import PUBLIC_LANE_WINDOW, UNWANTED_MOST, Recipients
 
 
 class Broker:
@@ -29,7 +22,6 @@ class Broker:
 
     def say(self, name: str, lane: LaneName = "reply", **options: Any) -> Copy:
         self._sequence += 1
-        options = {"is_kept": True, **options}
         copy = Copy(b"", None, lane, name, self._sequence, owner=self, **options)
         is_sent, _ = self.recipients.admit(copy, self.now)
         if is_sent:
@@ -108,13 +100,40 @@ def test_what_was_refused_is_tried_again_after_a_pause_before_what_came_later() 
     assert broker.ended == [1]
 
 
-def test_an_answer_that_no_outbox_keeps_is_not_held_for_a_queue_that_is_late() -> None:
+def test_an_answer_for_a_queue_that_is_late_and_has_no_room_is_held_back_and_not_dropped() -> None:
     broker = Broker()
     for _ in range(REPLY_WINDOW):
         broker.say("stuck")
     broker.now += 2 * LATE_S
-    unkept = broker.say("stuck", is_kept=False)
-    assert unkept.state == "done"
+    answer = broker.say("stuck")
+    assert answer.state == "held"
+    while broker.sent:
+        broker.confirm(broker.sent[0])
+    assert broker.told == list(range(1, REPLY_WINDOW + 2))
+
+
+def test_an_answer_that_is_given_up_is_still_sent_unless_too_many_are() -> None:
+    broker = Broker()
+    refused = broker.say("full")
+    broker.refuse(refused)
+    waiting = [broker.say("full") for _ in range(UNWANTED_MOST + 10)]
+    for copy in waiting:
+        broker.recipients.give_up(copy)
+    assert broker.recipients.held["reply"] == UNWANTED_MOST + 1
+    broker.now += 30
+    broker.pump()
+    while broker.sent:
+        broker.confirm(broker.sent[0])
+    assert broker.told == [1, *(copy.sequence for copy in waiting[10:])], "the oldest went first"
+
+
+def test_an_answer_that_is_given_up_on_its_way_is_not_repeated_when_it_is_refused() -> None:
+    broker = Broker()
+    answer = broker.say("full")
+    broker.recipients.give_up(answer)
+    broker.refuse(answer)
+    assert broker.ended == [answer.sequence]
+    assert broker.recipients.held["reply"] == 0
 
 
 def test_a_reply_that_is_of_no_use_any_more_is_let_go_of() -> None:

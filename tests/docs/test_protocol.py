@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from daemon.config.settings import DaemonSettings
-from daemon.serving.recipients import REPLY_WINDOW, REPLY_WINDOW_MOST
+from daemon.serving.recipient import REPLY_WINDOW, REPLY_WINDOW_MOST
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed, is_public
 from lockstore.core.ticket import TicketLock
 from lockstore.protocol import messages

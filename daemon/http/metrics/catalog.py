@@ -65,6 +65,11 @@ _ALL = (
         "Public events beyond daemon.outbox_events that were given up.",
     ),
     Metric(
+        "lockstore_answers_given_up_total",
+        "counter",
+        "Messages acknowledged though RabbitMQ had not confirmed their answer, which no outbox keeps.",
+    ),
+    Metric(
         "lockstore_events_set_aside_total",
         "counter",
         "Events that cannot be announced or read, and became dead letters.",

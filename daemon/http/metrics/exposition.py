@@ -88,6 +88,7 @@ class _Daemon(Collector):
         unconfirmed = {str(lane): float(number) for lane, number in outstanding.unconfirmed().items()}
         yield _gauges("lockstore_events_unconfirmed", unconfirmed)
         yield _counter("lockstore_events_given_up_total", outstanding.given_up)
+        yield _counter("lockstore_answers_given_up_total", outstanding.answers_given_up)
         yield _counter("lockstore_events_set_aside_total", outstanding.set_aside)
 
     def _histograms(self) -> Iterator[Family]:
