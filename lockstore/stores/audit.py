@@ -1,6 +1,6 @@
-"""Holding lines against what must be true of them: the values, and what is the same for every store. For `doctor`.
+"""The audit of lines for `doctor`: rules that hold in every store, and the audit of stores of values.
 
-An audit reads; it mends nothing. It looks at one line at one moment, so that a store at work gives no finding.
+An audit only reads. It reads each line atomically, so a store in use produces no false findings.
 """
 
 import asyncio
@@ -27,31 +27,31 @@ __all__ = [
 ]
 
 LATE_MS = 10_000
-"""From then on what should have happened is a finding: several times what patrols and announcing take."""
+"""How late something may be before it is a finding: several times what sweeping and publishing take."""
 
-_TOGETHER = 100  # lines that are looked at in one batch
+_TOGETHER = 100  # lines read in one batch
 
 Rule = Literal["data", "holder", "head", "numbers", "request", "deadline", "index", "life", "late", "outbox", "name"]
 
 REMEDIES: Mapping[Rule, str] = {
-    "data": "What stands there is nothing that the store wrote. Look at it; when nobody uses the conversation, delete its keys.",
-    "holder": "Two may work on one conversation. Take the later ticket out: lockstore release CONVERSATION --force.",
-    "head": "Nobody was told that it is his turn. Any message to the conversation mends it; look whether a daemon runs.",
-    "numbers": "A fence may be deceived. Look whether keys were deleted, or restored from a backup.",
-    "request": "A request that is sent again would get a second ticket. It is over when its ticket ends.",
-    "deadline": "A ticket would not end by itself, or a deadline comes up for nothing. Release the ticket; delete the deadline.",
-    "index": "It is shown wrongly, or not at all; its work is not touched. The next ticket in this conversation mends it.",
-    "life": "Keys would go too early, or never. The next ticket in this conversation mends it.",
-    "late": "Nobody sees to deadlines. Look whether a daemon runs that has this store, and what its log says.",
-    "outbox": "Nobody announces. Look whether a daemon runs that has this store and reaches RabbitMQ.",
-    "name": "The store gives no such name to a key. Look whose it is, or what was renamed; the store passes it over.",
+    "data": "The stored data was not written by this store. Inspect it; once the conversation is unused, delete its keys.",
+    "holder": "Two holders may work on one conversation. Remove the later ticket: lockstore release CONVERSATION --force.",
+    "head": "The head ticket was never granted. Any message to this conversation repairs it; check that a daemon is running.",
+    "numbers": "Fencing tokens may repeat. Check whether keys were deleted, or restored from a backup.",
+    "request": "A repeated request would get a second ticket. The problem ends with the ticket.",
+    "deadline": "A ticket would never expire, or a deadline has no ticket. Release the ticket, or delete the deadline.",
+    "index": "Only the display of this line is wrong or missing. The next ticket in this conversation repairs it.",
+    "life": "Keys would expire too early, or never. The next ticket in this conversation repairs them.",
+    "late": "Deadlines are not being processed. Check that a daemon with this store is running, and read its log.",
+    "outbox": "Events are not being published. Check that a daemon with this store is running and connected to RabbitMQ.",
+    "name": "The store never creates a key of this name. Find out which program did, or what was renamed; the store ignores it.",
 }
-"""What to do about a finding, by its rule."""
+"""The remedy for a finding, by its rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """Something that is not as it must be. Without a conversation it is about all, or about a part of the storage."""
+    """An inconsistency. Without a conversation id it concerns the whole storage, or a part of it."""
 
     conversation_id: str | None
     rule: Rule
@@ -59,13 +59,13 @@ class AuditFinding:
 
     @property
     def remedy(self) -> str:
-        """Say what to do about it."""
+        """The remedy to display."""
         return REMEDIES[self.rule]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an audit is: lines first, then all keys. `total` is None where nobody can tell; lines come while one looks."""
+    """The progress of an audit: lines first, then all keys. `total` is None if unknown; new lines may appear meanwhile."""
 
     of: Literal["lines", "keys"]
     done: int
@@ -76,19 +76,19 @@ Audited = Progress | AuditFinding
 
 
 def judge_line(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
-    """Hold one line against what is true of every line."""
+    """Check one line against the rules that hold for every line."""
     name, tickets = lock.conversation_id, lock.tickets
     numbers = [ticket.number for ticket in tickets]
     if any(one >= other for one, other in pairwise(numbers)):
-        yield AuditFinding(name, "numbers", f"the numbers in line do not rise: {_few(numbers)}")
+        yield AuditFinding(name, "numbers", f"ticket numbers in the line do not increase: {_few(numbers)}")
     granted = [ticket.number for ticket in tickets if ticket.claim and ticket.claim.granted_at_ms is not None]
     if len(granted) > 1:
-        yield AuditFinding(name, "holder", f"tickets {_few(granted)} are granted, and only one may be")
+        yield AuditFinding(name, "holder", f"tickets {_few(granted)} are granted, but only one may be")
     elif granted and granted != numbers[:1]:
-        yield AuditFinding(name, "holder", f"ticket {granted[0]} is granted and not at the head: {numbers[0]} is")
+        yield AuditFinding(name, "holder", f"ticket {granted[0]} is granted, but ticket {numbers[0]} is at the head")
     head = tickets[0] if tickets else None
     if head and head.claim and head.claim.granted_at_ms is None and head.expires_ms > now_ms:
-        yield AuditFinding(name, "head", f"ticket {head.number} is at the head and was not granted")
+        yield AuditFinding(name, "head", f"ticket {head.number} is at the head but was not granted")
     requests = Counter(ticket.claim.request_id for ticket in tickets if ticket.claim)
     for request_id, count in requests.items():
         if count > 1:
@@ -96,7 +96,7 @@ def judge_line(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
 
 
 def judge_lateness(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
-    """Tell what should have happened in a line long ago."""
+    """Find what should have happened in a line long ago."""
     pending = Pending.of(lock)
     late = [(at_ms, ticket.number) for at_ms, ticket in zip(pending.deadlines_ms, lock.tickets, strict=True)]
     for at_ms, number in late:
@@ -106,7 +106,7 @@ def judge_lateness(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
     if pending.kept_since_ms is not None and now_ms - pending.kept_since_ms > LATE_MS:
         age_s = (now_ms - pending.kept_since_ms) / 1000
         yield AuditFinding(
-            lock.conversation_id, "outbox", f"{pending.kept} events are not announced, the first for {age_s:.0f} s"
+            lock.conversation_id, "outbox", f"{pending.kept} events are unpublished, the oldest for {age_s:.0f} s"
         )
 
 
@@ -116,15 +116,15 @@ def _few(numbers: Sequence[int]) -> str:
 
 
 class AuditedStore(Protocol):
-    """What an audit of values needs of a store."""
+    """The store interface that the audit of values needs."""
 
     def roster(self) -> AsyncIterator[Sequence[str]]:
-        """Go through the conversations in which somebody may stand."""
+        """Iterate over conversations that may have tickets."""
 
     def read_all(
         self, conversation_ids: Sequence[str]
     ) -> Awaitable[list[tuple[TicketLock | None, int] | ConversationError]]:
-        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
+        """Return each line with the store's clock in ms; an error takes the place of a line whose data is bad."""
 
 
 class ValuesAudit:
@@ -134,7 +134,7 @@ class ValuesAudit:
         self._store = store
 
     async def run(self) -> AsyncIterator[Audited]:
-        """Look at all lines that the store can list."""
+        """Check all lines that the store can list."""
         done = 0
         async for names in self._store.roster():
             for place in range(0, len(names), _TOGETHER):
@@ -144,7 +144,7 @@ class ValuesAudit:
                         yield finding
                 done += len(some)
                 yield Progress("lines", done, None)
-                await asyncio.sleep(0)  # others have their turn
+                await asyncio.sleep(0)  # let other tasks run
 
 
 def _judged(name: str, read: tuple[TicketLock | None, int] | ConversationError) -> Iterator[AuditFinding]:

@@ -1,8 +1,7 @@
-"""`LockStore`: the base class of every lock store. Rasa's face for bots, and what the daemon asks of any store.
+"""`LockStore`, the base class of every lock store: the interface for bots that Rasa defines, and the one for the daemon.
 
-A store needs no more than `get_lock`, `save_lock` and `delete_lock`, sync or async; all else is inherited. A line is then
-one value, read, changed by the rules and written back, one caller at a time within this process. The stores of this
-project replace those steps where they can do better.
+A subclass needs only `get_lock`, `save_lock` and `delete_lock`; everything else is inherited. Each line is then one value
+that is read, changed by the rules and written back, one caller at a time within this process. Our own stores override that.
 """
 
 import asyncio
@@ -33,26 +32,26 @@ T = TypeVar("T")
 
 
 class LockStore:
-    """Derive from this for a store of your own: write `get_lock`, `save_lock` and `delete_lock`, sync or async.
+    """Subclass this to write your own store: implement `get_lock`, `save_lock` and `delete_lock`, sync or async.
 
-    Save the whole lock (`lock.dumps()` has all of it): besides Rasa's tickets it carries what order, fencing and
-    announcing need. The daemon never deletes a lock that has issued a number, because that number must not come again.
-    Let an error of your storage be raised: the daemon tries again. Raise `ConversationError` where only this one
-    conversation's data is bad: its message is parked, and the others go on.
+    Save the whole lock (`lock.dumps()` serializes all of it): besides Rasa's tickets it carries what ordering,
+    fencing and publishing events need. The daemon never deletes a lock that has issued a number, because a number
+    must never be issued twice. Let errors of your storage propagate: the daemon retries. Raise `ConversationError` if
+    only this conversation's data is bad: the daemon rejects its message and serves the others.
     """
 
     limits = Limits()
-    parallel = False  # whether several conversations may be worked on at once
+    parallel = False  # whether several conversations may be processed concurrently
     on_unannounced: Callable[[Shard], None] | None = None
-    patience_s: float | None = None  # a daemon that waits longer for a batch counts as stuck; None: a second a message
-    lists_lines = False  # whether the storage itself can list its lines; else this process keeps in mind which it saw
-    knows_all_lines = False  # whether the roster has them all
-    looks_most = 2000  # lines that one survey reads
+    patience_s: float | None = None  # a daemon whose batch takes longer counts as stalled; None: one second per message
+    lists_lines = False  # whether the storage can list its lines; otherwise this process tracks the lines it has seen
+    knows_all_lines = False  # whether `roster` covers all lines
+    looks_most = 2000  # lines read by one call of `statistics`
 
     # --- to be written by a store ---------------------------------------------------------------------------------
 
     def get_lock(self, conversation_id: str) -> Awaitable[TicketLock | None] | TicketLock | None:
-        """Give the stored lock, or None."""
+        """Return the stored lock, or None."""
         raise NotImplementedError
 
     def save_lock(self, lock: TicketLock) -> Awaitable[None] | None:
@@ -60,22 +59,22 @@ class LockStore:
         raise NotImplementedError
 
     def delete_lock(self, conversation_id: str) -> Awaitable[None] | None:
-        """Remove the stored lock, if there is one."""
+        """Delete the stored lock, if any."""
         raise NotImplementedError
 
     async def open(self) -> None:
-        """Connect, where there is something to connect to. Raises StoreError."""
+        """Connect, if there is anything to connect to. Raises StoreError."""
 
     async def warnings(self) -> list[str]:
-        """Say what is doubtful about the storage as it is configured, and what may follow; asked once, after `open`."""
+        """Return problems with the storage's configuration and their consequences. Called once, after `open`."""
         return []
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         await self.direct.close()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Have direct use end before a class's own `close`."""
+        """Make a subclass's own `close` end direct use first."""
         super().__init_subclass__(**options)
         if "close" in vars(cls):
             cls.close = ending_direct_use(cls.close)  # type: ignore[method-assign, assignment]
@@ -85,40 +84,40 @@ class LockStore:
     def lock(
         self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S, wait_time_in_seconds: float = 1
     ) -> AbstractAsyncContextManager[TicketLock]:
-        """Hold a conversation while the context lasts; its lifetime (seconds) counts from the issue of the ticket.
+        """Hold a conversation's lock for the duration of the context. Its lifetime (seconds) starts when the ticket is issued.
 
-        A notification ends the waiting where the store has one; `wait_time_in_seconds` is how often to look regardless.
-        Raises LockError when the ticket is gone before its turn, StoreError when the store is away.
+        Waiting ends on a notification if the store supports them; `wait_time_in_seconds` is the polling interval.
+        Raises LockError if the ticket ends before its turn, StoreError if the store is unavailable.
         """
         return self.direct.hold(conversation_id, whole_ms(lock_lifetime), wait_time_in_seconds)
 
     async def issue_ticket(self, conversation_id: str, lock_lifetime: float = LOCK_LIFETIME_S) -> int:
-        """Put a direct ticket at the end of the line, for `lock_lifetime` seconds from now, and give its number."""
+        """Append a direct ticket to the line, valid for `lock_lifetime` seconds from now, and return its number."""
         number, _ = await self.enter(conversation_id, whole_ms(lock_lifetime))
         return number
 
     async def is_someone_waiting(self, conversation_id: str) -> bool:
-        """Tell whether any ticket is left, the one being served included."""
+        """Return whether the line has any ticket, including the holder's."""
         self.direct.event_loop.check()
         lock = await call_maybe_async(self.get_lock, conversation_id)
         return lock is not None and lock.is_someone_waiting()
 
     async def finish_serving(self, conversation_id: str, ticket_number: int) -> None:
-        """Take a direct ticket out of the line, whether or not its turn came."""
+        """Remove a direct ticket from the line, granted or not."""
         await self.act(Finish(conversation_id, ticket_number))
 
     async def cleanup(self, conversation_id: str, ticket_number: int) -> None:
-        """Finish with a ticket. Of a line that is empty then, only what fencing needs is left."""
+        """Remove a ticket. If the line is empty afterwards, only the data needed for fencing remains."""
         await self.finish_serving(conversation_id, ticket_number)
 
     async def get_or_create_lock(self, conversation_id: str) -> TicketLock:
-        """Give the stored lock, or store an empty one and give that."""
+        """Return the stored lock; if there is none, store an empty one and return it."""
         self.direct.event_loop.check()
         lock = await call_maybe_async(self.get_lock, conversation_id)
         return await self.create_lock(conversation_id) if lock is None else lock
 
     async def create_lock(self, conversation_id: str) -> TicketLock:
-        """Store an empty lock and give it. Its numbers go on from those of the lock that stood there."""
+        """Store an empty lock and return it. Its numbers continue after those of the lock it replaces."""
         before, _ = await self.read(conversation_id)
         lock = TicketLock(conversation_id, None, None if before is None else before.last_number)
         await call_maybe_async(self.save_lock, lock)
@@ -127,76 +126,77 @@ class LockStore:
     # --- what the daemon asks ----------------------------------------------------------------------------------------
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Apply commands, those of one conversation in their order; one outcome for each.
+        """Apply commands, those of one conversation in order, and return one outcome for each.
 
-        Raises StoreUnavailableError: then nothing is known of any of them, and all may safely be applied again.
+        Raises StoreUnavailableError; the state of every command is then unknown, and all may safely be applied again.
         """
         return await self.lines.apply(commands, self.limits)
 
     async def confirm(self, entries: Sequence[Entry]) -> None:
-        """Let go of events that were announced and confirmed."""
+        """Remove events from the outbox that RabbitMQ has confirmed."""
         await self.lines.confirm(entries)
 
     def shard_of(self, conversation_id: str) -> Shard:
-        """Give what this conversation's deadlines are kept by."""
+        """Return the shard that keeps this conversation's deadlines."""
         return conversation_id
 
     def shards(self) -> Sequence[Shard]:
-        """Give the shards to look through regularly."""
+        """Return the shards to sweep regularly."""
         return self.lines.attention
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
-        """Have `left_behind` called where a direct caller's act leaves events to announce, as far as this store hears.
+        """Call `left_behind` when a direct caller leaves events to publish, as far as this store learns of it.
 
-        A hint, as all of them: a patrol finds the events regardless, only later.
+        Like every hint, it may be lost: a patrol then finds the events later.
         """
         self.on_unannounced = left_behind
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
-        """Look through some shards for deadlines that came, and events at least `age_ms` old that nobody announced."""
+        """Find expired deadlines in some shards, and unpublished events that are at least `age_ms` old."""
         return await self.lines.patrol(shards, age_ms)
 
     # --- what operators ask ------------------------------------------------------------------------------------------
 
     async def statistics(self, most: int, start: int = 0) -> LineStatistics:
-        """Count the lines, and sum up `most` of them from the `start`-th on, the longest first."""
-        return await self.overview.survey(most, start)
+        """Count all lines, and summarize `most` of them, longest first, skipping the first `start`."""
+        return await self.overview.statistics(most, start)
 
     async def find(self, text: str, most: int) -> list[str]:
-        """Give live conversations whose id contains this text, which is no pattern: one that is called just so first."""
+        """Return live conversations whose id contains `text` (not a pattern); an exact match comes first."""
         return await self.overview.find(text, most)
 
     async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Give a line, None where nobody stands, and the store's clock in ms."""
+        """Return a line (None if it is empty) and the store's clock in ms."""
         return await self.overview.view(conversation_id)
 
     async def history(self, conversation_id: str) -> list[Event]:
-        """Give the last public events of a conversation, oldest first, as far as `limits` has them kept."""
+        """Return the last public events of a conversation, oldest first, as far as `limits` retains them."""
         return await self.overview.history(conversation_id)
 
     async def force_release(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
-        """Take the lease away from its holder, or this ticket out of the line; None: there was nothing to take.
+        """End the holder's lease, or remove the given ticket from the line. Returns None if there was none.
 
-        `by` says who does it, and everybody is told. Raises ValueError when it is no name (see `ForceRelease`).
+        `by` names the operator and is published with the event. Raises ValueError if it is not a valid name (see
+        `ForceRelease`).
         """
         command = ForceRelease(conversation_id, by, number)
-        taken = taken_by(await self.lines.seize(command, self.limits))
+        taken = taken_by(await self.lines.force_release(command, self.limits))
         self.hint_unannounced(conversation_id)
         return taken
 
     async def backlog(self) -> Backlog:
-        """Tell how much is left to announce and to end; cheap enough to be asked every few seconds."""
-        return await self.overview.examine()
+        """Return how many events are unpublished and how many deadlines are overdue. Cheap enough to call every few seconds."""
+        return await self.overview.backlog()
 
     def audit(self) -> AsyncIterator[Audited]:
-        """Hold all lines against what must be true of them, without changing anything; give findings, and how far it is."""
+        """Check every line for inconsistencies without changing anything. Yields findings and progress."""
         return ValuesAudit(self).run()
 
     # --- how the inherited steps are made; a store of this project may replace them ----------------------------------
 
     @cached_property
     def wakeups(self) -> Wakeups:
-        """Who in this process waits for a turn."""
+        """The callers in this process that wait for a turn."""
         return Wakeups()
 
     @cached_property
@@ -206,24 +206,24 @@ class LockStore:
 
     @cached_property
     def lines(self) -> LineEngine:
-        """The rules at work on this store's values."""
+        """The rules, applied to this store's values."""
         return LineEngine(self, self.wakeups)
 
     @cached_property
     def overview(self) -> OperatorQueries:
-        """What operators are told, from this store's values."""
+        """Queries for operators, answered from this store's values."""
         return ScanningQueries(self)
 
     async def roster(self) -> AsyncIterator[Sequence[str]]:
-        """Go through the conversations in which somebody may stand: those that this process has seen."""
+        """Iterate over conversations that may have tickets: those that this process has seen."""
         yield list(self.lines.known)
 
     async def pending(self) -> Iterable[Pending]:
-        """Give what is left to do in lines: those that this process has seen, which patrols keep true."""
+        """Return the pending work of the lines that this process has seen; patrols keep it current."""
         return list(self.lines.known.values())
 
     async def clock_ms(self) -> int:
-        """Ask the store's clock."""
+        """Return the store's clock."""
         return time.time_ns() // 1_000_000
 
     @cached_property
@@ -231,40 +231,40 @@ class LockStore:
         return WeakValueDictionary()
 
     async def listen(self, conversation_id: str) -> None:
-        """Make sure that hints about this conversation arrive, where the store has any."""
+        """Ensure that wake-up hints for this conversation arrive, if the store has hints."""
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
-        """Issue a direct ticket, in the order of the calls in this process, and tell how it stands."""
+        """Issue a direct ticket, in the order of the calls in this process. Returns its number and state."""
         return await self.direct.enter(conversation_id, lifetime_ms)
 
     async def issue_all(
         self, conversation_id: str, tickets: Sequence[NewTicket]
     ) -> Sequence[tuple[int, Turn] | ConversationError]:
-        """Issue direct tickets of one conversation in this order, and tell how each stands."""
+        """Issue direct tickets of one conversation in this order, and return their numbers and states."""
         entered = await self.lines.issue_all(conversation_id, tickets, self.limits)
         self.hint_unannounced(conversation_id)
         return entered
 
     async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
-        """Take out of the line a direct ticket whose number was lost with the reply; tell whether that is settled."""
+        """Remove a direct ticket whose number was lost with the reply. Returns whether no further attempt is needed."""
         found = await self.lines.retract(conversation_id, ticket, self.limits)
         self.hint_unannounced(conversation_id)
         return found
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
-        """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
+        """End overdue tickets and grant the next, end this direct ticket if its deadline has passed, and return its state."""
         self.direct.event_loop.check()
         return await self.lines.turn(conversation_id, number, self.limits)
 
     async def act(self, command: Issue | Finish) -> int:
-        """Apply a direct caller's command, and give the last number issued in its line."""
+        """Apply a direct caller's command, and return the last number issued in its line."""
         self.direct.event_loop.check()
         number = await self.lines.act(command, self.limits)
         self.hint_unannounced(command.conversation_id)
         return number
 
     def hint_unannounced(self, conversation_id: str) -> None:
-        """Pass on the hint that events of this conversation may be left to announce."""
+        """Signal that events of this conversation may be waiting to be published."""
         if self.on_unannounced is not None:
             self.on_unannounced(self.shard_of(conversation_id))
 
@@ -274,22 +274,22 @@ class LockStore:
         async with mutex:
             lock, now_ms = await self.read(conversation_id)
             before = lock or TicketLock(conversation_id)
-            after, told = step(before, now_ms)
+            after, result = step(before, now_ms)
             if after.is_forgettable and after.last_number is None:
                 if lock is not None:
                     await call_maybe_async(self.delete_lock, conversation_id)
             elif after != before:
                 await call_maybe_async(self.save_lock, after)
-            return told
+            return result
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Read one line, and the store's clock in ms."""
+        """Return one line, and the store's clock in ms."""
         return await call_maybe_async(self.get_lock, conversation_id), await self.clock_ms()
 
     async def read_all(
         self, conversation_ids: Sequence[str]
     ) -> list[tuple[TicketLock | None, int] | ConversationError]:
-        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
+        """Return each line with the store's clock in ms; an error takes the place of a line whose data is bad."""
         found: list[tuple[TicketLock | None, int] | ConversationError] = []
         for conversation_id in conversation_ids:
             try:

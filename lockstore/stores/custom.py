@@ -1,4 +1,4 @@
-"""A lock store of the user's own: found by its module path, built from its section."""
+"""Custom lock stores: imported by module path, built from their configuration section."""
 
 import importlib
 import inspect
@@ -17,11 +17,11 @@ __all__ = ["EndpointConfig", "build"]
 
 _REQUIRED = ("get_lock", "save_lock", "delete_lock")
 _PASSWORD_IN_URL = re.compile(r"//[^:/@]*:([^@]+)@")
-_RASAS_SHAPE = "endpoint_config"  # the parameter by which a constructor asks for its section as Rasa gives it
+_RASAS_SHAPE = "endpoint_config"  # the constructor parameter that receives the section the way Rasa passes it
 
 
 class EndpointConfig:
-    """The section as Rasa hands it to a custom store: the names that Rasa knows as attributes, all others in `kwargs`."""
+    """The section as Rasa passes it to a custom store: Rasa's own options as attributes, all others in `kwargs`."""
 
     def __init__(self, url: str | None = None, **section: Any) -> None:
         self.url = url
@@ -36,7 +36,7 @@ class EndpointConfig:
 
 
 def build(path: str, section: Mapping[str, Any]) -> LockStore:
-    """Import the class and give it its section: as `endpoint_config` where its constructor asks for that, else by name."""
+    """Import the class and pass it its section: as `endpoint_config` if the constructor has that parameter, else by keyword."""
     store_class = _find(path)
     parameters = inspect.signature(store_class).parameters
     if _RASAS_SHAPE in parameters:
@@ -50,12 +50,12 @@ def build(path: str, section: Mapping[str, Any]) -> LockStore:
     except ConfigError:
         raise
     except Exception as error:
-        told = _without_values(f"{type(error).__name__}: {error}", section)
-        raise ConfigError(f"lock_store: {path} could not be built: {told}") from error
+        description = _without_values(f"{type(error).__name__}: {error}", section)
+        raise ConfigError(f"lock_store: {path} could not be built: {description}") from error
 
 
 def _without_values(text: str, section: Mapping[str, Any]) -> str:
-    """Take out of a text of the class's own what may be secret in its section: each text under a name, however deep."""
+    """Remove possible secrets from an error message of the class: every text value of its section, at any depth."""
     for secret in sorted(_secrets_of(section), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
@@ -94,18 +94,18 @@ def _find(path: str) -> type[LockStore]:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a user's module may do anything when it is imported
+    except (Exception, SystemExit) as error:  # importing a user's module may raise anything
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            # It, or a package that it is in, was not found. Any other name is of something that it imports itself.
-            message = f"lock_store.type: cannot import {name!r}: {error}; PYTHONPATH says where else to look"
+            # The module or one of its packages was not found. Any other name belongs to an import inside the module.
+            message = f"lock_store.type: cannot import {name!r}: {error}; modules are searched in sys.path, which PYTHONPATH extends"
         else:
-            told = f"{type(error).__name__}: {error}{_place(error)}"
-            message = f"lock_store.type: {name!r} is there, but importing it failed: {told}"
+            description = f"{type(error).__name__}: {error}{_place(error)}"
+            message = f"lock_store.type: {name!r} was found, but importing it failed: {description}"
         raise ConfigError(message) from error
 
 
 def _place(error: BaseException) -> str:
-    """Say where a module's own code stopped. A SyntaxError says so itself."""
+    """Return where the module's own code failed. A SyntaxError already contains this."""
     if isinstance(error, SyntaxError):
         return ""
     frames = [
@@ -117,7 +117,7 @@ def _place(error: BaseException) -> str:
 
 
 def _hint(found: object) -> str:
-    """Tell a class that still derives from another LockStore, such as Rasa's, from one that is no store at all."""
+    """Name the foreign base class, if the class derives from another LockStore such as Rasa's."""
     for base in inspect.getmro(found) if inspect.isclass(found) else ():
         if base.__name__ == LockStore.__name__:
             return f", but from {base.__module__}.{base.__name__}"
@@ -125,7 +125,7 @@ def _hint(found: object) -> str:
 
 
 def _misfits(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> list[str]:
-    """Name the keys that a constructor does not know, and those that it cannot do without."""
+    """List the keys that the constructor does not accept, and the required ones that are missing."""
     kinds = {parameter.kind for parameter in parameters.values()}
     named = {
         name: parameter
@@ -138,11 +138,13 @@ def _misfits(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str
     ]
     faults = []
     if unknown:
-        faults.append(f"it does not know {_listed(unknown)}" + (f" (it takes {_listed(named)})" if named else ""))
+        faults.append(f"unknown keys: {_listed(unknown)}" + (f" (accepted: {_listed(named)})" if named else ""))
     if missing:
-        faults.append(f"it needs {_listed(missing)}")
+        faults.append(f"missing keys: {_listed(missing)}")
     if missing and _RASAS_SHAPE in arguments:
-        faults.append(f"it is given {_RASAS_SHAPE!r}, which has all keys, and nothing else")
+        faults.append(
+            f"its constructor must accept {_RASAS_SHAPE!r}, which contains all keys, as its only required argument"
+        )
     return faults
 
 

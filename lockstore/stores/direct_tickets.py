@@ -1,7 +1,7 @@
-"""Direct tickets of one process: issued in the order of the calls, and given back even when the caller is cancelled.
+"""Direct tickets of one process: issued in the order of the calls, and returned even if the caller is cancelled.
 
-A caller can be cancelled, or lose the store, between two steps of any call. Issuing therefore runs in a task of its own, which
-a cancelled caller leaves behind; a ticket that nobody will use is then given back in the background.
+A caller can be cancelled, or lose the store, between any two steps of a call. Tickets are therefore issued in a task
+that survives a cancelled caller; a ticket without a caller is then removed in the background.
 """
 
 import asyncio
@@ -26,26 +26,24 @@ __all__ = ["LOCK_LIFETIME_S", "DirectStore", "DirectTickets", "ending_direct_use
 LOCK_LIFETIME_S = 60  # Rasa's default lifetime of a ticket
 
 _MARKS = 10**13  # Redis' scripts write 14 digits of a number
-_TOGETHER_MAX = 100  # tickets of one conversation that are issued with one call of the store
+_TOGETHER_MAX = 100  # tickets of one conversation issued in one call of the store
 _WAIT_S = (
-    0.5  # how long a cancelled caller waits for its ticket to be given back; after that it goes on in the background
+    0.5  # how long a cancelled caller waits for its ticket to be removed; removal then continues in the background
 )
-_FIRST_S, _MOST_S = 0.05, 2.0  # pauses between two tries in the background
-_LOOKS_MAX = (
-    6  # for a ticket whose number was lost with the reply: the server may work on the request later than on these
-)
-_BACKGROUND_MAX = 1000  # tickets that are being given back; beyond that they end with their lifetime
-_AT_ONCE = 16  # of them, calls of the store
-_CLOSE_S = 2.0  # for what is under way when the store is closed
+_FIRST_S, _MOST_S = 0.05, 2.0  # delays between background attempts
+_ATTEMPTS_MAX = 6  # attempts to find a ticket whose number was lost with the reply: the server may process the request after an attempt
+_BACKGROUND_MAX = 1000  # tickets being removed; more than that expire with their lifetime
+_AT_ONCE = 16  # concurrent store calls that remove tickets
+_CLOSE_S = 2.0  # how long `close` waits for running work
 
 Entered = tuple[int, Turn]
 
 
 class DirectStore(TurnStore, Protocol):
-    """What is needed of a store."""
+    """The store interface that direct tickets need."""
 
     def enter(self, conversation_id: str, lifetime_ms: int) -> Awaitable[Entered]:
-        """Issue a direct ticket for a caller."""
+        """Issue a direct ticket to a caller."""
 
     def issue_all(
         self, conversation_id: str, tickets: Sequence[NewTicket]
@@ -53,24 +51,24 @@ class DirectStore(TurnStore, Protocol):
         """Issue direct tickets of one conversation in this order."""
 
     def retract(self, conversation_id: str, ticket: NewTicket) -> Awaitable[bool]:
-        """Take out of the line a ticket whose number was lost with the reply; tell whether it was found."""
+        """Remove a ticket whose number was lost with the reply. Returns whether no further attempt is needed."""
 
     def cleanup(self, conversation_id: str, ticket_number: int) -> Awaitable[None]:
-        """Take a direct ticket out of the line."""
+        """Remove a direct ticket from the line."""
 
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A caller that waits for its ticket's number."""
+    """A caller waiting for its ticket's number."""
 
     ticket: NewTicket
     answer: asyncio.Future[Entered]
-    settled: asyncio.Event = field(default_factory=asyncio.Event)  # what a cancelled caller has left is in order again
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # set when nothing of a cancelled caller is left
     sent: bool = False
 
 
 class DirectTickets:
-    """The direct tickets that this process asks one store for."""
+    """The direct tickets that this process requests from one store."""
 
     def __init__(self, store: DirectStore) -> None:
         self._store = store
@@ -82,25 +80,25 @@ class DirectTickets:
 
     @asynccontextmanager
     async def hold(self, conversation_id: str, lifetime_ms: int, poll_s: float) -> AsyncIterator[TicketLock]:
-        """Hold a conversation while the context lasts."""
+        """Hold a conversation's lock for the duration of the context."""
         self.event_loop.check()
         number, turn = await self._store.enter(conversation_id, lifetime_ms)
         try:
             yield turn.line or await wait_for_turn(self._store, conversation_id, number, poll_s)
-        except GeneratorExit:  # nothing can be awaited any more
+        except GeneratorExit:  # nothing can be awaited here
             self._finish_later(conversation_id, number, lifetime_ms, asyncio.Event())
             raise
         except BaseException as error:
-            # The caller's own error says more than that the ticket could not be given back.
+            # The caller's own error takes precedence over a failure to return the ticket.
             try:
                 await self._give_back(conversation_id, number, lifetime_ms)
-            except Exception as second:  # noqa: BLE001 - a store's author may raise anything
-                error.add_note(f"besides, ticket {number} could not be given back: {second}")
+            except Exception as second:  # noqa: BLE001 - a custom store may raise anything
+                error.add_note(f"additionally, ticket {number} could not be returned: {second}")
             raise
         await self._give_back(conversation_id, number, lifetime_ms)
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> Entered:
-        """Issue a ticket after those that this process asked for before in the same conversation, and tell how it stands."""
+        """Issue a ticket, behind those requested earlier by this process for the same conversation. Returns its number and state."""
         self.event_loop.check()
         call = _Call(NewTicket(lifetime_ms, 1 + randbelow(_MARKS)), asyncio.get_running_loop().create_future())
         queue = self._queues.get(conversation_id)
@@ -117,11 +115,11 @@ class DirectTickets:
             raise
 
     async def close(self) -> None:
-        """Give what is under way a moment to come to its end, and stop the rest; the next use may be in another event loop."""
+        """Wait briefly for running work, then cancel it. The store may afterwards be used in another event loop."""
         self.event_loop.check()
         loop = asyncio.get_running_loop()
         end_s = loop.time() + _CLOSE_S
-        for tasks in (self._issuing, self._returning):  # what is issued last may have to be given back
+        for tasks in (self._issuing, self._returning):  # a ticket issued last may still have to be removed
             while tasks and (left_s := end_s - loop.time()) > 0:
                 await asyncio.wait(tasks, timeout=left_s)
         rest = [*self._issuing, *self._returning]
@@ -129,13 +127,13 @@ class DirectTickets:
             task.cancel()
         if rest:
             await asyncio.wait(rest)
-        self._gate = asyncio.Semaphore(_AT_ONCE)  # a semaphore belongs to the loop in which it was waited for
+        self._gate = asyncio.Semaphore(_AT_ONCE)  # a semaphore belongs to the event loop in which it was awaited
         self.event_loop.release()
 
     # --- issuing -----------------------------------------------------------------------------------------------------
 
     async def _issue(self, conversation_id: str, queue: deque[_Call]) -> None:
-        """Issue tickets until no caller of this conversation waits for one; what came meanwhile goes together."""
+        """Issue tickets until no caller of this conversation is waiting; calls that arrived meanwhile are combined."""
         try:
             while queue:
                 calls = [queue.popleft() for _ in range(min(len(queue), _TOGETHER_MAX))]
@@ -157,13 +155,13 @@ class DirectTickets:
             for call in calls:
                 _fail(call, StoreUnavailableError("the store was closed"))
             raise
-        except Exception as error:  # noqa: BLE001 - it is the callers'
+        except Exception as error:  # noqa: BLE001 - passed on to the callers
             results = [error] * len(calls)
         for call, result in zip(calls, results, strict=True):
             self._answer(conversation_id, call, result)
 
     def _answer(self, conversation_id: str, call: _Call, result: Entered | BaseException) -> None:
-        """Tell a caller; what a caller that was cancelled does not hear of any more is given back."""
+        """Deliver a result to its caller; if the caller was cancelled, return its ticket."""
         ticket = call.ticket
         if isinstance(result, BaseException):
             self._later(lambda: self._store.retract(conversation_id, ticket), ticket.lifetime_ms, call.settled)
@@ -174,22 +172,22 @@ class DirectTickets:
             call.answer.set_result(result)
 
     def _abandon(self, conversation_id: str, call: _Call) -> None:
-        """Leave nothing of a caller that was cancelled while it waited for its ticket."""
+        """Clean up after a caller that was cancelled while it waited for its ticket."""
         answer = call.answer
         if not answer.done():
             answer.cancel()
-        elif not answer.cancelled() and answer.exception() is None:  # it was there, and came too late
+        elif not answer.cancelled() and answer.exception() is None:  # the result arrived after the cancellation
             self._finish_later(conversation_id, answer.result()[0], call.ticket.lifetime_ms, call.settled)
 
     # --- giving back -------------------------------------------------------------------------------------------------
 
     async def _give_back(self, conversation_id: str, number: int, lifetime_ms: int) -> None:
-        """Take a ticket out of the line; if that is broken off, or the store is away, it is tried again in the background."""
+        """Remove a ticket; on cancellation or store failure, retry in the background."""
         settled = asyncio.Event()
         try:
             await self._store.cleanup(conversation_id, number)
         except ConversationError:
-            raise  # its data is bad, and will be
+            raise  # its data is bad, so a retry cannot succeed
         except asyncio.CancelledError:
             self._finish_later(conversation_id, number, lifetime_ms, settled)
             await _within(settled, _WAIT_S)
@@ -213,26 +211,26 @@ class DirectTickets:
         task.add_done_callback(lambda _: settled.set())
 
     async def _until_done(self, attempt: Callable[[], Awaitable[bool]], lifetime_s: float) -> None:
-        """Try until it worked, for as long as the ticket can be there at all."""
+        """Retry until it succeeds, for at most the ticket's lifetime."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + lifetime_s
         pause = Backoff(_FIRST_S, _MOST_S)
-        looks = 0
-        while looks < _LOOKS_MAX and loop.time() < end_s:
+        attempts = 0
+        while attempts < _ATTEMPTS_MAX and loop.time() < end_s:
             try:
                 async with self._gate:
                     if await attempt():
                         return
-                looks += 1
+                attempts += 1
             except StoreUnavailableError:
-                pass  # as often as the lifetime allows
-            except Exception:  # noqa: BLE001 - nobody is there to be told; the ticket ends with its lifetime
+                pass  # retry, for as long as the lifetime allows
+            except Exception:  # noqa: BLE001 - there is no caller left to report to; the ticket expires with its lifetime
                 return
             await asyncio.sleep(pause.next_s())
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> asyncio.Task[None]:
-    """Run work beside everything else, where `close` finds it."""
+    """Run work in the background, where `close` can find it."""
     task = asyncio.ensure_future(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
@@ -240,7 +238,7 @@ def _keep(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> asyncio.Task
 
 
 def _fail(call: _Call, error: BaseException) -> None:
-    """Tell a caller that still waits; each has an error of its own, as tracebacks and notes are added to it."""
+    """Fail a caller that still waits, with an exception of its own: tracebacks and notes are added to it."""
     if call.answer.done():
         return
     own = StoreUnavailableError(str(error)) if type(error) is StoreUnavailableError else error
@@ -249,7 +247,7 @@ def _fail(call: _Call, error: BaseException) -> None:
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but not for longer."""
+    """Wait for an event, with a timeout in seconds."""
     timer = asyncio.get_running_loop().call_later(seconds, event.set)
     try:
         await event.wait()
@@ -258,7 +256,7 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
 
 
 def whole_ms(seconds: float) -> int:
-    """Give a lifetime as the stores count it."""
+    """Convert a lifetime from seconds to the whole milliseconds that stores use."""
     return max(1, round(seconds * 1000))
 
 
@@ -271,7 +269,7 @@ _Store = TypeVar("_Store", bound=_Direct)
 
 
 def ending_direct_use(close: Callable[[_Store], Awaitable[None]]) -> Callable[[_Store], Coroutine[Any, Any, None]]:
-    """Give a store's `close`, sync or async, with the end of direct use before it."""
+    """Wrap a store's `close`, sync or async, so that direct use ends first."""
 
     @wraps(close)
     async def close_after_direct_use(store: _Store) -> None:

@@ -1,6 +1,6 @@
-"""LineEngine kept as one value per conversation: read, changed by the rules, written back.
+"""Lines that are kept as one value per conversation: read, changed by the rules, written back.
 
-The in-memory, Redis and custom stores work this way; how one change is made atomic is the store's own affair.
+The in-memory, Redis and custom stores work this way; each store makes a single change atomic in its own way.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ __all__ = ["LineEngine", "Step", "ValueStore"]
 
 T = TypeVar("T")
 Step = Callable[[TicketLock, int], tuple[TicketLock, T]]
-"""A pure change of one line at a time (ms) of the store's clock: the new line, and what the caller wants to know."""
+"""A pure change of one line at a given time (ms, the store's clock). Returns the new line and the caller's result."""
 
-_TOGETHER = 64  # conversations of one batch that are worked on at once, where the store allows it
+_TOGETHER = 64  # conversations of a batch processed concurrently, if the store allows it
 
 
 class ValueStore(Protocol):
-    """What `LineEngine` needs of a store."""
+    """The store interface that `LineEngine` needs."""
 
     parallel: bool
     lists_lines: bool
@@ -41,16 +41,16 @@ class ValueStore(Protocol):
     def read_all(
         self, conversation_ids: Sequence[str]
     ) -> Awaitable[list[tuple[TicketLock | None, int] | ConversationError]]:
-        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
+        """Return each line with the store's clock in ms; an error takes the place of a line whose data is bad."""
 
 
 def _is_foreign(lock: TicketLock) -> bool:
-    """Tell whether others wait for a direct ticket, which its own process finishes without telling anybody."""
+    """Return whether tickets wait behind a direct ticket, whose process ends it without notifying anyone."""
     return len(lock.tickets) > 1 and lock.tickets[0].claim is None
 
 
 def _is_ready(lock: TicketLock) -> bool:
-    """Tell whether the head waits behind nobody: a Rasa process took the ticket before it away, and grants nothing."""
+    """Return whether the head can be granted now: a Rasa process removed the ticket before it without granting the next."""
     head = lock.tickets[0] if lock.tickets else None
     return head is not None and head.claim is not None and head.claim.granted_at_ms is None
 
@@ -63,40 +63,40 @@ def _turn(lock: TicketLock, number: int, now_ms: int) -> Turn:
     head = lock.tickets[0] if lock.tickets else None
     own = next((ticket for ticket in lock.tickets if ticket.number == number), None)
     if head is None or own is None:
-        return Turn(None if head is None else head.number, stands=False, left_ms=0)
+        return Turn(None if head is None else head.number, in_line=False, left_ms=0)
     left_ms = min(head.expires_ms, own.expires_ms) - now_ms
-    return Turn(head.number, stands=True, left_ms=left_ms, line=lock if own is head else None)
+    return Turn(head.number, in_line=True, left_ms=left_ms, line=lock if own is head else None)
 
 
 class LineEngine:
-    """The daemon's work on a store of values, and the turns of direct tickets."""
+    """Applies commands and patrols to a store of values, and answers for direct tickets."""
 
     def __init__(self, store: ValueStore, wakeups: Wakeups) -> None:
         self._store = store
         self._wakeups = wakeups
         self._attention: set[str] = set()
         self.known: dict[str, Pending] = {}
-        """LineEngine in which somebody stands, or events are left, as this process last saw them; unless the store lists them."""
+        """Lines with tickets or unpublished events, as last seen by this process; unused if the store lists its lines."""
 
     @property
     def attention(self) -> list[str]:
-        """Conversations to look at regularly: something happens there that this process may not hear of."""
+        """Conversations to check regularly, because they may change without this process noticing."""
         return list(self._attention)
 
     @staticmethod
     def look_at_ms(lock: TicketLock) -> int | None:
-        """Give the time at which a line is to be looked at next, None: never. 0: at every patrol."""
+        """Return when to check a line next: None for never, 0 for every patrol."""
         if _is_foreign(lock) or _is_ready(lock):
             return 0
         left_behind_at = (kept_at_ms + LEFT_BEHIND_MS if kept_at_ms else 0 for kept_at_ms, _ in lock.outbox)
         return min((*left_behind_at, *(ticket.expires_ms for ticket in lock.tickets)), default=None)
 
     def is_attended(self, conversation_id: str) -> bool:
-        """Tell whether a conversation is to be looked at at every patrol."""
+        """Return whether a conversation is checked by every patrol."""
         return conversation_id in self._attention
 
     async def apply(self, commands: Sequence[Command], limits: Limits) -> list[Outcome]:
-        """Apply commands in their order, each conversation's in one change."""
+        """Apply commands in order, all commands of one conversation in one change."""
         groups: dict[str, list[int]] = {}
         for place, command in enumerate(commands):
             groups.setdefault(command.conversation_id, []).append(place)
@@ -108,11 +108,11 @@ class LineEngine:
             places = groups[conversation_id]
             mine = [commands[place] for place in places]
             try:
-                told = await self._change(conversation_id, mine, limits)
+                changed = await self._change(conversation_id, mine, limits)
             except StoreFullError as error:
                 full.append(error)
-                told = await self._change(conversation_id, mine, replace(limits, max_waiting=NO_ROOM))
-            for place, outcome in zip(places, told, strict=True):
+                changed = await self._change(conversation_id, mine, replace(limits, max_waiting=NO_ROOM))
+            for place, outcome in zip(places, changed, strict=True):
                 outcomes[place] = outcome
 
         await self._for_each(groups, serve)
@@ -122,7 +122,7 @@ class LineEngine:
         return outcomes
 
     async def _for_each(self, conversation_ids: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
-        """Work on several conversations: a few at once where the store allows it, else one after the other."""
+        """Process several conversations: a few concurrently if the store allows it, else one by one."""
         if not self._store.parallel:
             for conversation_id in conversation_ids:
                 await work(conversation_id)
@@ -138,10 +138,10 @@ class LineEngine:
                 for conversation_id in conversation_ids:
                     group.create_task(gated(conversation_id))
         except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # the first of them is why the others were broken off
+            raise failures.exceptions[0] from None  # it caused the cancellation of the others
 
     def _keep(self, lock: TicketLock, events: Sequence[Event], kept_at_ms: int) -> TicketLock:
-        """Put into the lock's outbox what the public must hear of."""
+        """Append public events to the line's outbox."""
         kept = [[kept_at_ms, to_record(event)] for event in events if is_public(event)]
         if not kept:
             return lock
@@ -149,19 +149,19 @@ class LineEngine:
 
     async def _change(self, conversation_id: str, commands: list[Command], limits: Limits) -> list[Outcome]:
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, list[Outcome]]]:
-            told: list[Outcome] = []
+            outcomes: list[Outcome] = []
             for command in commands:
                 lock, events = apply(lock, command, now_ms, limits)
-                told.append(tuple(self._notice(event) for event in events))
+                outcomes.append(tuple(self._notice(event) for event in events))
                 lock = self._keep(lock, events, now_ms)
-            return lock, (lock, told)
+            return lock, (lock, outcomes)
 
         try:
-            lock, told = await self._store.transform(conversation_id, step)
+            lock, outcomes = await self._store.transform(conversation_id, step)
         except ConversationError as error:
             return [error] * len(commands)
         self._note(lock)
-        return told
+        return outcomes
 
     def _notice(self, event: Event) -> Notice:
         if not is_public(event):
@@ -184,27 +184,29 @@ class LineEngine:
             self.known.pop(lock.conversation_id, None)
 
     async def confirm(self, entries: Sequence[Entry]) -> None:
-        """Let go of events that were announced."""
+        """Remove published events from the outboxes."""
         groups: dict[str, set[str]] = {}
         for entry in entries:
             groups.setdefault(str(entry.shard), set()).add(entry.id)
 
-        async def let_go(conversation_id: str) -> None:
+        async def remove(conversation_id: str) -> None:
             def step(lock: TicketLock, _now_ms: int) -> tuple[TicketLock, TicketLock]:
                 lock = _without(lock, groups[conversation_id])
                 return lock, lock
 
-            with suppress(ConversationError):  # its data was damaged since; whoever asks for it next is told
+            with suppress(
+                ConversationError
+            ):  # the data has been damaged since; the next command on this conversation reports it
                 self._note(await self._store.transform(conversation_id, step))
 
-        await self._for_each(groups, let_go)
+        await self._for_each(groups, remove)
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
-        """Look at some conversations for deadlines that came, and events at least `age_ms` old that nobody announced."""
+        """Check conversations for expired deadlines, and for unpublished events that are at least `age_ms` old."""
         found = Patrol()
         conversation_ids = [str(shard) for shard in shards]
         for conversation_id, read in zip(conversation_ids, await self._store.read_all(conversation_ids), strict=True):
-            # Bad data is told to whoever asks for something in this conversation; the others must not wait for it.
+            # A command on this conversation reports bad data; it must not hold up the other conversations.
             lock, now_ms = (None, 0) if isinstance(read, ConversationError) else read
             if lock is None:
                 self._attention.discard(conversation_id)
@@ -214,7 +216,9 @@ class LineEngine:
             deadlines = [(ticket.expires_ms, ticket.number) for ticket in lock.tickets]
             found.overdue += [Expire(conversation_id, number) for at_ms, number in deadlines if at_ms <= now_ms]
             if _is_ready(lock):
-                found.overdue.append(Expire(conversation_id, lock.tickets[0].number))  # ends nothing, and grants
+                found.overdue.append(
+                    Expire(conversation_id, lock.tickets[0].number)
+                )  # ends nothing, and grants the head
             later = [at_ms for at_ms, _ in deadlines if at_ms > now_ms]
             if later:
                 found.next_in_ms[conversation_id] = min(later) - now_ms
@@ -226,7 +230,7 @@ class LineEngine:
     async def issue_all(
         self, conversation_id: str, tickets: Sequence[NewTicket], limits: Limits
     ) -> list[tuple[int, Turn]]:
-        """Issue direct tickets in their order, in one change; give their numbers, and tell how each stands."""
+        """Issue direct tickets in order, in one change, and return their numbers and states."""
 
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int, list[int]]]:
             numbers: list[int] = []
@@ -242,10 +246,10 @@ class LineEngine:
         return [(number, _turn(lock, number, now_ms)) for number in numbers]
 
     async def retract(self, conversation_id: str, ticket: NewTicket, limits: Limits) -> bool:
-        """Take a direct ticket out of the line that may have been written; tell whether that is settled."""
+        """Remove a direct ticket that may have been written. Returns whether no further attempt is needed."""
         written = ticket.written
         if written is None:
-            return True  # it never came to writing
+            return True  # the write was never attempted
 
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, bool]]:
             if written not in lock.tickets:
@@ -259,24 +263,24 @@ class LineEngine:
         return found
 
     async def turn(self, conversation_id: str, number: int, limits: Limits) -> Turn:
-        """Settle a line, end this ticket if its deadline came, and tell how it stands."""
+        """End overdue tickets and grant the next, end this ticket if its deadline has passed, and return its state."""
         lock, now_ms, _ = await self._act(Expire(conversation_id, number), limits)
         return _turn(lock, number, now_ms)
 
     async def act(self, command: Command, limits: Limits) -> int:
-        """Apply a direct caller's command, and give the last number issued in its line."""
+        """Apply a direct caller's command, and return the last number issued in its line."""
         lock, _, _ = await self._act(command, limits)
         return lock.highest
 
-    async def seize(self, command: ForceRelease, limits: Limits) -> tuple[Event, ...]:
-        """Apply an operator's command, and give all that happened."""
+    async def force_release(self, command: ForceRelease, limits: Limits) -> tuple[Event, ...]:
+        """Apply an operator's command, and return all resulting events."""
         _, _, events = await self._act(command, limits)
         return events
 
     async def _act(self, command: Command, limits: Limits) -> tuple[TicketLock, int, tuple[Event, ...]]:
         def step(lock: TicketLock, now_ms: int) -> tuple[TicketLock, tuple[TicketLock, int, tuple[Event, ...]]]:
             lock, events = apply(lock, command, now_ms, limits)
-            # What a direct caller caused is nobody's to announce yet: it counts as left behind from the start.
+            # No daemon is about to publish the events of a direct caller, so they count as left behind at once.
             lock = self._keep(lock, events, 0)
             return lock, (lock, now_ms, events)
 

@@ -1,4 +1,4 @@
-"""Calling what a store's author wrote, sync or async; whatever that raises becomes an error of ours."""
+"""Calls to methods that a custom store may implement as sync or async, with their errors translated."""
 
 import inspect
 from collections.abc import Callable
@@ -10,7 +10,7 @@ __all__ = ["call_maybe_async"]
 
 
 async def call_maybe_async(method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a method that a store's author wrote, sync or async. What it raises, other than our own errors, may pass."""
+    """Call a method that may be sync or async. Errors other than ours become StoreUnavailableError, which callers retry."""
     try:
         answer = method(*arguments)
         return await answer if inspect.isawaitable(answer) else answer

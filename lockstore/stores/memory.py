@@ -1,4 +1,4 @@
-"""`InMemoryLockStore`: lines in this process's memory. They end with it; for one process, and for trying things out."""
+"""`InMemoryLockStore`: lines in this process's memory, for a single process and for trying things out."""
 
 import heapq
 import time
@@ -19,53 +19,53 @@ T = TypeVar("T")
 
 
 class InMemoryLockStore(LockStore):
-    """Keep lines in memory. Of an idle conversation only its last number stays, so that none is ever given twice."""
+    """Keep lines in memory. An idle conversation keeps only its last number, so that no number is issued twice."""
 
     knows_all_lines = True
-    looks_most = 100_000  # there is nothing to wait for
+    looks_most = 100_000  # reading costs no round trip
 
     def __init__(self) -> None:
         self._locks: dict[str, TicketLock] = {}
         self._numbers: dict[str, int] = {}
-        self._forgetting: list[tuple[int, str]] = []  # a heap: when to look what of a conversation may be forgotten
-        self._to_forget: set[str] = set()  # the conversations in it
+        self._forgetting: list[tuple[int, str]] = []  # a heap: time, conversation with data to expire
+        self._to_forget: set[str] = set()  # the conversations in that heap
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
-        """Give the line, or None where nobody stands."""
+        """Return the line, or None if it is empty."""
         lock = self._locks.get(conversation_id)
         return lock if lock is not None and lock.tickets else None
 
     async def save_lock(self, lock: TicketLock) -> None:
-        """Take the lock as the line. Numbers go no lower."""
+        """Replace the line. The last number never decreases."""
         self._keep(lock.in_place_of(self._line(lock.conversation_id)))
 
     async def delete_lock(self, conversation_id: str) -> None:
-        """Remove the line, but not its last number."""
+        """Delete the line, but keep its last number."""
         await self.save_lock(TicketLock(conversation_id))
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:  # noqa: ARG002
-        """Change one line; nothing else runs meanwhile."""
+        """Change one line, synchronously."""
         self.direct.event_loop.check()
         now_ms = time.time_ns() // 1_000_000
-        after, told = step(self._line(conversation_id), now_ms)
+        after, result = step(self._line(conversation_id), now_ms)
         self._keep(after)
         if conversation_id not in self._to_forget:
             self._remember_to_forget(after)
         self._forget(now_ms)
-        return told
+        return result
 
     async def enter(self, conversation_id: str, lifetime_ms: int) -> tuple[int, Turn]:
-        """Issue a direct ticket: at once, so nothing can come between the call and the number."""
+        """Issue a direct ticket synchronously, so numbers follow the order of the calls."""
         [entered] = await self.lines.issue_all(conversation_id, [NewTicket(lifetime_ms, 0)], self.limits)
         self.hint_unannounced(conversation_id)
         return entered
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Read one line."""
+        """Return one line and the clock in ms."""
         return self._line(conversation_id), time.time_ns() // 1_000_000
 
     async def roster(self) -> AsyncIterator[Sequence[str]]:
-        """Go through all conversations in which somebody stands."""
+        """Iterate over all conversations that have tickets."""
         yield [name for name, lock in self._locks.items() if lock.tickets]
 
     def _line(self, conversation_id: str) -> TicketLock:
@@ -81,7 +81,7 @@ class InMemoryLockStore(LockStore):
             self._numbers[lock.conversation_id] = lock.last_number
 
     def _remember_to_forget(self, lock: TicketLock) -> None:
-        """Note when all that is remembered of a conversation, its tickets apart, is old enough."""
+        """Schedule the expiry of everything that a conversation retains besides its tickets."""
         over = [ended.forget_at_ms for ended in lock.ended]
         over += [happened_at_ms(kept) + self.limits.history_keep_ms for kept in lock.history]
         if over:
@@ -89,7 +89,7 @@ class InMemoryLockStore(LockStore):
             self._to_forget.add(lock.conversation_id)
 
     def _forget(self, now_ms: int) -> None:
-        """Drop what is remembered of idle conversations once it is old enough, a few at each step."""
+        """Expire retained data of idle conversations, a few at each step."""
         for _ in range(4):
             if not self._forgetting or self._forgetting[0][0] > now_ms:
                 return

@@ -1,4 +1,4 @@
-"""What operators ask of a store of values: it reads line after line, up to a limit, and says whether that was all."""
+"""Operator queries on a store of values: lines are read one after the other, up to a limit that the result reports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
@@ -13,67 +13,67 @@ from lockstore.errors import ConversationError
 
 __all__ = ["OperatorQueries", "ReadableStore", "ScanningQueries"]
 
-_LINES_TOGETHER = 200  # that are read at once; others have their turn in between
+_LINES_TOGETHER = 200  # read in one call; other tasks run in between
 
 
 class OperatorQueries(Protocol):
-    """What operators ask of any store; `LockStore` says what it means."""
+    """The operator queries of any store; see `LockStore`."""
 
-    def survey(self, most: int, start: int) -> Awaitable[LineStatistics]:
-        """Count the lines, and sum up some of them."""
+    def statistics(self, most: int, start: int) -> Awaitable[LineStatistics]:
+        """Count the lines, and summarize some of them."""
 
     def find(self, text: str, most: int) -> Awaitable[list[str]]:
-        """Give live conversations by a part of their id."""
+        """Return live conversations whose id contains `text`."""
 
     def view(self, conversation_id: str) -> Awaitable[tuple[TicketLock | None, int]]:
-        """Read one line, with the store's clock in ms."""
+        """Return one line, and the store's clock in ms."""
 
     def history(self, conversation_id: str) -> Awaitable[list[Event]]:
-        """Read a conversation's last public events."""
+        """Return a conversation's last public events."""
 
-    def examine(self) -> Awaitable[Backlog]:
-        """Tell what is left to announce and to end."""
+    def backlog(self) -> Awaitable[Backlog]:
+        """Return how many events are unpublished and how many deadlines are overdue."""
 
 
 class ReadableStore(Protocol):
-    """What `ScanningQueries` needs of a store."""
+    """The store interface that `ScanningQueries` needs."""
 
     limits: Limits
     knows_all_lines: bool
     looks_most: int
 
     def clock_ms(self) -> Awaitable[int]:
-        """Ask the store's clock."""
+        """Return the store's clock."""
 
     def roster(self) -> AsyncIterator[Sequence[str]]:
-        """Go through the conversations in which somebody may stand."""
+        """Iterate over conversations that may have tickets."""
 
     def pending(self) -> Awaitable[Iterable[Pending]]:
-        """Give what is left to do in lines."""
+        """Return the pending work of lines."""
 
     def read(self, conversation_id: str) -> Awaitable[tuple[TicketLock | None, int]]:
-        """Read one line, and the store's clock in ms."""
+        """Return one line, and the store's clock in ms."""
 
     def read_all(
         self, conversation_ids: Sequence[str]
     ) -> Awaitable[list[tuple[TicketLock | None, int] | ConversationError]]:
-        """Read lines, each with the store's clock in ms; in place of one whose data is bad, the error."""
+        """Return each line with the store's clock in ms; an error takes the place of a line whose data is bad."""
 
 
 class ScanningQueries:
-    """Looks at many lines, or at one with its past."""
+    """Answers operator queries by reading lines."""
 
     def __init__(self, store: ReadableStore) -> None:
         self._store = store
 
-    async def survey(self, most: int, start: int) -> LineStatistics:
-        """Read the lines, `looks_most` of them at the most."""
-        tally, looks, cut = Tally(), 0, False
+    async def statistics(self, most: int, start: int) -> LineStatistics:
+        """Read at most `looks_most` lines and summarize them."""
+        tally, read, cut = Tally(), 0, False
         async for names in self._store.roster():
-            cut = looks + len(names) > self._store.looks_most
-            async for lock in self._standing(names[: self._store.looks_most - looks]):
+            cut = read + len(names) > self._store.looks_most
+            async for lock in self._occupied(names[: self._store.looks_most - read]):
                 tally.add(lock)
-            looks += len(names)
+            read += len(names)
             if cut:
                 break
         at_ms = await self._store.clock_ms()
@@ -89,33 +89,33 @@ class ScanningQueries:
         )
 
     async def find(self, text: str, most: int) -> list[str]:
-        """Give live conversations by a part of their id: the one that is called just so first, then in order."""
+        """Return live conversations whose id contains `text`: an exact match first, then in alphabetical order."""
         named = [name async for some in self._store.roster() for name in some if text in name]
         named.sort(key=lambda name: (name != text, name))
         found: list[str] = []
-        async for lock in self._standing(named):
+        async for lock in self._occupied(named):
             if len(found) >= most:
                 break
             found.append(lock.conversation_id)
         return found
 
     async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Read one line."""
+        """Return one line and the store's clock in ms."""
         lock, at_ms = await self._store.read(conversation_id)
         return (lock if lock is not None and lock.tickets else None), at_ms
 
     async def history(self, conversation_id: str) -> list[Event]:
-        """Read what is kept of a conversation's past."""
+        """Return the retained events of a conversation."""
         lock, at_ms = await self._store.read(conversation_id)
         kept = () if lock is None else history_at(at_ms, lock.history, self._store.limits)
         return [from_history(conversation_id, entry) for entry in kept]
 
-    async def examine(self) -> Backlog:
-        """Sum up what is left to do in the lines of which the store knows that."""
+    async def backlog(self) -> Backlog:
+        """Sum up the pending work of the lines that the store knows."""
         return backlog_of(await self._store.pending(), await self._store.clock_ms())
 
-    async def _standing(self, names: Sequence[str]) -> AsyncIterator[TicketLock]:
-        """Read those lines in which somebody stands. A line whose data is bad is told to whoever asks for it."""
+    async def _occupied(self, names: Sequence[str]) -> AsyncIterator[TicketLock]:
+        """Yield those lines that have tickets. A line whose data is bad is skipped; a command on it reports the error."""
         for place in range(0, len(names), _LINES_TOGETHER):
             for read in await self._store.read_all(names[place : place + _LINES_TOGETHER]):
                 if not isinstance(read, ConversationError) and read[0] is not None and read[0].tickets:

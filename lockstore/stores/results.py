@@ -1,4 +1,4 @@
-"""What a lock store answers: the values between a store and the daemon."""
+"""The values that lock stores return to the daemon."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,28 +11,28 @@ from lockstore.errors import ConversationError
 __all__ = ["LEFT_BEHIND_MS", "Entry", "NewTicket", "Notice", "Outcome", "Patrol", "Shard", "Turn", "Unreadable"]
 
 LEFT_BEHIND_MS = 3000
-"""Age from which a committed event counts as left behind: several times what announcing takes."""
+"""The age from which a committed event counts as left behind: several times what publishing it takes."""
 
 Shard = int | str
-"""What a store's deadlines and outboxes are kept by: a number of its own, or a conversation id."""
+"""The key of deadlines and outboxes: a shard number, or a conversation id."""
 
 
 class Entry(NamedTuple):
-    """The place of a committed event in an outbox, where it stays until it is announced."""
+    """The position of a committed event in an outbox, where it stays until RabbitMQ has confirmed it."""
 
     shard: Shard
     id: str
 
 
 class Notice(NamedTuple):
-    """An event to announce; `entry` is None when no outbox keeps it (an answer that its own message brings again)."""
+    """An event to publish. `entry` is None if no outbox keeps it, because redelivery of its message produces it again."""
 
     event: Event
     entry: Entry | None
 
 
 class Unreadable(NamedTuple):
-    """A record in an outbox that is no event's: what stands there, and why it cannot be read."""
+    """An outbox record that is not a valid event: its raw content, and why it cannot be read."""
 
     entry: Entry
     record: bytes
@@ -40,33 +40,33 @@ class Unreadable(NamedTuple):
 
 
 Outcome = tuple[Notice, ...] | ConversationError
-"""What came of one command: what to announce, or why this one conversation could not be worked on."""
+"""The result of one command: events to publish, or why this conversation could not be processed."""
 
 
 class Turn(NamedTuple):
-    """How a direct ticket stands. `left_ms` is the time until its own deadline or the head's, whichever comes first."""
+    """The state of a direct ticket. `left_ms` is the time until its own deadline or the head's, whichever is earlier."""
 
     head: int | None
-    stands: bool
+    in_line: bool
     left_ms: int
     line: TicketLock | None = None
-    """The whole line, when it is this ticket's turn."""
+    """The whole line, if this ticket is at its head."""
 
 
 @dataclass(slots=True)
 class NewTicket:
-    """A direct ticket to be issued. Where the reply with its number is lost, it is found by what is noted here."""
+    """A direct ticket to be issued, with what identifies it if the reply with its number is lost."""
 
     lifetime_ms: int
     mark: int
-    """Random, of up to 13 digits; it tells this ticket from all others, where the store can keep it with the ticket."""
+    """A random number of up to 13 digits that identifies the ticket, in stores that can keep it with the ticket."""
     written: Ticket | None = None
-    """The ticket as it was about to be written, where the store writes whole lines."""
+    """The ticket as it was about to be written, in stores that write whole lines."""
 
 
 @dataclass(slots=True)
 class Patrol:
-    """What a look through some shards found: deadlines that came, events nobody announced, when to look again."""
+    """The result of sweeping shards: expired deadlines, unpublished events, and when to check again."""
 
     overdue: list[Expire] = field(default_factory=list)
     unannounced: list[Notice] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Patrol:
     next_in_ms: dict[Shard, int] = field(default_factory=dict)
 
     def add(self, other: "Patrol") -> None:
-        """Take another look's findings in."""
+        """Merge another result into this one."""
         self.overdue += other.overdue
         self.unannounced += other.unannounced
         self.unreadable += other.unreadable

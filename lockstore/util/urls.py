@@ -112,9 +112,9 @@ def _refused_parameters(query: str) -> str:
     """Say what a URL's parameters have to be instead. Unknown ones are not named: they may be a part of a password."""
     for name in (pair.partition("=")[0] for pair in query.split("&")):
         if name in _NEVER_UNVERIFIED:
-            return f"{name} behind the ? is not taken: the broker's certificate is always verified"
+            return f"{name} after the ? is not supported: the broker's certificate is always verified"
         if name in _OF_BROKER:
-            return f"{name} behind the ? is not taken; there is an option for it: broker.{_OF_BROKER[name]}"
+            return f"{name} after the ? is not supported; use the option broker.{_OF_BROKER[name]}"
         if name in _OF_THE_LIBRARY:
-            return f"{name} behind the ? is not taken"
+            return f"{name} after the ? is not supported"
     return f"takes no parameters behind a ?; if the ? is in a password, {ENCODING_RULE}"

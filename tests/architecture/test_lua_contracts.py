@@ -124,12 +124,12 @@ def test_python_gives_as_many_arguments_as_the_header_explains(
 def test_python_gives_as_many_keys_as_the_headers_explain() -> None:
     concurrent, values = ConcurrentKeys(), RedisKeys()
     assert len(concurrent.of_line("c", 0)) == len(contract("_line").declared("KEYS"))
-    assert len(concurrent.of_shard(0)) == len(contract("patrol").declared("KEYS"))
-    assert len(concurrent.of_shard(0)) == len(contract("examine").declared("KEYS"))
-    assert len(concurrent.of_index(0)) == len(contract("survey").declared("KEYS"))
+    assert len(concurrent.of_shard(0)) == len(contract("find_due").declared("KEYS"))
+    assert len(concurrent.of_shard(0)) == len(contract("backlog").declared("KEYS"))
+    assert len(concurrent.of_index(0)) == len(contract("stats").declared("KEYS"))
     assert len(values.of("c")) == len(contract("read_lock").declared("KEYS"))
-    assert len([*values.of("c"), values.history(0)]) == len(contract("take_lock").declared("KEYS"))
-    assert len([*values.of("c"), values.agenda(0)]) == len(contract("swap_lock").declared("KEYS"))
+    assert len([*values.of("c"), values.history(0)]) == len(contract("read_for_update").declared("KEYS"))
+    assert len([*values.of("c"), values.agenda(0)]) == len(contract("compare_and_set").declared("KEYS"))
     assert len([*values.of("c"), values.agenda(0)]) == len(contract("inspect_lock").declared("KEYS"))
     assert len([*concurrent.of_line("c", 0)[:6], *concurrent.of_index(0)]) == len(contract("inspect").declared("KEYS"))
 

@@ -188,7 +188,7 @@ async def test_what_a_custom_store_raises_is_tried_again_and_one_bad_conversatio
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("import no_such_driver", "'broken_store' is there, but importing it failed: ModuleNotFoundError"),
+        ("import no_such_driver", "'broken_store' was found, but importing it failed: ModuleNotFoundError"),
         ("class Store(:", "importing it failed: SyntaxError: invalid syntax (broken_store.py, line 1)"),
         ("Stroe = 1", "lock_store.type: module 'broken_store' has no 'Store'"),
     ],

@@ -260,7 +260,7 @@ async def test_a_writer_that_slept_through_a_failover(kind: str, pair: Pair, mon
         run, run_all = servers.run, servers.run_all
 
         async def sleep_before(*calls: Any) -> None:
-            if {call.script.name for call in calls} & {"issue", "swap_lock"} and not asleep.is_set():
+            if {call.script.name for call in calls} & {"issue", "compare_and_set"} and not asleep.is_set():
                 asleep.set()  # with its command ready to be sent
                 await pair.part()
                 await numbers.ask(other, ["c"])

@@ -360,7 +360,7 @@ VARIABLES = {name: value for name, value in ENVIRON.items() if "_ACCESS_" not in
         ({"ELASTICACHE_REDIS_AWS_IAM_ENABLED": "on"}, {}, "ELASTICACHE_REDIS_AWS_IAM_ENABLED: must be true or false"),
         ({}, {"use_ssl": False}, "lock_store.use_ssl: must be true, because"),
         ({}, {"username": None}, "lock_store.username: must be set, because"),
-        ({}, {"password": "hunter2"}, "lock_store.password: must not be given, because"),
+        ({}, {"password": "hunter2"}, "lock_store.password: must not be set, because"),
     ],
 )
 def test_what_iam_cannot_work_with_stops_the_start_with_one_clear_message(

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 WAIT_MS = 600
 WAITS = {"wait_replicas": 1, "wait_replicas_timeout_ms": WAIT_MS}
-SAID = "0 replicas have the last writes, and 1 have to"
+SAID = "the last writes have reached 0 replicas, and 1 are required"
 PATIENCE_S = 30.0
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -305,7 +305,7 @@ class Occupied:
 
     def __init__(self, store: LockStore, monkeypatch: pytest.MonkeyPatch) -> None:
         servers = store._servers  # type: ignore[attr-defined]
-        self._place = servers._deployment._place
+        self._place = servers._deployment._node
         replicated = servers.replicated
 
         async def on_another(keys: Any) -> None:

@@ -222,7 +222,7 @@ async def deleted(work: Purge, found: Found) -> Deleted:
 OTHER = rasas_value("held", (0, 1795459434.5))
 KEYS = RedisKeys()
 CHANGES: dict[str, tuple[str, Callable[[redis.Redis], Any]]] = {
-    "the lock is another": ("held", lambda client: client.set("lock:held", OTHER)),
+    "the lock belongs to another": ("held", lambda client: client.set("lock:held", OTHER)),
     "the lock is a hash": ("held", lambda client: (client.delete("lock:held"), client.hset("lock:held", "a", "b"))),
     "a lock is new": ("free", lambda client: client.set("lock:free", rasas_value("free", (8, 1795459434.5)))),
     "a number was issued": ("free", lambda client: client.incr(KEYS.of("free").last)),

@@ -80,7 +80,7 @@ class TestAModule:
     def test_that_is_not_there_is_told(self) -> None:
         assert refusal("no_such_module.Store") == (
             "lock_store.type: cannot import 'no_such_module': No module named 'no_such_module'; "
-            "PYTHONPATH says where else to look"
+            "modules are searched in sys.path, which PYTHONPATH extends"
         )
         assert refusal("tests.no_such_package.stores.Store").startswith(
             "lock_store.type: cannot import 'tests.no_such_package.stores': No module named 'tests.no_such_package'; "
@@ -112,7 +112,7 @@ class TestAModule:
         file = tmp_path / f"{name}.py"
         expected = told.format(file=file, name=name, json=json.__file__)
         message = refusal(f"{name}.Store")
-        assert message.startswith(f"lock_store.type: {name!r} is there, but importing it failed: {expected}")
+        assert message.startswith(f"lock_store.type: {name!r} was found, but importing it failed: {expected}")
 
     def test_that_lacks_a_module_beside_it_is_not_taken_for_one_that_is_not_there(self, write_module: Writer) -> None:
         name = write_module("")
@@ -164,16 +164,16 @@ class TestAConstructor:
     @pytest.mark.parametrize(
         ("signature", "given", "told"),
         [
-            ("self", {"colour": 1}, "it does not know 'colour'"),
-            ("self, url", {"url": "x", "colour": 1}, "it does not know 'colour' (it takes 'url')"),
-            ("self, url, *, size=1", {"url": 1, "a": 1, "b": 1}, "it does not know 'a', 'b' (it takes 'url', 'size')"),
-            ("self, url, table", {}, "it needs 'url', 'table'"),
-            ("self, url", {"ulr": 1}, "it does not know 'ulr' (it takes 'url'); it needs 'url'"),
-            ("self, url, **rest", {"colour": 1}, "it needs 'url'"),
+            ("self", {"colour": 1}, "unknown keys: 'colour'"),
+            ("self, url", {"url": "x", "colour": 1}, "unknown keys: 'colour' (accepted: 'url')"),
+            ("self, url, *, size=1", {"url": 1, "a": 1, "b": 1}, "unknown keys: 'a', 'b' (accepted: 'url', 'size')"),
+            ("self, url, table", {}, "missing keys: 'url', 'table'"),
+            ("self, url", {"ulr": 1}, "unknown keys: 'ulr' (accepted: 'url'); missing keys: 'url'"),
+            ("self, url, **rest", {"colour": 1}, "missing keys: 'url'"),
             (
                 "self, endpoint_config, app",
                 {"app": 1},
-                "it needs 'app'; it is given 'endpoint_config', which has all keys, and nothing else",
+                "missing keys: 'app'; its constructor must accept 'endpoint_config', which contains all keys, as its only required argument",
             ),
         ],
     )
@@ -433,7 +433,7 @@ def test_the_sqlite_example_refuses_what_cannot_be(tmp_path: Path) -> None:
     kind = "examples.sqlite_lock_store.SqliteLockStore"
     missing = tmp_path / "nowhere"
     assert refusal(kind, path=str(missing / "locks.db")) == f"lock_store.path: no such folder: {missing}"
-    assert "it does not know 'file'" in refusal(kind, file="locks.db")
+    assert "unknown keys: 'file'" in refusal(kind, file="locks.db")
     assert "could not be built: ValueError" in refusal(kind, path=str(tmp_path / "x.db"), busy_timeout="long")
 
 

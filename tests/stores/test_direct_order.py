@@ -108,7 +108,7 @@ async def test_a_store_that_is_away_while_giving_back_gets_it_later(
         async with store.lock("c", 3600):
             monkeypatch.setattr(store, "act", sometimes)
             raise ZeroDivisionError
-    assert "could not be given back: it is away" in caught.value.__notes__[0]
+    assert "could not be returned: it is away" in caught.value.__notes__[0]
     assert await store.is_someone_waiting("c")
     away = False
     async with asyncio.timeout(60), store.lock("c", 3600, wait_time_in_seconds=0.05):

@@ -177,7 +177,7 @@ async def test_the_bodys_own_exception_is_not_masked_by_a_failing_store(
         async with store.lock("c"):
             monkeypatch.setattr(store, "finish_serving", fails)
             raise ZeroDivisionError
-    assert "could not be given back: the store is broken" in caught.value.__notes__[0]
+    assert "could not be returned: the store is broken" in caught.value.__notes__[0]
 
 
 async def test_a_direct_ticket_waits_for_the_daemons_and_is_woken(store: LockStore) -> None:

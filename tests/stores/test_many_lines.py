@@ -34,7 +34,7 @@ class Crowd:
     def counted(self) -> Iterator[dict[str, int]]:
         """Count round trips, and the commands that Redis runs, those inside of scripts too."""
         counts = {"round trips": 0}
-        exchange: Any = self.store._servers._batches._exchange
+        exchange: Any = self.store._servers._batches._round_trip
         commands = exchange.commands
 
         async def counting(*arguments: Any) -> Any:

@@ -246,10 +246,12 @@ def test_what_an_option_cannot_be_is_refused_by_name(given: dict[str, Any], told
 @pytest.mark.parametrize(
     ("endpoints", "told"),
     [
-        pytest.param([], "must name one server at least, as host:port", id="empty list"),
-        pytest.param("", "must name one server at least, as host:port", id="empty text"),
-        pytest.param(7000, 'must be a list of "host:port", or one text of them with commas', id="number"),
-        pytest.param({"a": 7000}, 'must be a list of "host:port", or one text of them with commas', id="mapping"),
+        pytest.param([], "must name at least one server, as host:port", id="empty list"),
+        pytest.param("", "must name at least one server, as host:port", id="empty text"),
+        pytest.param(7000, 'must be a list of "host:port", or a text of them, separated by commas', id="number"),
+        pytest.param(
+            {"a": 7000}, 'must be a list of "host:port", or a text of them, separated by commas', id="mapping"
+        ),
         pytest.param(["a:1", "b"], f"entry 2: has no port; write host:port, {HOW}", id="no port"),
         pytest.param("a:1, b", f"entry 2: has no port; write host:port, {HOW}", id="no port in a text"),
         pytest.param(["[::1]"], f"entry 1: has no port; write host:port, {HOW}", id="IPv6 without a port"),
@@ -263,14 +265,12 @@ def test_what_an_option_cannot_be_is_refused_by_name(given: dict[str, Any], told
         pytest.param(["a:65536"], "entry 1: the port must be 1 to 65535", id="port too large"),
         pytest.param(["a:redis"], "entry 1: the port must be 1 to 65535", id="port in words"),
         pytest.param(["a:7²"], "entry 1: the port must be 1 to 65535", id="port of odd digits"),
-        pytest.param(["a:1", ""], "entry 2: is empty; each one is host:port", id="empty entry"),
-        pytest.param("a:1,", "entry 2: is empty; each one is host:port", id="comma at the end"),
-        pytest.param([{"a": 1}], 'entry 1: must be a text, "host:port", without a space', id="space behind the colon"),
-        pytest.param(["redis://a:1"], "entry 1: must be host:port; a user, a password and TLS have", id="URL"),
-        pytest.param(["u:geheim@a:1"], "entry 1: must be host:port; a user, a password and TLS have", id="user"),
-        pytest.param(
-            "redis://u:geh,eim@a:1", "entry 1: must be host:port; a user, a password", id="comma in a password"
-        ),
+        pytest.param(["a:1", ""], "entry 2: is empty; each entry must be host:port", id="empty entry"),
+        pytest.param("a:1,", "entry 2: is empty; each entry must be host:port", id="comma at the end"),
+        pytest.param([{"a": 1}], 'entry 1: must be a text, "host:port", without a space', id="space after the colon"),
+        pytest.param(["redis://a:1"], "entry 1: must be host:port; user, password and TLS are", id="URL"),
+        pytest.param(["u:geheim@a:1"], "entry 1: must be host:port; user, password and TLS are", id="user"),
+        pytest.param("redis://u:geh,eim@a:1", "entry 1: must be host:port; user, password", id="comma in a password"),
     ],
 )
 @pytest.mark.parametrize("mode", ["cluster", "sentinel"])

@@ -99,7 +99,7 @@ class TestAServerThatIsAway:
                 async with store.lock("c"):
                     await own_server.kill()
                     raise ZeroDivisionError
-            assert "could not be given back" in caught.value.__notes__[0]
+            assert "could not be returned" in caught.value.__notes__[0]
 
     async def test_refuses_the_opening(self, kind: str, own_server: RedisServer) -> None:
         await own_server.stop()
@@ -148,9 +148,9 @@ class TestAServerThatIsAway:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "the server wants a password, and none was given; look at username and password"),
+        ({}, "the server requires a password, and none is configured; check username and password"),
         ({"password": "wrong-one"}, "invalid username-password pair"),
-        ({"username": "nobody", "password": "wrong-one"}, "look at username and password"),
+        ({"username": "nobody", "password": "wrong-one"}, "check username and password"),
     ],
 )
 async def test_a_login_that_is_refused_names_the_options(given: dict[str, str], said: str, kind: str) -> None:
@@ -291,7 +291,7 @@ class TestForeignData:
         interfered: list[Any] = []
 
         async def late_run_all(calls: Any, *others: Any) -> Any:
-            if any(script.name == "swap_lock" for script, *_ in calls) and not interfered:
+            if any(script.name == "compare_and_set" for script, *_ in calls) and not interfered:
                 interfered.append(client.set(line_keys(store, "c")[1], 41))
             return await run_all(calls, *others)
 

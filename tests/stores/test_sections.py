@@ -113,7 +113,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ({"use_ssl": "perhaps"}, r"lock_store\.use_ssl: "),
         ({"deployment_mode": "ring"}, r"lock_store\.deployment_mode: .*'standard', 'cluster' or 'sentinel'"),
         ({"endpoints": ["a:1"]}, r"lock_store: endpoints: only with deployment_mode cluster or sentinel"),
-        ({"deployment_mode": "cluster", "endpoints": []}, r"lock_store\.endpoints: must name one server at least"),
+        ({"deployment_mode": "cluster", "endpoints": []}, r"lock_store\.endpoints: must name at least one server"),
         ({"deployment_mode": "cluster", "endpoints": ["a"]}, r"lock_store\.endpoints: entry 1: has no port"),
         ({"wait_replicas": -1}, r"lock_store\.wait_replicas: "),
         ({"wait_replicas_timeout_ms": 0}, r"lock_store\.wait_replicas_timeout_ms: "),

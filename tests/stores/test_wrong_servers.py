@@ -44,7 +44,7 @@ class TestTheWrongMode:
 
     async def test_standard_at_a_sentinel(self, kind: str, redis_sentinels: RedisSentinels) -> None:
         text = await said(kind, ConfigError, **at(redis_sentinels.sentinels[0]))
-        assert "this is a Sentinel, not the server that it watches: set deployment_mode: sentinel" in text
+        assert "this is a Sentinel, not the server that it monitors: set deployment_mode: sentinel" in text
 
     async def test_cluster_at_one_server(self, kind: str, redis_server: RedisServer) -> None:
         text = await said(kind, ConfigError, deployment_mode="cluster", **at(redis_server))
@@ -52,11 +52,11 @@ class TestTheWrongMode:
 
     async def test_cluster_at_a_sentinel(self, kind: str, redis_sentinels: RedisSentinels) -> None:
         text = await said(kind, ConfigError, deployment_mode="cluster", **at(redis_sentinels.sentinels[0]))
-        assert "this server is no node of a cluster" in text
+        assert "this server is not a cluster node" in text
 
     async def test_sentinel_at_one_server(self, kind: str, redis_server: RedisServer) -> None:
         text = await said(kind, ConfigError, deployment_mode="sentinel", **at(redis_server))
-        assert "this server is no Sentinel: set deployment_mode: standard" in text
+        assert "this server is not a Sentinel: set deployment_mode: standard" in text
 
     async def test_a_database_that_is_not_there(self, kind: str, redis_server: RedisServer) -> None:
         text = await said(kind, ConfigError, db=1000, **at(redis_server))
@@ -68,7 +68,7 @@ class TestTheWrongProtocol:
     async def test_is_that_of_a_web_server(self, kind: str) -> None:
         async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
             text = await said(kind, ConfigError, host="127.0.0.1", port=port)
-        assert "does not speak Redis' protocol: look at host and port" in text
+        assert "does not speak the Redis protocol: check host and port" in text
 
     async def test_is_tls_that_answers_with_an_alert(self, kind: str) -> None:
         async with answering(b"\x15\x03\x03\x00\x02\x02\x46") as port:
@@ -99,7 +99,7 @@ async def answering(reply: bytes) -> AsyncIterator[int]:
     ("setting", "hurt", "text"),
     [
         ("replicaof", ("127.0.0.1", "1"), "this server is a replica"),
-        ("min-replicas-to-write", "1", "too few replicas follow it"),
+        ("min-replicas-to-write", "1", "too few replicas are connected"),
     ],
 )
 async def test_a_server_that_cannot_serve_now_says_why(kind: str, setting: str, hurt: Any, text: str) -> None:
@@ -133,10 +133,13 @@ RAW = ["127.0.0.1:", "13907", "script:", "0x", "SELECT", "Redis is running in pr
             exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
             "lost its",
         ),
-        (exceptions.ReadOnlyError("You can't write against a read only replica."), "is a replica, and takes no writes"),
+        (
+            exceptions.ReadOnlyError("You can't write against a read only replica."),
+            "is a replica and accepts no writes",
+        ),
         (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), "still loading its data"),
         (exceptions.ResponseError("BUSY Redis is busy running a script. You can only call ..."), "SCRIPT KILL"),
-        (exceptions.ResponseError(f"MISCONF Redis is configured to save RDB snapshots {SCRIPT}"), "look at its disk"),
+        (exceptions.ResponseError(f"MISCONF Redis is configured to save RDB snapshots {SCRIPT}"), "check its disk"),
         (exceptions.ResponseError("DENIED Redis is running in protected mode because ..."), "protected mode"),
         (exceptions.OutOfMemoryError(f"command not allowed when used memory > 'maxmemory'. {SCRIPT}"), "Redis is full"),
         (exceptions.ResponseError(f"NOREPLICAS Not enough good replicas to write. {SCRIPT}"), "min-replicas-to-write"),

@@ -1,7 +1,7 @@
-"""Which keys are a Redis store's own: by their exact names, their types, and what their texts say.
+"""Which keys belong to a Redis store, judged by their exact names, types and content.
 
-A name alone proves little: many programs call their locks `lock:...`. So a key counts as a store's only if the store gives
-such a name, if the type is right, and if a text says what the store would write there.
+A name alone proves little: many programs use keys such as `lock:...`. A key belongs to a store only if the store
+creates keys of this name, its type matches, and its content is what the store would write.
 """
 
 import json
@@ -18,24 +18,30 @@ from lockstore.stores.redis.keys import SHARDS, SLOTS, ConcurrentKeys, RedisKeys
 __all__ = ["ConcurrentNames", "Name", "RedisNames", "StoreName", "is_own_text", "names_of", "rasas_lock"]
 
 StoreName = Literal["redis", "concurrent_redis"]
-"""The stores that can leave something in Redis, as `type` has them."""
+"""The stores that keep data in Redis, as in the option `type`."""
 
 _LOCK_FIELDS = {"conversation_id", "tickets"}
 _MEMO_FIELDS = {"ended", "outbox", "history", "claims"}
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what reading JSON of others' may raise
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)  # raised when parsing JSON written by other programs
 
 
 class Name(NamedTuple):
-    """What the name of a key says."""
+    """A key's name, parsed."""
 
     kind: str
     conversation_id: str | None
-    """None: it belongs to all of them."""
+    """None if the key belongs to all conversations."""
 
 
 class RedisNames:
-    """The names of the `redis` store: Rasa's, and ours beside them."""
+    """Key names of the `redis` store: Rasa's, and our additional ones."""
 
     types: Mapping[str, str] = {
         "lock": "string",
@@ -57,7 +63,7 @@ class RedisNames:
         self.mark_of = self._keys.mark_of
 
     def name_of(self, key: str) -> Name | None:
-        """Tell what a key is called; None: this store has no such name."""
+        """Parse a key's name. Returns None if this store does not use such a name."""
         if key.startswith(self._lock_start):
             return Name("lock", key.removeprefix(self._lock_start))
         kind, _, rest = key.removeprefix(self.own_start).partition(":")
@@ -67,18 +73,18 @@ class RedisNames:
         return Name(kind, None) if key in self._shared_beside(key) else None
 
     def line(self, conversation_id: str) -> tuple[str, ...]:
-        """Give all keys of one conversation. They are in one hash slot."""
+        """Return all keys of one conversation. They are in one hash slot."""
         return self._keys.of(conversation_id)
 
     def _shared_beside(self, key: str) -> tuple[str, ...]:
-        """Give the keys that belong to all conversations, or to all of this key's slot."""
+        """Return the keys shared by all conversations, or by all conversations of this key's slot."""
         slot = key_slot(key.encode()) if self._keys.clustered else 0
         slots = (self._keys.slots,) if self._keys.clustered else ()
         return (self._keys.agenda(slot), self._keys.history(slot), self._keys.mark_of(key), *slots)
 
 
 class ConcurrentNames:
-    """The names of the `concurrent_redis` store."""
+    """Key names of the `concurrent_redis` store."""
 
     types: Mapping[str, str] = {
         "last": "string",
@@ -94,7 +100,7 @@ class ConcurrentNames:
         "waiting": "zset",
         "mark": "string",
     }
-    _of_line = 6  # so many of these kinds are for one conversation
+    _of_line = 6  # the first six kinds belong to one conversation
 
     def __init__(self, options: RedisOptions) -> None:
         self._keys = ConcurrentKeys(options.key_prefix)
@@ -106,24 +112,24 @@ class ConcurrentNames:
         self._shared = {key for keys in shards for key in (*keys, self.mark_of(keys[0]))}
 
     def name_of(self, key: str) -> Name | None:
-        """Tell what a key is called; None: this store has no such name."""
+        """Parse a key's name. Returns None if this store does not use such a name."""
         kind, _, conversation_id = key.partition("}:")[2].partition(":")
         if key in self._shared:
             return Name(kind, None)
         return Name(kind, conversation_id) if key in self.line(conversation_id) else None
 
     def line(self, conversation_id: str) -> tuple[str, ...]:
-        """Give all keys of one conversation. They are in one hash slot."""
+        """Return all keys of one conversation. They are in one hash slot."""
         return self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[: self._of_line]
 
 
 def names_of(store: StoreName, options: RedisOptions) -> RedisNames | ConcurrentNames:
-    """Give the names of a store with these options."""
+    """Return the key names of a store with these options."""
     return RedisNames(options) if store == "redis" else ConcurrentNames(options)
 
 
 def rasas_lock(conversation_id: str | None, value: bytes) -> TicketLock | str:
-    """Read a lock of Rasa's, tickets of ours included; or say why it is none of this conversation."""
+    """Parse a lock in Rasa's format, including our tickets; return a reason if it is not this conversation's lock."""
     try:
         data = json.loads(value.decode())
         is_lock = data.keys() == _LOCK_FIELDS and isinstance(data["tickets"], list)
@@ -131,12 +137,12 @@ def rasas_lock(conversation_id: str | None, value: bytes) -> TicketLock | str:
     except _DAMAGED:
         lock = None
     if lock is None:
-        return "the text is no lock of Rasa's"
-    return lock if lock.conversation_id == conversation_id else "the lock is another conversation's"
+        return "the value is not a Rasa lock"
+    return lock if lock.conversation_id == conversation_id else "the lock belongs to another conversation"
 
 
 def is_own_text(kind: str, value: bytes) -> bool:
-    """Tell whether a text is what a store writes into a key of this kind. Locks are looked into by `rasas_lock`."""
+    """Return whether a store writes such a value into a key of this kind. `rasas_lock` checks locks."""
     match kind:
         case "last":
             return _NUMBER.fullmatch(value) is not None

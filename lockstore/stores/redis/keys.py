@@ -1,4 +1,4 @@
-"""The names of keys in Redis, for both Redis stores. Every conversation id is an ordinary one: none is ever a pattern."""
+"""Key names of both Redis stores. Conversation ids are used literally, never as patterns."""
 
 import binascii
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from redis.crc import key_slot
 __all__ = ["SHARDS", "SLOTS", "ConcurrentKeys", "RedisKeys", "ValueKeys"]
 
 SHARDS = 64
-"""Hash tags of the concurrent store: its conversations' CRC16 modulo this. Fixed, because data is found by it."""
+"""The number of hash tags of the concurrent store: CRC16 of the conversation id modulo 64. Changing it would lose data."""
 
 SLOTS = 16384
 """Hash slots of a Redis Cluster."""
@@ -21,12 +21,12 @@ class ValueKeys(NamedTuple):
 
     lock: str  # Rasa's: JSON of the line
     last: str  # the last number issued; never deleted
-    memo: str  # JSON: requests that are over, events not announced yet
+    memo: str  # JSON: finished requests, unpublished events
 
 
 @cache
 def _slot_tags() -> dict[int, str]:
-    """Find for each hash slot a short text that falls into it."""
+    """Return a short text for each hash slot that hashes to it."""
     tags: dict[int, str] = {}
     candidate = 0
     while len(tags) < SLOTS:
@@ -38,11 +38,11 @@ def _slot_tags() -> dict[int, str]:
 
 @dataclass(frozen=True)
 class RedisKeys:
-    """Names for the `redis` store. What Rasa does not know stands beside its key, in the same hash slot."""
+    """Key names of the `redis` store. Data that Rasa does not know is kept in keys of our own, in the same hash slot."""
 
     prefix: str | None = None
     clustered: bool = False
-    """Whether what belongs to all conversations has to be kept for each slot: no script reaches further."""
+    """Whether shared data is kept per hash slot, because a script cannot reach beyond its slot."""
 
     @cached_property
     def _start(self) -> str:
@@ -50,35 +50,35 @@ class RedisKeys:
 
     @property
     def lock_start(self) -> str:
-        """What every one of Rasa's keys begins with."""
+        """The common prefix of Rasa's keys."""
         return f"{self._start}lock:"
 
     def of(self, conversation_id: str) -> ValueKeys:
-        """Give one conversation's keys."""
+        """Return one conversation's keys."""
         lock = self.lock_start + conversation_id
         tag = _slot_tags()[key_slot(lock.encode())]
         start = f"{self._start}lockstore:"
         return ValueKeys(lock, f"{start}last:{{{tag}}}:{conversation_id}", f"{start}memo:{{{tag}}}:{conversation_id}")
 
     def slot_of(self, conversation_id: str) -> int:
-        """Give what a conversation's agenda and history are kept by: its hash slot in a cluster, else always 0."""
+        """Return the key of a conversation's agenda and history: its hash slot in a cluster, else 0."""
         return key_slot((self.lock_start + conversation_id).encode()) if self.clustered else 0
 
     def agenda(self, slot: int) -> str:
-        """Give the sorted set of the lines in which something is due, by when (ms)."""
+        """Return the sorted set of lines by the time (ms) at which they are to be checked."""
         return self._of_slot("agenda", slot)
 
     def history(self, slot: int) -> str:
-        """Give the hash that tells under which run of Redis numbers were issued."""
+        """Return the hash that records under which replication id numbers were issued."""
         return self._of_slot("history", slot)
 
     @property
     def slots(self) -> str:
-        """The bits of the slots that have an agenda; in a cluster only."""
+        """The bitmap of slots that have an agenda; only in a cluster."""
         return f"{self._start}lockstore:slots"
 
     def mark_of(self, key: str) -> str:
-        """Give a key in the same slot as this one, free to be written."""
+        """Return a key in the same slot that may be overwritten."""
         return self._of_slot("mark", key_slot(key.encode()) if self.clustered else 0)
 
     def _of_slot(self, what: str, slot: int) -> str:
@@ -93,7 +93,7 @@ class RedisKeys:
 
 @dataclass(frozen=True)
 class ConcurrentKeys:
-    """Names for the `concurrent_redis` store: `[<prefix>:]concurrent_lock:{<shard>}:<kind>[:<conversation id>]`."""
+    """Key names of the `concurrent_redis` store: `[<prefix>:]concurrent_lock:{<shard>}:<kind>[:<conversation id>]`."""
 
     prefix: str | None = None
 
@@ -104,11 +104,11 @@ class ConcurrentKeys:
 
     @staticmethod
     def shard_of(conversation_id: str) -> int:
-        """Give the shard of a conversation: CRC16 (XMODEM, as Redis Cluster's) modulo 64."""
+        """Return the shard of a conversation: CRC16 (XMODEM, as in Redis Cluster) modulo 64."""
         return binascii.crc_hqx(conversation_id.encode(), 0) % SHARDS
 
     def of_line(self, conversation_id: str, shard: int) -> tuple[str, ...]:
-        """Give the keys of every verb on a line: six of its own, then five of its shard, in the order of lua/_line.lua."""
+        """Return the keys of every command on a line: six of its own, then five of its shard, in the order of lua/_line.lua."""
         start = self._starts[shard]
         return (
             f"{start}last:{conversation_id}",
@@ -126,22 +126,22 @@ class ConcurrentKeys:
         return [tuple(start + kind for kind in kinds) for start in self._starts]
 
     def history(self, shard: int) -> str:
-        """Give the hash that tells under which run of Redis numbers were issued."""
+        """Return the hash that records under which replication id numbers were issued."""
         return f"{self._starts[shard]}history"
 
     def of_shard(self, shard: int) -> tuple[str, str]:
-        """Give the keys of a shard in which something may be due: deadlines, outbox."""
+        """Return the keys of a shard that a patrol reads: deadlines, outbox."""
         deadlines, outbox, *_ = self._of_shards[shard]
         return deadlines, outbox
 
     def of_index(self, shard: int) -> tuple[str, str, str]:
-        """Give the keys that tell of all lines of a shard: deadlines, lines, waiting."""
+        """Return the index of a shard's lines: deadlines, lines, waiting."""
         deadlines, _, _, lines, waiting = self._of_shards[shard]
         return deadlines, lines, waiting
 
     @staticmethod
     def mark_of(key: str) -> str:
-        """Give a key in the same slot as this one of ours, free to be written."""
+        """Return a key in the same slot that may be overwritten."""
         return key[: key.index("}:") + 2] + "mark"
 
     @cached_property

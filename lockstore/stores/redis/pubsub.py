@@ -1,4 +1,4 @@
-"""Hints from other processes, by Redis' pub/sub. They may be lost; nobody relies on them."""
+"""Wake-up hints from other processes through Redis pub/sub. Hints may be lost; correctness never depends on them."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,30 +9,30 @@ from lockstore.stores.wakeups import Wakeups
 __all__ = ["OUTBOX_HINT", "HintSubscription"]
 
 OUTBOX_HINT = "outbox"
-"""`outbox:<conversation id>`: a direct caller left events to announce. Else `<number>:<conversation id>`: its turn came."""
+"""`outbox:<conversation id>`: a direct caller left events to publish. `<number>:<conversation id>`: this ticket's turn came."""
 
-_AGAIN_S = 1.0  # pause before subscribing again after the connection for hints was lost; polling goes on meanwhile
-_SILENCE_S = 10.0  # after which the server is asked whether it is still there
-_CONFIRM_S = 1.0  # patience for a subscription to be confirmed
+_AGAIN_S = 1.0  # delay before resubscribing after the connection was lost; polling continues meanwhile
+_SILENCE_S = 10.0  # idle time after which the connection is checked with a PING
+_CONFIRM_S = 1.0  # how long a caller waits for the subscription to be confirmed
 
 
 class HintSubscription:
-    """A connection of its own on which Redis publishes hints; it is made when it is first wanted."""
+    """A dedicated connection that receives hints. It is opened on first use."""
 
     def __init__(
         self, servers: RedisClient, channel: str, wakeups: Wakeups, left_behind: Callable[[str], None]
     ) -> None:
-        """Take who is to be woken, and who is told of a conversation whose events are left to announce."""
+        """`left_behind` is called with the id of a conversation that has events to publish."""
         self._servers = servers
         self._channel = channel
         self._wakeups = wakeups
         self._left_behind = left_behind
         self._confirmed = False
-        self._waiting: set[asyncio.Event] = set()  # until it is confirmed
+        self._waiting: set[asyncio.Event] = set()  # callers waiting for the confirmation
         self._reader: asyncio.Task[None] | None = None
 
     async def want(self) -> None:
-        """Listen from now on, and wait a moment until that holds."""
+        """Subscribe if necessary, and wait briefly for the confirmation."""
         if self._reader is None:
             self._reader = asyncio.create_task(self._read())
         if self._confirmed:
@@ -50,21 +50,21 @@ class HintSubscription:
         self._confirmed = True
         for moment in self._waiting:
             moment.set()
-        self._wakeups.wake_all()  # whatever was said while nobody listened
+        self._wakeups.wake_all()  # hints may have been missed before the subscription
 
     def _pass_on(self, message: bytes) -> None:
         try:
             what, _, conversation_id = message.decode().partition(":")
             number = None if what == OUTBOX_HINT else int(what)
         except ValueError:
-            return  # another program's: anybody may publish here
+            return  # published by another program
         if number is None:
             self._left_behind(conversation_id)
         else:
             self._wakeups.wake(conversation_id, number)
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -81,7 +81,7 @@ class HintSubscription:
                 await asyncio.sleep(_AGAIN_S)
 
     async def _listen(self) -> None:
-        """Pass hints on until the connection is lost. Raises one of LOST."""
+        """Forward hints until the connection is lost. Raises one of CONNECTION_ERRORS."""
         client = await self._servers.hints_client()
         async with client.pubsub() as pubsub:
             await pubsub.subscribe(self._channel)
@@ -90,8 +90,8 @@ class HintSubscription:
                 message = await pubsub.get_message(timeout=_SILENCE_S)
                 if message is None:
                     if asked:
-                        raise TimeoutError("nothing comes any more, not even an answer")
-                    await pubsub.ping()  # the server may hang, or be gone without a word
+                        raise TimeoutError("the subscription's connection no longer answers")
+                    await pubsub.ping()  # the server may hang or have disappeared silently
                     asked = True
                     continue
                 asked = False

@@ -1,4 +1,4 @@
-"""What Redis says of itself, and what that means for locks: versions, memory, persistence, replicas."""
+"""Redis' INFO and its consequences for locks: version, memory, persistence, replicas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Info = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that stands in Redis' INFO, what follows from it, and what to do where that is not wanted."""
+    """A fact from Redis' INFO, its consequence, and the remedy if that is a problem."""
 
     about: str
     result: Literal["ok", "warn", "fail"]
@@ -28,7 +28,7 @@ class Remark:
 
 
 async def inspect(section: Mapping[str, Any], environ: Mapping[str, str]) -> list[Remark]:
-    """Ask every server of a `lock_store` section that takes writes. Raises ConfigError or StoreUnavailableError."""
+    """Query every primary of a `lock_store` section. Raises ConfigError or StoreUnavailableError."""
     options = redis_options({name: value for name, value in section.items() if name != "type"})
     servers = RedisClient(options, [], str, redis_credentials(options, environ))
     try:
@@ -41,15 +41,15 @@ async def inspect(section: Mapping[str, Any], environ: Mapping[str, str]) -> lis
             Remark(
                 "settings",
                 "warn",
-                "this user may not ask Redis about itself",
-                "let its administrator look, or grant +info",
+                "this user may not run INFO",
+                "grant +info, or ask the server's administrator",
             )
         ]
     return examined(infos, options)
 
 
 def examined(infos: Sequence[Info], options: RedisOptions) -> list[Remark]:
-    """Say what follows from the answers of all servers."""
+    """Evaluate the answers of all servers."""
     return [
         _version(infos),
         _eviction(infos),
@@ -62,7 +62,7 @@ def examined(infos: Sequence[Info], options: RedisOptions) -> list[Remark]:
 def _version(infos: Sequence[Info]) -> Remark:
     versions = sorted({str(info.get("redis_version", "0")) for info in infos})
     names = sorted({str(info.get("server_name", "redis")) for info in infos})
-    said = f"{', '.join(names)} {', '.join(versions)} on {_count(len(infos), 'server')} for writes"
+    said = f"{', '.join(names)} {', '.join(versions)} on {_count(len(infos), 'server')} accepting writes"
     oldest = min(tuple(int(part) for part in version.split(".")[:2]) for version in versions)
     if oldest < _OLDEST:
         return Remark("version", "fail", said, "update Redis to 7.0 or newer")
@@ -72,19 +72,19 @@ def _version(infos: Sequence[Info]) -> Remark:
 def _eviction(infos: Sequence[Info]) -> Remark:
     evicting = sorted({str(info.get("maxmemory_policy", "noeviction")) for info in infos} - {"noeviction"})
     if evicting:
-        said = f"{', '.join(evicting)}: when it is full, tickets and last numbers vanish, and two may hold one conversation"
+        said = f"{', '.join(evicting)}: when Redis is full, it deletes tickets and last numbers, and one conversation may get two holders"
         return Remark("eviction", "warn", said, "set maxmemory-policy noeviction")
-    return Remark("eviction", "ok", "noeviction: nothing vanishes when it is full")
+    return Remark("eviction", "ok", "noeviction: nothing is deleted when Redis is full")
 
 
 def _memory(infos: Sequence[Info]) -> Remark:
     used = max(int(info.get("used_memory", 0)) for info in infos)
     shares = [int(info["used_memory"]) / most for info in infos if (most := int(info.get("maxmemory", 0)))]
     if not shares:
-        return Remark("memory", "ok", f"{used / _MIB:,.1f} MiB used, without a limit of its own")
+        return Remark("memory", "ok", f"{used / _MIB:,.1f} MiB used, no maxmemory limit")
     said = f"{max(shares):.0%} of maxmemory used"
     if max(shares) > _NEARLY_FULL:
-        return Remark("memory", "warn", f"{said}; when it is full, no request can be served", "raise maxmemory")
+        return Remark("memory", "warn", f"{said}; when Redis is full, no request can be served", "raise maxmemory")
     return Remark("memory", "ok", said)
 
 
@@ -99,30 +99,33 @@ def _persistence(infos: Sequence[Info]) -> Remark:
         return Remark(
             "persistence",
             "fail",
-            f"Redis could not write its files ({', '.join(sorted(set(broken)))})",
-            "look at its log and its disk",
+            f"the last attempt to write to disk failed ({', '.join(sorted(set(broken)))})",
+            "check Redis' log and its disk",
         )
     if not all(int(info.get("aof_enabled", 0)) for info in infos):
         return Remark(
             "persistence",
             "warn",
-            "appendonly is off: a restart forgets tickets and numbers since the last snapshot; the next numbers jump ahead",
+            "appendonly is off: a restart loses tickets and numbers since the last snapshot; numbers then jump ahead",
             "set appendonly yes",
         )
-    return Remark("persistence", "ok", "appendonly is on: a restart forgets a second at the most, by default")
+    return Remark("persistence", "ok", "appendonly is on: a restart loses at most one second of writes, by default")
 
 
 def _replicas(infos: Sequence[Info], wanted: int) -> Remark:
     fewest = min(int(info.get("connected_slaves", 0)) for info in infos)
-    has = f"{_count(fewest, 'replica')} at each server" if len(infos) > 1 else _count(fewest, "replica")
+    has = f"{_count(fewest, 'replica')} per server" if len(infos) > 1 else _count(fewest, "replica")
     if any(info.get("role") == "slave" for info in infos):
         return Remark(
-            "replicas", "fail", "this is a replica, and takes no writes", "name the primary, or its sentinels"
+            "replicas",
+            "fail",
+            "this server is a replica and accepts no writes",
+            "configure the primary, or the sentinels",
         )
     if fewest < wanted:
-        said = f"{has}, and wait_replicas is {wanted}: no grant is announced"
-        return Remark("replicas", "fail", said, "bring the replicas back, or lower lock_store.wait_replicas")
-    return Remark("replicas", "ok", f"{has}; a grant waits for {wanted or 'none'}")
+        said = f"{has}, and wait_replicas is {wanted}: no grant is published"
+        return Remark("replicas", "fail", said, "restore the replicas, or lower lock_store.wait_replicas")
+    return Remark("replicas", "ok", f"{has}; a grant waits for {wanted or 'none'} of them")
 
 
 def _count(number: int, what: str) -> str:

@@ -1,1 +1,1 @@
-"""`ConcurrentRedisLockStore`: one Lua script per verb."""
+"""`ConcurrentRedisLockStore`: one Lua script per command."""

@@ -1,4 +1,4 @@
-"""The audit of `concurrent_redis`: each conversation read at one moment, and held against its shard's index and deadlines."""
+"""The audit of `concurrent_redis`: each conversation is read atomically and compared with its shard's index and deadlines."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,20 +19,20 @@ from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 __all__ = ["AUDIT_VERBS", "ConcurrentAudit"]
 
 AUDIT_VERBS = ("inspect",)
-"""The scripts that it runs, beside those of the index."""
+"""The scripts it runs, besides those of the index."""
 
-_TOGETHER = 100  # conversations that are inspected in one round trip
+_TOGETHER = 100  # conversations read in one round trip
 _SHARDS_TOGETHER = 8
-_MEMBERS = 1000  # of a sorted set that are read at once
-_KINDS = ("line", "tickets", "requests", "ended", "events")  # of keys that tell of a conversation
-_FOR_EVER, _NO_KEY = -1, -2  # of PTTL
+_MEMBERS = 1000  # members of a sorted set read in one call
+_KINDS = ("line", "tickets", "requests", "ended", "events")  # of keys that belong to one conversation
+_FOR_EVER, _NO_KEY = -1, -2  # replies of PTTL
 
 _Suspects = dict[str, set[str]]
-"""Conversations to inspect, each with numbers of which a deadline was seen."""
+"""Conversations to inspect, each with the ticket numbers for which a deadline was found."""
 
 
 class ConcurrentAudit:
-    """Goes through the lines that the shards' index names, then through all keys, for those of which no index knows."""
+    """Checks the lines in the shards' index, then scans all keys for lines missing from it."""
 
     def __init__(
         self, keys: ConcurrentKeys, names: ConcurrentNames, servers: RedisClient, scripts: dict[str, Script]
@@ -44,7 +44,7 @@ class ConcurrentAudit:
         self._seen: set[str] = set()
 
     async def run(self) -> AsyncIterator[Audited]:
-        """Give what is found, and how far it is."""
+        """Yield findings and progress."""
         counts = await self._servers.ask_all([("ZCARD", self._keys.of_index(shard)[1]) for shard in range(SHARDS)])
         lines = sum(count for count in counts if isinstance(count, int))
         for first in range(0, SHARDS, _SHARDS_TOGETHER):
@@ -59,7 +59,7 @@ class ConcurrentAudit:
             yield Progress("keys", visited, None)
 
     async def _of_shards(self, shards: Sequence[int]) -> list[AuditFinding]:
-        """Look at the conversations that the sorted sets of some shards name, and at the shards' outboxes."""
+        """Check the outboxes of some shards, and the conversations in their sorted sets."""
         found = await self._of_outboxes(shards)
         suspects: _Suspects = defaultdict(set)
         pending = [(shard, key, 0) for shard in shards for key in self._keys.of_index(shard)]
@@ -68,7 +68,7 @@ class ConcurrentAudit:
             read, pending = list(zip(pending, await self._servers.ask_all(asked), strict=True)), []
             for (shard, key, place), members in read:
                 if isinstance(members, ConversationError):
-                    found.append(AuditFinding(None, "data", f"it is no sorted set: {key}"))
+                    found.append(AuditFinding(None, "data", f"not a sorted set: {key}"))
                     continue
                 found += self._take(shard, key, members, suspects)
                 if len(members) == _MEMBERS:
@@ -76,22 +76,22 @@ class ConcurrentAudit:
         return found + await self._inspect(suspects)
 
     def _take(self, shard: int, key: str, members: Sequence[bytes], suspects: _Suspects) -> list[AuditFinding]:
-        """Note the conversations that members of a sorted set name; give those that have no place there."""
+        """Collect the conversations that members of a sorted set name; return findings for members that do not belong there."""
         found: list[AuditFinding] = []
         deadlines, _, _ = self._keys.of_index(shard)
         for raw in members:
             member = raw.decode(errors="backslashreplace")
             number, _, name = member.partition(":") if key == deadlines else ("", "", member)
             if self._keys.shard_of(name) != shard or (key == deadlines and not number.isdigit()):
-                found.append(AuditFinding(None, "name", f"{member!r} does not belong into {key}"))
+                found.append(AuditFinding(None, "name", f"{member!r} does not belong in {key}"))
             else:
                 suspects[name] |= {number} - {""}
         return found
 
     async def _of_outboxes(self, shards: Sequence[int]) -> list[AuditFinding]:
-        """Look whether the first event of an outbox has been there for long."""
+        """Check whether the oldest event of an outbox is overdue."""
         found: list[AuditFinding] = []
-        calls = [Call(self._scripts["examine"], self._keys.of_shard(shard), ()) for shard in shards]
+        calls = [Call(self._scripts["backlog"], self._keys.of_shard(shard), ()) for shard in shards]
         for call, reply in zip(calls, await self._servers.run_all(calls), strict=True):
             outbox = call.keys[1]
             if isinstance(reply, ConversationError):
@@ -101,28 +101,30 @@ class ConcurrentAudit:
             age_ms = record_age_ms(now_ms, oldest) if oldest else 0
             if age_ms is None:
                 found.append(
-                    AuditFinding(None, "data", f"{outbox}: its first entry is no event's; a daemon sets it aside")
+                    AuditFinding(
+                        None, "data", f"{outbox}: its first entry is not an event; a daemon will move it aside"
+                    )
                 )
             elif age_ms > LATE_MS:
-                detail = f"{count} events in {outbox} are not announced, the first for {age_ms / 1000:.0f} s"
+                detail = f"{count} events in {outbox} are unpublished, the oldest for {age_ms / 1000:.0f} s"
                 found.append(AuditFinding(None, "outbox", detail))
         return found
 
     async def _of_keys(self, page: Sequence[bytes]) -> list[AuditFinding]:
-        """Look at keys of conversations that no index has named, and at those that are none of the store's."""
+        """Check keys of conversations that are missing from the index, and keys that the store does not use."""
         found: list[AuditFinding] = []
         suspects: _Suspects = {}
         for raw in page:
             key = raw.decode(errors="backslashreplace")
             name = self._names.name_of(key) if key.startswith(self._names.starts) else None
             if name is None:
-                found.append(AuditFinding(None, "name", f"the store gives no such name: {key}"))
+                found.append(AuditFinding(None, "name", f"the store does not use such a key name: {key}"))
             elif name.kind in _KINDS and name.conversation_id is not None:
                 suspects[name.conversation_id] = set()
         return found + await self._inspect(suspects)
 
     async def _inspect(self, suspects: _Suspects) -> list[AuditFinding]:
-        """Read what is kept of conversations that were not looked at yet, and judge it."""
+        """Read and check conversations that were not checked yet."""
         found: list[AuditFinding] = []
         rest = iter([(name, numbers) for name, numbers in suspects.items() if name not in self._seen])
         while some := list(islice(rest, _TOGETHER)):
@@ -144,20 +146,20 @@ class ConcurrentAudit:
 
 
 class _Kept(NamedTuple):
-    """What `inspect` has read of one conversation."""
+    """One conversation, as read by `inspect`."""
 
     name: str
     now_ms: int
     last: bytes
     length: bytes
-    """Its place in the index: minus the number of its tickets, "" where it is not there."""
+    """Its score in the index: minus the number of its tickets, "" if it is missing."""
     since: bytes
-    """Its place among the lines where somebody waits."""
+    """Its score among the lines with waiting tickets."""
     lives_ms: dict[str, int]
     scores: dict[bytes, bytes]
     """The line: number and score."""
     tickets: dict[bytes, list[Any]]
-    """What is a ticket of all that is kept by number."""
+    """The values stored by number that are tickets."""
     deadlines: dict[bytes, bytes]
     requests: dict[bytes, bytes]
 
@@ -198,7 +200,7 @@ def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _line(kept: _Kept) -> TicketLock:
-    """Give the line as far as its tickets are there. Its own last number stands in Redis, not in its tickets."""
+    """Return the line, without tickets whose data is missing. Its last number is a separate key."""
     tickets = [ticket_of(int(number), kept.tickets[number]) for number in kept.scores if number in kept.tickets]
     return TicketLock(kept.name, tickets)
 
@@ -206,16 +208,18 @@ def _line(kept: _Kept) -> TicketLock:
 def _tickets(kept: _Kept) -> Iterator[AuditFinding]:
     last = int(kept.last) if kept.last.isdigit() else None
     if last is None and (kept.last or kept.scores):
-        told = f"it is {kept.last.decode(errors='backslashreplace')!r}" if kept.last else "there is none"
-        yield AuditFinding(kept.name, "numbers", f"the last number issued is not known: {told}")
+        detail = (
+            f"its key contains {kept.last.decode(errors='backslashreplace')!r}" if kept.last else "its key is missing"
+        )
+        yield AuditFinding(kept.name, "numbers", f"the last number issued is unknown: {detail}")
     for number in sorted(kept.scores.keys() | kept.tickets.keys(), key=int):
         if number not in kept.tickets:
-            yield AuditFinding(kept.name, "data", f"of ticket {int(number)}, which is in line, nothing is kept")
+            yield AuditFinding(kept.name, "data", f"ticket {int(number)} is in the line but has no data")
         elif number not in kept.scores:
-            yield AuditFinding(kept.name, "data", f"ticket {int(number)} is kept and not in line")
+            yield AuditFinding(kept.name, "data", f"ticket {int(number)} has data but is not in the line")
         elif int(kept.scores[number]) != int(number):
             yield AuditFinding(
-                kept.name, "numbers", f"ticket {int(number)} stands in the place of {int(kept.scores[number])}"
+                kept.name, "numbers", f"ticket {int(number)} has the position of ticket {int(kept.scores[number])}"
             )
         if last is not None and int(number) > last:
             yield AuditFinding(kept.name, "numbers", f"ticket {int(number)} is above the last number issued, {last}")
@@ -225,12 +229,12 @@ def _deadlines(kept: _Kept) -> Iterator[AuditFinding]:
     for number, score in kept.deadlines.items():
         ticket = kept.tickets.get(number)
         if ticket is None and score and number not in kept.scores:
-            yield AuditFinding(kept.name, "deadline", f"ticket {int(number)} is over and has a deadline")
+            yield AuditFinding(kept.name, "deadline", f"ticket {int(number)} has ended but still has a deadline")
         elif ticket is not None and number in kept.scores:
             wanted = ticket_of(int(number), ticket).expires_ms
             if not score:
                 yield AuditFinding(
-                    kept.name, "deadline", f"ticket {int(number)} has no deadline, and would stay for ever"
+                    kept.name, "deadline", f"ticket {int(number)} has no deadline and would never expire"
                 )
             elif int(score) != wanted:
                 yield AuditFinding(
@@ -241,22 +245,24 @@ def _deadlines(kept: _Kept) -> Iterator[AuditFinding]:
 def _requests(kept: _Kept) -> Iterator[AuditFinding]:
     for number, leads_to in kept.requests.items():
         if number in kept.scores and leads_to != number:
-            detail = f"request {kept.tickets[number][0]!r} of ticket {int(number)} does not lead to it"
+            detail = f"request {kept.tickets[number][0]!r} of ticket {int(number)} does not refer to it"
             yield AuditFinding(kept.name, "request", detail)
 
 
 def _index(kept: _Kept) -> Iterator[AuditFinding]:
     count, length = len(kept.scores), -int(kept.length or 0)
     if length != count:
-        told = f"is in the index with {length} tickets" if kept.length else "is not in the index"
-        yield AuditFinding(kept.name, "index", f"a line of {count} {told}")
+        detail = f"is indexed with {length} tickets" if kept.length else "is missing from the index"
+        yield AuditFinding(kept.name, "index", f"the line of {count} tickets {detail}")
     if bool(kept.since) != (count > 1):
-        told = "is" if kept.since else "is not"
-        yield AuditFinding(kept.name, "index", f"a line of {count} {told} among those where somebody waits")
+        detail = "is" if kept.since else "is not"
+        yield AuditFinding(
+            kept.name, "index", f"the line of {count} tickets {detail} indexed as having waiting tickets"
+        )
     elif kept.since:
         second = kept.tickets.get(list(kept.scores)[1])
         if second is not None and int(kept.since) > second[QUEUED_AT]:
-            yield AuditFinding(kept.name, "index", "the first who waits has waited longer than the index says")
+            yield AuditFinding(kept.name, "index", "the first waiting ticket has waited longer than the index shows")
 
 
 def _lives(kept: _Kept) -> Iterator[AuditFinding]:
@@ -265,12 +271,10 @@ def _lives(kept: _Kept) -> Iterator[AuditFinding]:
             continue
         if kind == "events":
             if life_ms == _FOR_EVER:
-                yield AuditFinding(kept.name, "life", "its history would stay for ever")
+                yield AuditFinding(kept.name, "life", "its event history would never expire")
         elif kept.scores and life_ms != _FOR_EVER:
             yield AuditFinding(
-                kept.name, "life", f"the key of its {kind} goes in {life_ms / 1000:.0f} s, and somebody stands in line"
+                kept.name, "life", f"the key of its {kind} expires in {life_ms / 1000:.0f} s, but the line is not empty"
             )
         elif not kept.scores and life_ms == _FOR_EVER:
-            yield AuditFinding(
-                kept.name, "life", f"the key of its {kind} would stay for ever, and nobody stands in line"
-            )
+            yield AuditFinding(kept.name, "life", f"the key of its {kind} would never expire, but the line is empty")

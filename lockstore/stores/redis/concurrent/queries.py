@@ -1,4 +1,4 @@
-"""What operators ask of `concurrent_redis`: its shards' index of lines, which the scripts keep true, tells them at once."""
+"""Operator queries on `concurrent_redis`, answered from the shards' index of lines, which the scripts maintain."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -19,45 +19,45 @@ from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 
 __all__ = ["INDEX_VERBS", "IndexedQueries"]
 
-INDEX_VERBS = ("look", "survey", "find", "recall", "examine")
-"""The scripts that it runs."""
+INDEX_VERBS = ("read_line", "stats", "find", "read_events", "backlog")
+"""The scripts it runs."""
 
-_SHARE_LEAST = 16  # of the longest lines, that each shard gives
-_WAITING_FIRST = 8  # lines where somebody waits, that each shard gives
-_WAITS_AT_ONCE = 64  # lines whose first waiter is looked at together
+_SHARE_LEAST = 16  # of the longest lines, per shard
+_WAITING_FIRST = 8  # lines with waiting tickets, per shard
+_WAITS_AT_ONCE = 64  # lines whose first waiting ticket is read in one round trip
 _WAITS_ROUNDS = 4
-_FIND_SHARDS, _FIND_PLACES = 8, 1000  # looked through in one round trip: Redis serves nobody else meanwhile
+_FIND_SHARDS, _FIND_PLACES = 8, 1000  # searched in one round trip, during which Redis serves nobody else
 
 _Ranked = tuple[int, str]
-"""Minus the number of tickets, and the conversation: in this order the longest line is first."""
+"""Minus the number of tickets, and the conversation: sorted, the longest line comes first."""
 
 
 class Limited(Protocol):
-    """What has limits, which may change."""
+    """Provides limits, which may change."""
 
     limits: Limits
 
 
 class _Counted(NamedTuple):
-    """What one shard says of its lines."""
+    """What one shard reports about its lines."""
 
     now_ms: int
     lines: int
     tickets: int
     longest: list[_Ranked]
     waiting: list[tuple[int, str]]
-    """Since when at the earliest somebody waits who still does, and where."""
+    """A lower bound for the time since which a ticket has been waiting, and its conversation."""
 
 
-class _Looked(NamedTuple):
-    """One line's first two places."""
+class _LineHead(NamedTuple):
+    """The first two tickets of a line."""
 
     summary: LineSummary
     waiting_since_ms: int | None
 
 
 class IndexedQueries:
-    """Reads lines by the index of their shard: few round trips, however many lines there are."""
+    """Answers queries from the index of the shards, in few round trips however many lines there are."""
 
     def __init__(self, store: Limited, keys: ConcurrentKeys, servers: RedisClient, scripts: dict[str, Script]) -> None:
         self._store = store
@@ -67,14 +67,14 @@ class IndexedQueries:
 
     # --- all lines ----------------------------------------------------------------------------------------------------
 
-    async def survey(self, most: int, start: int) -> LineStatistics:
-        """Count the lines, find the longest and the longest wait: two round trips as a rule."""
+    async def statistics(self, most: int, start: int) -> LineStatistics:
+        """Count the lines, and find the longest lines and the longest wait, usually in two round trips."""
         counted, longest = await self._longest(min(start + most, DEEPEST))
         page = [conversation_id for _, conversation_id in longest[start:]]
         waits = sorted(place for shard in counted for place in shard.waiting)
         first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
-        looked = await self._look_at({*page, *(conversation_id for _, conversation_id in first)})
-        oldest = await self._oldest(first, waits, looked)
+        heads = await self._read_heads({*page, *(conversation_id for _, conversation_id in first)})
+        oldest = await self._oldest(first, waits, heads)
         at_ms = max((shard.now_ms for shard in counted), default=0)
         lines, tickets = sum(shard.lines for shard in counted), sum(shard.tickets for shard in counted)
         return LineStatistics(
@@ -84,45 +84,46 @@ class IndexedQueries:
             waiting=max(0, tickets - lines),
             oldest_wait_ms=None if oldest is None else max(0, at_ms - oldest[0]),
             oldest_wait_in=None if oldest is None else oldest[1],
-            longest=tuple(looked[name].summary for name in page if name in looked),
+            longest=tuple(heads[name].summary for name in page if name in heads),
             complete=len(counted) == SHARDS,
         )
 
     async def _longest(self, depth: int) -> tuple[list[_Counted], list[_Ranked]]:
-        """Ask all shards, and give the `depth` longest lines of all.
+        """Query all shards, and return the `depth` longest lines overall.
 
-        Lines are spread evenly, so each shard gives twice its share; where that was not enough, all give more.
+        Lines are distributed evenly, so each shard returns twice its share; if that was not enough, a second query
+        asks for more.
         """
         share = depth // SHARDS * 2 + _SHARE_LEAST if depth else 0
         while True:
             counted = await self._count(share)
             merged = list(heapq.merge(*(shard.longest for shard in counted)))[:depth]
-            # Behind the last one that a shard has given there may be others of its own.
+            # Lines that a shard has not returned may come before this one.
             cut = [shard.longest[-1] for shard in counted if len(shard.longest) < shard.lines and shard.longest]
             if not cut or (len(merged) == depth and merged[-1] <= min(cut)):
                 return counted, merged
             share *= 4
 
     async def _count(self, share: int) -> list[_Counted]:
-        script, args = self._scripts["survey"], (share, _WAITING_FIRST)
+        script, args = self._scripts["stats"], (share, _WAITING_FIRST)
         calls = [Call(script, self._keys.of_index(shard), args) for shard in range(SHARDS)]
         replies = await self._servers.run_all(calls)
         return [_counted(reply) for reply in replies if not isinstance(reply, ConversationError)]
 
     async def _oldest(
-        self, first: list[tuple[int, str]], waits: list[tuple[int, str]], looked: dict[str, _Looked]
+        self, first: list[tuple[int, str]], waits: list[tuple[int, str]], heads: dict[str, _LineHead]
     ) -> tuple[int, str] | None:
-        """Find since when the one has waited that waits longest, and in which conversation.
+        """Return since when the longest-waiting ticket has waited, and its conversation.
 
-        What the index says is a bound: nobody in that line came earlier. So lines are looked at in the order of their
-        bounds, until the bound of the next is later than a time that was seen. Bounds that were too early are raised: where
-        very many are, it takes some surveys until the longest wait of all is found.
+        The index contains lower bounds, so lines are read in the order of their bounds until the next bound is later
+        than the earliest time found. Bounds that were too low are raised; if there are very many, it takes several
+        calls to find the longest wait.
         """
         oldest: tuple[int, str] | None = None
         raised: list[tuple[Any, ...]] = []
         for _ in range(_WAITS_ROUNDS):
             for bound_ms, name in first:
-                since_ms = looked[name].waiting_since_ms if name in looked else None
+                since_ms = heads[name].waiting_since_ms if name in heads else None
                 if since_ms is None:
                     continue
                 oldest = (since_ms, name) if oldest is None else min(oldest, (since_ms, name))
@@ -132,33 +133,33 @@ class IndexedQueries:
             if not waits or (oldest is not None and waits[0][0] >= oldest[0]):
                 break
             first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
-            looked = await self._look_at({name for _, name in first})
+            heads = await self._read_heads({name for _, name in first})
         if raised:
             await self._servers.ask_all(raised)
         return oldest
 
-    async def _look_at(self, conversation_ids: Iterable[str]) -> dict[str, _Looked]:
-        """Read the first two places of these lines; those that are empty by now are left out."""
+    async def _read_heads(self, conversation_ids: Iterable[str]) -> dict[str, _LineHead]:
+        """Read the first two tickets of these lines; lines that are empty by now are omitted."""
         names = list(conversation_ids)
-        replies = await self._servers.run_all([self._look(name, 1) for name in names])
+        replies = await self._servers.run_all([self._read_line(name, 1) for name in names])
         found = {}
         for name, reply in zip(names, replies, strict=True):
             if isinstance(reply, ConversationError):
-                continue  # told to whoever asks for this one
+                continue  # reported to a caller that queries this conversation
             _, _, count, *flat = reply
             if count:
                 since_ms = waiting_since_of(flat)
                 head = tickets_of(flat[:2])
                 summary = LineSummary(name, count, head[0] if head else None, since_ms)
-                found[name] = _Looked(summary, since_ms)
+                found[name] = _LineHead(summary, since_ms)
         return found
 
-    def _look(self, conversation_id: str, last_place: int) -> Call:
+    def _read_line(self, conversation_id: str, last_place: int) -> Call:
         keys = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[:3]
-        return Call(self._scripts["look"], keys, (last_place,))
+        return Call(self._scripts["read_line"], keys, (last_place,))
 
     async def find(self, text: str, most: int) -> list[str]:
-        """Look through the index of all shards, a part at a time."""
+        """Search the index of all shards, one part at a time."""
         found: list[str] = []
         pending = [(shard, 0) for shard in range(SHARDS)]
         while pending:
@@ -181,23 +182,23 @@ class IndexedQueries:
     # --- one line -----------------------------------------------------------------------------------------------------
 
     async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Read one line, with the server's clock."""
-        now_ms, last, _, *flat = await self._servers.run(self._look(conversation_id, -1))
+        """Return one line, with the server's clock."""
+        now_ms, last, _, *flat = await self._servers.run(self._read_line(conversation_id, -1))
         return (line_of(conversation_id, last, flat) if flat else None), now_ms
 
     async def history(self, conversation_id: str) -> list[Event]:
-        """Read the list of a conversation's events."""
+        """Return a conversation's retained events."""
         events = self._keys.of_line(conversation_id, self._keys.shard_of(conversation_id))[5:6]
         limits = self._store.limits
-        now_ms, *kept = await self._servers.run(Call(self._scripts["recall"], events, (limits.history,)))
+        now_ms, *kept = await self._servers.run(Call(self._scripts["read_events"], events, (limits.history,)))
         young = history_at(now_ms, tuple(from_json(entry) for entry in kept), limits)
         return [from_history(conversation_id, entry) for entry in young]
 
     # --- what is to be done -------------------------------------------------------------------------------------------
 
-    async def examine(self) -> Backlog:
-        """Ask all shards what is left to announce and to end, in one round trip."""
-        script = self._scripts["examine"]
+    async def backlog(self) -> Backlog:
+        """Query all shards for unpublished events and overdue deadlines, in one round trip."""
+        script = self._scripts["backlog"]
         replies = await self._servers.run_all([Call(script, self._keys.of_shard(shard), ()) for shard in range(SHARDS)])
         outbox = overdue = 0
         ages_ms: list[int] = []
@@ -218,7 +219,7 @@ def _by_name(text: str) -> Any:
 
 
 def _ranks(flat: Sequence[bytes]) -> list[tuple[int, str]]:
-    """Read members with their scores, as (score, member)."""
+    """Return members with their scores, as (score, member)."""
     pairs = zip(flat[::2], flat[1::2], strict=True)
     return [(int(float(score)), member.decode(errors="backslashreplace")) for member, score in pairs]
 

@@ -1,4 +1,4 @@
-"""What the scripts of `concurrent_redis` reply, as values. The layouts are those of lua/_line.lua."""
+"""Parses the replies of the scripts of `concurrent_redis`. lua/_line.lua defines the layouts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,33 +25,33 @@ __all__ = [
 ]
 
 QUEUED_AT = 7
-"""Where in a ticket's array the time stands at which it came."""
+"""The index of the arrival time in a ticket's array."""
 
 
 def tickets_of(flat: Sequence[bytes]) -> list[Ticket]:
-    """Read tickets: number, JSON array, and so on."""
+    """Parse tickets from number, JSON array, number, ..."""
     return [ticket_of(int(number), from_json(raw)) for number, raw in zip(flat[::2], flat[1::2], strict=True)]
 
 
 def waiting_since_of(flat: Sequence[bytes]) -> int | None:
-    """Give the time at which the second ticket came, None: there is none."""
+    """Return the arrival time of the second ticket, None if there is none."""
     return int(from_json(flat[3])[QUEUED_AT]) if len(flat) > 3 else None  # noqa: PLR2004 - two pairs
 
 
 def line_of(conversation_id: str, last: bytes, flat: Sequence[bytes]) -> TicketLock:
-    """Read a line: its last number, and its tickets."""
+    """Parse a line: its last number, and its tickets."""
     return TicketLock(conversation_id, tickets_of(flat), int(last) if last else None)
 
 
 def turn_of(conversation_id: str, reply: list[Any]) -> Turn:
-    """Read how a direct ticket stands (lua/_turn.lua)."""
-    head, stands, left_ms, *line = reply
+    """Parse the state of a direct ticket (lua/_turn.lua)."""
+    head, in_line, left_ms, *line = reply
     at_head = line_of(conversation_id, line[0], line[1:]) if line else None
-    return Turn(None if head < 0 else head, bool(stands), left_ms, at_head)
+    return Turn(None if head < 0 else head, bool(in_line), left_ms, at_head)
 
 
 def notices_of(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
-    """Read what is to be announced."""
+    """Parse the events to publish."""
     return tuple(
         Notice(from_record(from_json(record)), Entry(shard, entry.decode()) if entry else None)
         for entry, record in zip(reply[::2], reply[1::2], strict=True)
@@ -59,17 +59,17 @@ def notices_of(shard: Shard, reply: list[bytes]) -> tuple[Notice, ...]:
 
 
 def outcome_of(shard: Shard, reply: list[bytes]) -> Outcome:
-    """Read what came of a command."""
+    """Parse the outcome of a command."""
     try:
         return notices_of(shard, reply)
-    except UNREADABLE as error:  # it was made of a ticket that somebody else has written
-        return ConversationError(f"what came of it cannot be read: {type(error).__name__}: {error}")
+    except UNREADABLE as error:  # the ticket was written by another program
+        return ConversationError(f"its events cannot be read: {type(error).__name__}: {error}")
 
 
 def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
-    """Read what lua/patrol.lua found, and give from where in the outbox to look next.
+    """Parse the reply of a patrol, and return where to continue in the outbox.
 
-    Nothing that an outbox keeps is believed: one record that is no event's must not hide the others.
+    Outbox records are not trusted: a damaged record must not hide the others.
     """
     now_ms, next_ms, due, left, last = reply
     for member in due:
@@ -87,7 +87,7 @@ def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
 
 
 def record_age_ms(now_ms: int, record: bytes) -> int | None:
-    """Give the age of what an outbox keeps, None: it cannot be read."""
+    """Return the age of an outbox record, None if it cannot be read."""
     try:
         return max(0, now_ms - recorded_at_ms(from_json(record)))
     except UNREADABLE:
@@ -95,7 +95,7 @@ def record_age_ms(now_ms: int, record: bytes) -> int | None:
 
 
 def ticket_of(number: int, array: list[Any]) -> Ticket:
-    """Read a ticket's array."""
+    """Parse a ticket's array."""
     request_id, holder, reply_to, correlation_id, user_id, trace, lifetime_ms, queued_at_ms, deadline, granted_at_ms = (
         array
     )

@@ -1,4 +1,4 @@
-"""`ConcurrentRedisLockStore`: one Lua script per verb, on Redis' own clock; individual tickets, shards, outboxes."""
+"""`ConcurrentRedisLockStore`: one Lua script per command, on Redis' own clock; individual tickets, shards, outboxes."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -38,11 +38,11 @@ from lockstore.stores.results import Entry, NewTicket, Outcome, Patrol, Shard, T
 
 __all__ = ["ConcurrentRedisLockStore"]
 
-_COMMANDS = ("request", "release", "renew", "expire", "withdraw", "seize", "issue", "finish")
-_VERBS = (*_COMMANDS, "retract", "turn", "patrol", *INDEX_VERBS, *AUDIT_VERBS)
-_PATROL_MOST = 100  # overdue tickets and left-behind events of one shard that one look brings
-_DIRECT, _QUEUED = "d", "-"  # of _line.lua: whether a direct caller acts
-_REDIS_MIN = (7, 0)  # scripts that begin with #!lua
+_COMMANDS = ("request", "release", "renew", "expire", "withdraw", "force_release", "issue", "finish")
+_VERBS = (*_COMMANDS, "retract", "turn", "find_due", *INDEX_VERBS, *AUDIT_VERBS)
+_PATROL_MOST = 100  # overdue tickets and left-behind events that one patrol returns per shard
+_DIRECT, _QUEUED = "d", "-"  # as in _line.lua: whether a direct caller acts
+_REDIS_MIN = (7, 0)  # for scripts that begin with #!lua
 
 
 def _sender_args(sender: Sender) -> tuple[str, str, str, str]:
@@ -55,9 +55,9 @@ def _named_args(command: Release | Renew) -> tuple[Any, ...]:
 
 
 class ConcurrentRedisLockStore(LockStore):
-    """Keep each ticket by itself, and let every verb be one atomic script. The recommended store.
+    """Stores every ticket individually, and executes each command as one atomic script. The recommended store.
 
-    Numbers start at 1. Any number of daemons and bots may work on it at once.
+    Numbers start at 1. Any number of daemons and bots may use it concurrently.
     """
 
     knows_all_lines = True
@@ -69,51 +69,49 @@ class ConcurrentRedisLockStore(LockStore):
         scripts = [*self._scripts.values(), giving_back(self._scripts["request"]), HISTORY_SCRIPT]
         self._servers = RedisClient(options, scripts, self._keys.mark_of, credentials)
         self._histories = ReplicationIds(self._servers)
-        self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
+        self.patience_s = 2 * options.socket_timeout  # an unresponsive server raises an error well before
         self._announced: dict[Shard, list[str]] = {}
-        self._cursors: dict[Shard, str] = {}  # up to where the outboxes that are long have been looked at
+        self._cursors: dict[Shard, str] = {}  # how far long outboxes have been read
 
     async def open(self) -> None:
-        """Connect, and refuse a server that is too old."""
+        """Connect, and reject a server that is too old."""
         await self._servers.open()
         version = await self._servers.version()
         if version < _REDIS_MIN:
-            told = ".".join(map(str, version))
-            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {told}"
+            installed = ".".join(map(str, version))
+            message = f"lock_store: concurrent_redis needs Redis 7.0 or newer, this server is {installed}"
             raise ConfigError(message)
         await self._histories.learn({shard: self._keys.history(shard) for shard in range(SHARDS)})
 
     async def warnings(self) -> list[str]:
-        """Say what is doubtful about the server's settings."""
+        """Return problems with the server's settings."""
         return await self._servers.warnings()
 
     async def close(self) -> None:
-        """Say what was announced, and let go of connections."""
+        """Remove published events from the outboxes, and close all connections."""
         await self._subscription.close()
-        with suppress(StoreError):  # what is not let go of is announced once more, under the same message id
+        with suppress(StoreError):  # events that are not removed are published once more, with the same message id
             await self._forget_announced()
         await self._servers.close()
 
     # --- the three of LockStore ----------------------------------------------------------------------------------------
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
-        """Read a line, or None where nobody stands."""
+        """Return a line, or None if it is empty."""
         lock, _ = await self.overview.view(conversation_id)
         return lock
 
     async def save_lock(self, lock: TicketLock) -> None:
-        """Refused: tickets are kept one by one here, and only by the scripts."""
-        message = (
-            f"conversation {lock.conversation_id!r}: a concurrent store issues and ends tickets, it saves no whole lock"
-        )
+        """Raise an error: only the scripts write tickets here."""
+        message = f"conversation {lock.conversation_id!r}: concurrent_redis stores individual tickets and cannot save a whole lock"
         raise ConversationError(message)
 
     async def create_lock(self, conversation_id: str) -> TicketLock:
-        """Give an empty lock; nothing needs to be stored for it."""
+        """Return an empty lock; nothing needs to be stored for it."""
         return TicketLock(conversation_id)
 
     async def delete_lock(self, conversation_id: str) -> None:
-        """Take every direct ticket out of the line. The daemon's tickets end by the rules alone."""
+        """Remove all direct tickets from the line. The daemon's tickets only end by the rules."""
         lock = await self.get_lock(conversation_id)
         for ticket in lock.tickets if lock else ():
             await self.act(Finish(conversation_id, ticket.number))
@@ -121,7 +119,7 @@ class ConcurrentRedisLockStore(LockStore):
     # --- what the daemon asks ------------------------------------------------------------------------------------------
 
     async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Apply commands in their order, in one round trip."""
+        """Apply commands in order, in one round trip."""
         announced, self._announced = self._announced, {}
         letting_go = [("XDEL", self._keys.of_shard(int(shard))[1], *ids) for shard, ids in announced.items()]
         shards = [self._keys.shard_of(command.conversation_id) for command in commands]
@@ -143,14 +141,14 @@ class ConcurrentRedisLockStore(LockStore):
         return outcomes
 
     async def _refuse(self, commands: Sequence[Command], replies: list[Any]) -> StoreFullError | None:
-        """Do again what a full server refused, without new tickets; give its refusal if there were requests among it."""
+        """Retry without new tickets what a full server refused. Returns its error if that included requests."""
         places = [place for place, reply in enumerate(replies) if isinstance(reply, StoreFullError)]
         if not places:
             return None
         full: StoreFullError = replies[places[0]]
         has_requests = any(isinstance(commands[place], Request) for place in places)
         while places:
-            # One of each line at a time: a full server takes no transaction, whatever is in it.
+            # One command per line at a time: a full server refuses every transaction.
             first = {commands[place].conversation_id: place for place in reversed(places)}
             turn = sorted(first.values())
             again = await self._servers.run_all([self._call_without_room(commands[place]) for place in turn])
@@ -181,7 +179,7 @@ class ConcurrentRedisLockStore(LockStore):
         common = (conversation_id, limits.dedup_window_ms, self._keys.channel, direct + seen)
         return Call(verb, keys, (*common, limits.history, limits.history_keep_ms, *args))
 
-    def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each verb
+    def _verb(self, command: Command) -> tuple[Script, tuple[Any, ...]]:  # noqa: PLR0911 - one for each command
         match command:
             case Request():
                 return self._request(command, self.limits.max_waiting)
@@ -197,29 +195,29 @@ class ConcurrentRedisLockStore(LockStore):
             case Withdraw():
                 return self._scripts["withdraw"], (command.number, command.reply_to)
             case ForceRelease():
-                return self._scripts["seize"], (command.by, "" if command.number is None else command.number)
+                return self._scripts["force_release"], (command.by, "" if command.number is None else command.number)
             case Issue():
                 return self._scripts["issue"], (command.lifetime_ms, command.mark)
             case Finish():
                 return self._scripts["finish"], (command.number,)
 
     async def confirm(self, entries: Sequence[Entry]) -> None:
-        """Let go of announced events: with the next batch, or the next patrol, which saves a round trip for each."""
+        """Remove published events with the next batch or patrol, which saves a round trip for each."""
         for entry in entries:
             self._announced.setdefault(entry.shard, []).append(entry.id)
 
     def shard_of(self, conversation_id: str) -> Shard:
-        """Give the shard that keeps this conversation's deadlines."""
+        """Return the shard that keeps this conversation's deadlines."""
         return self._keys.shard_of(conversation_id)
 
     def shards(self) -> Sequence[Shard]:
-        """Give all shards."""
+        """Return all shards."""
         return range(SHARDS)
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
-        """Look through some shards, in one round trip."""
+        """Sweep some shards, in one round trip."""
         await self._forget_announced()
-        script = self._scripts["patrol"]
+        script = self._scripts["find_due"]
         calls = [
             Call(script, self._keys.of_shard(int(shard)), (_PATROL_MOST, age_ms, self._cursors.get(shard, "-")))
             for shard in shards
@@ -227,8 +225,8 @@ class ConcurrentRedisLockStore(LockStore):
         found = Patrol()
         for shard, reply in zip(shards, await self._servers.run_all(calls), strict=True):
             if isinstance(reply, ConversationError):
-                continue  # told to whoever asks for something in this shard; the others must not wait for it
-            # Entries that are held back, by whomever, must not hide those behind them: the next look goes on from here.
+                continue  # the next command on this shard reports it; the other shards are still swept
+            # Entries that are retained must not hide those behind them: the next patrol continues from here.
             self._cursors[shard] = add_found(found, shard, reply)
         left_in = {int(notice.entry.shard) for notice in found.unannounced if notice.entry is not None}
         await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
@@ -241,13 +239,13 @@ class ConcurrentRedisLockStore(LockStore):
     # --- direct use ----------------------------------------------------------------------------------------------------
 
     async def act(self, command: Issue | Finish) -> int:
-        """Apply a direct caller's command, and give the number that it issued."""
+        """Apply a direct caller's command, and return the number that it issued."""
         shard = self._keys.shard_of(command.conversation_id)
         reply = await self._servers.run(self._call(command, shard, _DIRECT))
         return int(reply[0]) if isinstance(command, Issue) else command.number
 
     async def force_release(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
-        """Take the lease away from its holder, or this ticket out of the line."""
+        """End the holder's lease, or remove the given ticket from the line."""
         shard = self._keys.shard_of(conversation_id)
         reply = await self._servers.run(self._call(ForceRelease(conversation_id, by, number), shard, _DIRECT))
         return taken_by(notice.event for notice in notices_of(shard, reply))
@@ -265,28 +263,28 @@ class ConcurrentRedisLockStore(LockStore):
         ]
 
     async def retract(self, conversation_id: str, ticket: NewTicket) -> bool:
-        """Take out of the line a direct ticket whose number was lost with the reply; tell whether it was found."""
+        """Remove a direct ticket whose number was lost with the reply. Returns whether it was found."""
         shard = self._keys.shard_of(conversation_id)
         call = self._call_of(self._scripts["retract"], conversation_id, shard, _DIRECT, (ticket.mark,))
         return bool(await self._servers.run(call))
 
     async def turn(self, conversation_id: str, number: int) -> Turn:
-        """Settle the line, end this direct ticket if its deadline came, and tell how it stands."""
+        """End overdue tickets and grant the next, end this direct ticket if its deadline has passed, and return its state."""
         shard = self._keys.shard_of(conversation_id)
         call = self._call_of(self._scripts["turn"], conversation_id, shard, _DIRECT, (number,))
         return turn_of(conversation_id, await self._servers.run(call))
 
-    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
-        """Subscribe to the hints that the scripts give."""
+    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel carries the hints of all conversations
+        """Subscribe to the hints that the scripts publish."""
         await self._subscription.want()
 
     def audit(self) -> AsyncIterator[Audited]:
-        """Hold lines against the index and deadlines, and look through all keys for those that no index names."""
+        """Compare lines with the index and the deadlines, and scan all keys for lines missing from the index."""
         return ConcurrentAudit(self._keys, self._names, self._servers, self._scripts).run()
 
     @cached_property
     def overview(self) -> OperatorQueries:
-        """What operators are told, from the shards' index."""
+        """Queries for operators, answered from the shards' index."""
         return IndexedQueries(self, self._keys, self._servers, self._scripts)
 
     @cached_property
@@ -294,6 +292,6 @@ class ConcurrentRedisLockStore(LockStore):
         return HintSubscription(self._servers, self._keys.channel, self.wakeups, self.hint_unannounced)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
-        """Listen to other processes' hints, too."""
+        """Subscribe to hints of other processes as well."""
         await super().follow(left_behind)
         await self._subscription.want()

@@ -1,4 +1,4 @@
-"""The Redis servers of a store, however they are deployed: the one place where redis-py's errors become ours."""
+"""Connections to the Redis servers of a store, in any deployment. The only place that translates redis-py's errors."""
 
 from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.connect import ChangingCredentials

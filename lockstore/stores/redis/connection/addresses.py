@@ -1,4 +1,4 @@
-"""Where a Redis server is: host names, `host:port` and URLs as a configuration has them. No message repeats a secret."""
+"""Addresses of Redis servers: host names, `host:port` and URLs from a configuration. No message repeats a secret."""
 
 import re
 from ipaddress import IPv6Address
@@ -27,19 +27,19 @@ _OF_THE_LIBRARY = re.compile(
 
 
 class Endpoint(NamedTuple):
-    """One server; the host is a name or an address, never in brackets."""
+    """A server's address. The host is a name or an IP address, never in brackets."""
 
     host: str
     port: int
 
 
 def is_url(place: str) -> bool:
-    """Tell a full URL from a host name."""
+    """Return whether this is a full URL rather than a host name."""
     return place.startswith(_SCHEMES)
 
 
 def checked_place(value: str) -> str:
-    """Take a host name, an address or a full URL; of a host, give it bare. Raises ValueError with the rule."""
+    """Validate a host name, an IP address or a full URL, and return the host without brackets. Raises ValueError."""
     without_control_characters(value)
     if is_url(value):
         RedisUrl.parse(value)
@@ -54,24 +54,24 @@ def checked_place(value: str) -> str:
 
 
 def parsed_endpoints(value: Any) -> Any:
-    """Take a list of `host:port`, or one text of them with commas. Raises ValueError with the entry and the rule."""
+    """Parse a list of `host:port`, or a comma-separated text. Raises ValueError naming the entry and the rule."""
     if value is None:
         return None
     entries = value.split(",") if isinstance(value, str) else value
     if not isinstance(entries, list | tuple):
-        # Pydantic takes a ValueError for a broken rule, and lets a TypeError through.
-        raise ValueError('must be a list of "host:port", or one text of them with commas')  # noqa: TRY004
+        # Pydantic reports a ValueError as a validation error, but propagates a TypeError.
+        raise ValueError('must be a list of "host:port", or a text of them, separated by commas')  # noqa: TRY004
     if not entries or entries == [""]:
-        raise ValueError("must name one server at least, as host:port")
+        raise ValueError("must name at least one server, as host:port")
     parsed = []
     for number, entry in enumerate(entries, 1):
-        # None is repeated: whoever writes a URL here, or mistakes the line, may have written a password too.
+        # Never repeat the entry: it may be a URL with a password.
         parsed.append(entry if isinstance(entry, Endpoint) else _endpoint(entry, f"entry {number}"))
     return tuple(parsed)
 
 
 class RedisUrl(NamedTuple):
-    """What a full URL says; None where it says nothing. It may hold a password, so it is never shown."""
+    """The parts of a full URL, None where absent. It may contain a password, so it is never displayed."""
 
     scheme: str
     node: Endpoint | None
@@ -81,12 +81,12 @@ class RedisUrl(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> "RedisUrl":
-        """Read a URL as redis-py does. Raises ValueError with the rule."""
+        """Parse a URL as redis-py does. Raises ValueError with the rule."""
         parts = split_url(url)
         query = _query(parts)
         for name, there in (("username", parts.username), ("password", parts.password)):
             if there and name in query:
-                raise ValueError(f"the URL names a {name} twice, before the host and behind the ?")
+                raise ValueError(f"the URL names a {name} twice, before the host and after the ?")
         return cls(
             scheme=parts.scheme,
             node=_node(parts),
@@ -96,7 +96,7 @@ class RedisUrl(NamedTuple):
         )
 
     def __repr__(self) -> str:
-        """Show nothing of it."""
+        """Hide the contents."""
         return "RedisUrl(...)"
 
 
@@ -109,19 +109,19 @@ def _node(parts: SplitResult) -> Endpoint | None:
 
 
 def _query(parts: SplitResult) -> dict[str, str]:
-    """Read what stands behind the `?`. What is not known is not named: it may be a part of a password."""
+    """Parse the part after the `?`. Unknown names are not repeated: they may be part of a password."""
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     for name, _ in pairs:
         if name in _VERIFICATION:
-            raise ValueError(f"the URL's {name} behind the ? is not taken: Redis' certificate is always verified")
+            raise ValueError(f"the URL's {name} after the ? is not supported: Redis' certificate is always verified")
         if name in _OPTIONS:
-            raise ValueError(f"the URL's {name} behind the ? is not taken; there is an option of that name")
+            raise ValueError(f"the URL's {name} after the ? is not supported; use the option of that name")
         if _OF_THE_LIBRARY.fullmatch(name):
-            raise ValueError(f"the URL's {name} behind the ? is not taken")
+            raise ValueError(f"the URL's {name} after the ? is not supported")
         if name not in _OWN_QUERY:
-            raise ValueError("behind the ? of the URL only db, username and password are taken; an & in them is %26")
+            raise ValueError("after the ? of the URL only db, username and password are supported; write & as %26")
     if "+" in parts.query or len(dict(pairs)) < len(pairs):
-        raise ValueError("behind the ? of the URL each name stands once, a + is written as %2B and a space as %20")
+        raise ValueError("after the ? of the URL each name may appear once; write + as %2B and a space as %20")
     check_encoding(parts.query)
     return dict(pairs)
 
@@ -130,24 +130,24 @@ def _database(parts: SplitResult, query: dict[str, str]) -> int | None:
     in_path = parts.path.strip("/") if parts.scheme != "unix" else ""
     text = query.get("db", in_path)
     if in_path and text != in_path:
-        raise ValueError("the URL names two databases, one behind the host and one behind the ?")
+        raise ValueError("the URL names two databases, one after the host and one after the ?")
     if not text:
         return None
     if not _DATABASE.fullmatch(text):
-        raise ValueError("the URL's database must be a number, 0 or more")
+        raise ValueError("the URL's database must be a number of at least 0")
     return int(text)
 
 
 def _endpoint(entry: Any, place: str) -> Endpoint:
     if not isinstance(entry, str):
-        # YAML reads `host: port`, with a space, as a mapping.
-        raise ValueError(f'{place}: must be a text, "host:port", without a space behind the colon')  # noqa: TRY004
+        # YAML parses `host: port`, with a space, as a mapping.
+        raise ValueError(f'{place}: must be a text, "host:port", without a space after the colon')  # noqa: TRY004
     if not entry.strip():
-        raise ValueError(f"{place}: is empty; each one is host:port")
+        raise ValueError(f"{place}: is empty; each entry must be host:port")
     found = _ENDPOINT.fullmatch(entry.strip())
     host = _bare(found["host"]) if found else None
     if "@" in entry or "//" in entry:
-        raise ValueError(f"{place}: must be host:port; a user, a password and TLS have options of their own")
+        raise ValueError(f"{place}: must be host:port; user, password and TLS are separate options")
     if found is None and _bare(entry.strip()) is not None:
         raise ValueError(f"{place}: has no port; write host:port, and an IPv6 address in brackets, as [::1]:6379")
     if found is None or host is None:
@@ -159,7 +159,7 @@ def _endpoint(entry: Any, place: str) -> Endpoint:
 
 
 def _bare(host: str) -> str | None:
-    """Take the brackets from an address; None: this is no host."""
+    """Return an address without brackets, None if it is not a host."""
     inside = host[1:-1] if host.startswith("[") and host.endswith("]") else None
     if inside is None and _NAME.fullmatch(host):
         return host

@@ -1,4 +1,4 @@
-"""`RedisClient`: scripts run here, wherever their keys are; in order, within a time, and again where that is safe."""
+"""`RedisClient`: runs scripts on the servers that have their keys; in order, with a timeout, retrying where that is safe."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -32,19 +32,19 @@ _DEPLOYMENTS: dict[str, Callable[[ConnectionFactory], Topology]] = {
 
 
 class Call(NamedTuple):
-    """One script to run, on the keys of one line."""
+    """A script to run, on the keys of one line."""
 
     script: Script
     keys: Sequence[str]
     args: Sequence[Any]
 
     def command(self, *beside: str) -> Command:
-        """Give the command that runs it, with further keys behind its own."""
+        """Return the command that runs it, with further keys appended."""
         return ("EVALSHA", self.script.sha, len(self.keys) + len(beside), *self.keys, *beside, *self.args)
 
 
 class RedisClient:
-    """The Redis servers of one store. Every call has one time limit as a whole: the configured timeout."""
+    """The Redis servers of one store. Every call has one overall timeout, `socket_timeout`."""
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class RedisClient:
         mark_of: Callable[[str], str],
         credentials: ChangingCredentials | None = None,
     ) -> None:
-        """Take what to connect to. `mark_of` gives for a key another one in the same hash slot, free to be written."""
-        self._dialing = ConnectionFactory(options, scripts, credentials)
+        """`mark_of` returns, for a key, another key in the same hash slot that may be overwritten."""
+        self._factory = ConnectionFactory(options, scripts, credentials)
         self._event_loop = OneEventLoop()
         self._mark_of = mark_of
         self._begin()
@@ -63,18 +63,18 @@ class RedisClient:
         self._remarks = options.remarks
 
     def _begin(self) -> None:
-        """Begin without connections, which belong to the event loop that they are made in."""
-        self._deployment = _DEPLOYMENTS[self._dialing.options.deployment_mode](self._dialing)
-        self._batches = BatchRunner(self._dialing, self._deployment, self._mark_of)
+        """Reset to a state without connections, which belong to the event loop in which they were opened."""
+        self._deployment = _DEPLOYMENTS[self._factory.options.deployment_mode](self._factory)
+        self._batches = BatchRunner(self._factory, self._deployment, self._mark_of)
 
     async def open(self) -> None:
-        """Connect to every server. Raises ConfigError where trying again would not help, else StoreUnavailableError."""
+        """Connect to every server. Raises ConfigError if a retry would not help, else StoreUnavailableError."""
         with stopping_the_start():
             await self.ask_each("PING")
             await self._check_mode()
 
     async def _check_mode(self) -> None:
-        """Compare what the servers are with the deployment mode. Raises ConfigError."""
+        """Compare the servers with the deployment mode. Raises ConfigError."""
         infos = await self.infos("server")
         if infos is not None and not self._clustered and any(info.get("redis_mode") == "cluster" for info in infos):
             raise ConfigError(
@@ -82,7 +82,7 @@ class RedisClient:
             )
 
     async def close(self) -> None:
-        """Let go of all connections. It may then be used again, from another event loop too."""
+        """Close all connections. The client may be used again afterwards, even in another event loop."""
         self._event_loop.check()
         await self._deployment.close()
         self._begin()
@@ -98,7 +98,7 @@ class RedisClient:
         return reply
 
     async def run_all(self, calls: Sequence[Call], before: Iterable[Command] = ()) -> list[Any]:
-        """Run scripts as `run_each` does. Raises StoreFullError if the server refused one because it is full."""
+        """Run scripts as `run_each` does. Raises StoreFullError if a full server refused one."""
         replies = await self.run_each(calls, before)
         for reply in replies:
             if isinstance(reply, StoreFullError):
@@ -106,12 +106,12 @@ class RedisClient:
         return replies
 
     async def run_each(self, calls: Sequence[Call], before: Iterable[Command] = ()) -> list[Any]:
-        """Run scripts, in one round trip to each server; a fault of one conversation's data stands in its reply's place.
+        """Run scripts, in one round trip per server. An error in one conversation's data takes the place of its reply.
 
-        So does StoreFullError, in the place of what a full server refused.
+        StoreFullError likewise takes the place of a reply that a full server refused.
 
-        Those of one line (the same first key) take effect in order: where one could not be done now, none after it is.
-        `before` are plain commands, the key in second place, that go first and whose replies nobody needs.
+        Scripts on one line (the same first key) take effect in order: if one cannot be executed now, none after it
+        is. `before` are plain commands, the key in second place, that are sent first and whose replies are ignored.
         """
         self._event_loop.check()
         replies: list[Any] = [None] * len(calls)
@@ -130,15 +130,15 @@ class RedisClient:
         return replies
 
     def _absent(self, call: Call) -> tuple[str, ...]:
-        """Name a key that never is, for a cluster: with it, nothing that writes is run while its slot is being moved.
+        """Return a key that never exists, for a cluster: it prevents writing scripts from running while their slot is moved.
 
-        A node that gives a slot away says of every missing key that it is not its own, also in the middle of a script that
-        has just deleted it; the script is broken off then, and what it has written stays.
+        A node that is migrating a slot redirects for every missing key, even in the middle of a script that has just
+        deleted it; the script is then aborted, but its writes remain.
         """
         return (f"{self._mark_of(call.keys[0])}-absent",) if self._clustered and call.script.writes else ()
 
     async def ask_all(self, commands: Sequence[Command]) -> list[Any]:
-        """Run plain commands, the key in second place, in one round trip to each server, and give their replies."""
+        """Run plain commands, the key in second place, in one round trip per server, and return their replies."""
         self._event_loop.check()
         replies: list[Any] = [None] * len(commands)
         parts = [LineBatch(str(command[1]), [command], [place], False) for place, command in enumerate(commands)]  # noqa: FBT003
@@ -149,7 +149,7 @@ class RedisClient:
         return replies
 
     async def replicated(self, keys: Iterable[str]) -> None:
-        """Wait until the configured number of replicas has what was written so far to the servers of these keys."""
+        """Wait until the configured number of replicas has everything written so far to the servers of these keys."""
         self._event_loop.check()
         if self._batches.waits:
             await self._batches.do([LineBatch(key) for key in keys], [])
@@ -157,26 +157,26 @@ class RedisClient:
     # --- servers ---------------------------------------------------------------------------------------------------------
 
     async def ask_each(self, *command: Any) -> list[Any]:
-        """Send one command to every server that takes writes, and give their replies. Raises StoreUnavailableError."""
+        """Send one command to every primary, and return their replies. Raises StoreUnavailableError."""
         self._event_loop.check()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 try:
                     await self._deployment.prepare()
-                    places = await self._deployment.places()
-                    clients = [await place.fresh_client() for place in places]
+                    nodes = await self._deployment.nodes()
+                    clients = [await node.fresh_client() for node in nodes]
                     return [await client.execute_command(*command) for client in clients]  # type: ignore[no-untyped-call]
                 except CONNECTION_ERRORS:
                     self._deployment.doubt()
                     raise
 
     async def version(self) -> tuple[int, ...]:
-        """Ask for the oldest server's version, as (7, 0)."""
+        """Return the oldest server's version, as (7, 0)."""
         infos = await self.ask_each("INFO", "server")
         return min(tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) for info in infos)
 
     async def infos(self, section: str) -> list[dict[str, Any]] | None:
-        """Ask every server that takes writes what it says of itself; None: the user has no right to ask that."""
+        """Return INFO of every primary, None if the user lacks the permission."""
         try:
             return await self.ask_each("INFO", section)
         except StoreUnavailableError as error:
@@ -185,12 +185,12 @@ class RedisClient:
             raise
 
     async def warnings(self) -> list[str]:
-        """Say what is doubtful about the servers' settings, and which options were passed over."""
+        """Return problems with the servers' settings, and ignored options."""
         infos = await self.infos("memory")
         if infos is None:
-            return self._remarks  # a user with few rights; the server's own administrator knows
+            return self._remarks  # the user has few permissions; the server's administrator can check
         policies = {str(info.get("maxmemory_policy", "noeviction")) for info in infos} - {"noeviction"}
-        follows = "tickets and last numbers may vanish, so that two hold one conversation, or a number is given twice"
+        follows = "tickets and last numbers may be deleted, so that one conversation gets two holders, or a number is issued twice"
         return [
             *self._remarks,
             *(
@@ -201,38 +201,38 @@ class RedisClient:
         ]
 
     async def pages(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Go through the keys of a pattern, on every server. Each step has the time limit of a call.
+        """Iterate over the keys that match a pattern, on every server. Each step has the timeout of a call.
 
-        Never on a hot path. A key of another program's may be no text, so they are given as they are.
+        Never used on a hot path. Keys of other programs may not be text, so raw bytes are returned.
         """
         self._event_loop.check()
         with translated():
             async with asyncio.timeout(self._limit_s):
                 await self._deployment.prepare()
-                places = await self._deployment.places()
-        for place in places:
+                nodes = await self._deployment.nodes()
+        for node in nodes:
             cursor: int | None = None
             while cursor != 0:
                 with translated():
                     async with asyncio.timeout(self._limit_s):
-                        cursor, page = await place.client.scan(cursor or 0, match=pattern, count=_SCAN_COUNT)
+                        cursor, page = await node.client.scan(cursor or 0, match=pattern, count=_SCAN_COUNT)
                 yield cast("list[bytes]", page)
 
     async def scan(self, pattern: str) -> AsyncIterator[str]:
-        """Go through the keys of a pattern that are text, as ours are. Never on a hot path."""
+        """Iterate over the keys that match a pattern and are text, as ours are. Never used on a hot path."""
         async for page in self.pages(pattern):
             for key in page:
                 with suppress(UnicodeDecodeError):
                     yield key.decode()
 
     async def hints_client(self) -> redis.Redis:
-        """Give a client of any server that takes writes, to subscribe with: what one publishes, all do."""
+        """Return a client of any primary for a subscription: messages are published on all of them."""
         await self._deployment.prepare()
-        places = await self._deployment.places()
-        return await places[0].fresh_client()
+        nodes = await self._deployment.nodes()
+        return await nodes[0].fresh_client()
 
     @property
     def reauthenticate_s(self) -> float | None:
-        """Age from which a connection has to authenticate anew; None: never."""
-        credentials = self._dialing.credentials
+        """Age after which a connection has to authenticate again; None: never."""
+        credentials = self._factory.credentials
         return None if credentials is None else credentials.reauthenticate_s

@@ -1,4 +1,4 @@
-"""A Redis Cluster: which node has which slot, learnt from the nodes and from their redirections."""
+"""Redis Cluster: the assignment of slots to nodes, learned from the nodes and from their redirections."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,37 +16,37 @@ from lockstore.stores.redis.connection.topology import LineBatch, Node
 
 __all__ = ["Cluster"]
 
-_PATIENCE_S = 2.0  # for one node that is asked for the layout; then the next is asked
-_UNKNOWN = (None, b"", "", b"?", "?")  # where CLUSTER SLOTS has no host
-_PRIMARY = "primary"  # redis-py's word
+_PATIENCE_S = 2.0  # how long one node may take to return the layout before the next is queried
+_UNKNOWN = (None, b"", "", b"?", "?")  # how CLUSTER SLOTS reports an unknown host
+_PRIMARY = "primary"  # redis-py's name for the role
 
 
 class Cluster:
-    """The primaries of a cluster. redis-py keeps the layout; the connections for our batches are our own."""
+    """The primaries of a cluster. redis-py maintains the layout; batches use connections of our own."""
 
     watches = True
 
-    def __init__(self, dialing: ConnectionFactory) -> None:
-        self._dialing = dialing
-        self._arguments = _node_arguments(dialing)
-        nodes = [ClusterNode(node.host, node.port, **self._arguments) for node in dialing.options.nodes]
+    def __init__(self, factory: ConnectionFactory) -> None:
+        self._factory = factory
+        self._arguments = _node_arguments(factory)
+        nodes = [ClusterNode(node.host, node.port, **self._arguments) for node in factory.options.nodes]
         self._layout = NodesManager(nodes, require_full_coverage=False, connection_kwargs=self._arguments)
-        self._places: dict[str, Node] = {}
+        self._nodes: dict[str, Node] = {}
         self._known = False
         self._suspect: str | None = None
 
     async def prepare(self) -> None:
-        """Ask for the layout, if it is not known or no longer trusted."""
+        """Fetch the layout if it is unknown or no longer trusted."""
         if self._known:
             return
         await self._ask(self._suspect)
         self._known = True
-        for name in self._places.keys() - self._layout.nodes_cache.keys():
-            if (place := self._places.pop(name, None)) is not None:
-                await place.client.aclose()
+        for name in self._nodes.keys() - self._layout.nodes_cache.keys():
+            if (node := self._nodes.pop(name, None)) is not None:
+                await node.client.aclose()
 
     async def _ask(self, last: str | None) -> None:
-        """Ask the nodes for the layout, `last` after all others; on new connections, because old ones may have been cut off."""
+        """Fetch the layout from a node, trying `last` after all others; on new connections, since old ones may be dead."""
         asked = [_Node(node.host, node.port, **self._arguments) for node in self._layout.startup_nodes.values()]
         self._layout.startup_nodes = {node.name: node for node in asked}
         try:
@@ -56,80 +56,80 @@ class Cluster:
                 await node.disconnect()
 
     def split(self, parts: list[LineBatch]) -> list[tuple[Node, list[LineBatch]]]:
-        """Sort the parts by the nodes that have their slots."""
+        """Group the parts by the nodes that have their slots."""
         shares: dict[Node, list[LineBatch]] = {}
         for part in parts:
-            place = part.asking or self._place_of(key_slot(part.key.encode()))
-            shares.setdefault(place, []).append(part)
+            node = part.asking or self._node_of(key_slot(part.key.encode()))
+            shares.setdefault(node, []).append(part)
         return list(shares.items())
 
-    def _place_of(self, slot: int) -> Node:
-        nodes = self._layout.slots_cache.get(slot)
-        if not nodes:
+    def _node_of(self, slot: int) -> Node:
+        members = self._layout.slots_cache.get(slot)
+        if not members:
             raise ClusterDownError(f"no node has slot {slot}")
-        return self._place_at(nodes[0])
+        return self._node_at(members[0])
 
-    def _place_at(self, node: ClusterNode) -> Node:
-        place = self._places.get(node.name)
-        if place is None:
-            client = redis.Redis(host=node.host, port=int(node.port), **self._dialing.to_servers())
-            place = self._places[node.name] = Node(node.name, client)
-        return place
+    def _node_at(self, member: ClusterNode) -> Node:
+        node = self._nodes.get(member.name)
+        if node is None:
+            client = redis.Redis(host=member.host, port=int(member.port), **self._factory.to_servers())
+            node = self._nodes[member.name] = Node(member.name, client)
+        return node
 
     async def redirect(self, part: LineBatch, error: ResponseError) -> None:
-        """Follow a slot that has moved, or is being moved."""
+        """Follow a slot that has been moved, or is being moved."""
         part.asking = None
         if isinstance(error, TryAgainError):
             return
         if not isinstance(error, AskError):
             raise error
         if error.host in _UNKNOWN and not isinstance(error, MovedError):
-            error.host = self._layout.slots_cache[error.slot_id][0].host  # it means its own
+            error.host = self._layout.slots_cache[error.slot_id][0].host  # an empty host means the node itself
         if error.host in _UNKNOWN or error.slot_id not in self._layout.slots_cache:
-            self.doubt()  # the node does not say its own name, or the layout has holes
+            self.doubt()  # the node does not know its own name, or the layout is incomplete
         elif isinstance(error, MovedError):  # redis-py's MovedError is an AskError
             await self._layout.move_slot(error)
-        elif (node := self._layout.nodes_cache.get(get_node_name(error.host, error.port))) is not None:
-            part.asking = self._place_at(node)
+        elif (member := self._layout.nodes_cache.get(get_node_name(error.host, error.port))) is not None:
+            part.asking = self._node_at(member)
         else:
-            self.doubt()  # it joined after we asked
+            self.doubt()  # it joined after we fetched the layout
 
-    def doubt(self, place: Node | None = None) -> None:
-        """Have the layout asked for anew, of this node last."""
+    def doubt(self, node: Node | None = None) -> None:
+        """Refetch the layout before the next batch, from this node last."""
         self._known = False
-        self._suspect = place.name if place is not None else None
+        self._suspect = node.name if node is not None else None
 
-    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - a place is a node
+    async def is_gone(self, node: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - the node is asked by name
         """Ask the other nodes whether this one is still a primary."""
         try:
-            await self._ask(place.name)
+            await self._ask(node.name)
         except CONNECTION_ERRORS:
-            return False  # they don't know either, for now
-        node = self._layout.nodes_cache.get(place.name)
-        return node is None or node.server_type != _PRIMARY
+            return False  # the others do not know either at the moment
+        member = self._layout.nodes_cache.get(node.name)
+        return member is None or member.server_type != _PRIMARY
 
-    async def places(self) -> Sequence[Node]:
-        """Give all primaries that have slots."""
+    async def nodes(self) -> Sequence[Node]:
+        """Return all primaries that have slots."""
         await self.prepare()
-        owners = {nodes[0].name: nodes[0] for nodes in self._layout.slots_cache.values() if nodes}
-        return [self._place_at(node) for node in owners.values()]
+        owners = {members[0].name: members[0] for members in self._layout.slots_cache.values() if members}
+        return [self._node_at(member) for member in owners.values()]
 
     async def close(self) -> None:
-        """Let go of all connections."""
-        for place in self._places.values():
-            await place.client.aclose()
+        """Close all connections."""
+        for node in self._nodes.values():
+            await node.client.aclose()
         for held in ("nodes_cache", "startup_nodes"):
             await self._layout.aclose(held)
 
 
 class _Node(ClusterNode):
-    """redis-py's, that tells its own host where it does not know, or does not say, what it is called.
+    """redis-py's node, returning its own host where CLUSTER SLOTS reports an unknown one.
 
-    In CLUSTER SLOTS that is null or empty (`cluster-preferred-endpoint-type unknown-endpoint`), or "?".
+    There it is null or empty (`cluster-preferred-endpoint-type unknown-endpoint`), or "?".
     """
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command; in the reply to CLUSTER SLOTS, put in the host that was asked."""
+        """Run a command; in the reply to CLUSTER SLOTS, fill in the host that was queried."""
         reply = await super().execute_command(*args, **kwargs)
         if args[0] == "CLUSTER SLOTS":
             for _, _, *nodes in reply:
@@ -138,9 +138,9 @@ class _Node(ClusterNode):
         return reply
 
 
-def _node_arguments(dialing: ConnectionFactory) -> dict[str, Any]:
-    """Turn the arguments of a client into those of a node, for which a class says whether it speaks TLS."""
-    arguments = dialing.to_nodes(_PATIENCE_S)
+def _node_arguments(factory: ConnectionFactory) -> dict[str, Any]:
+    """Convert the arguments of a client to those of a node, where a class selects TLS."""
+    arguments = factory.to_nodes(_PATIENCE_S)
     if arguments.pop("ssl", False):
         arguments["connection_class"] = SSLConnection
     return arguments

@@ -1,4 +1,4 @@
-"""How every connection to Redis is made: time limits, TLS, credentials, and the scripts loaded before anything else."""
+"""How every connection to Redis is opened: timeouts, TLS, credentials, and the scripts loaded first."""
 
 import asyncio
 import time
@@ -19,29 +19,32 @@ from lockstore.util.tls import tls_context
 
 __all__ = ["ChangingCredentials", "ConnectionFactory"]
 
-_REPLACED_S = 1.5  # for connecting, where another server may take this one's place meanwhile
-_AGAIN_S = 600.0  # until the next try, when there were no credentials to authenticate a live connection anew
-# With its maintenance notifications, redis-py takes what is unread for one of them: a closed connection is no longer mended.
+_REPLACED_S = 1.5  # connect timeout, where a failover may replace the server meanwhile
+_AGAIN_S = 600.0  # delay until the next attempt if no credentials were available to reauthenticate a live connection
+# redis-py's maintenance notifications would consume unread data, so that a closed connection would no longer be
+# detected.
 _NO_MAINTENANCE = MaintNotificationsConfig(enabled=False)
-_PATIENCE_S = 2.0  # for those; then the connection is used as it is, rather than given up with the batch that waits
+_PATIENCE_S = (
+    2.0  # timeout for credentials; the connection is then used as it is, which is better than failing the batch
+)
 
 
 class ChangingCredentials(Protocol):
-    """Credentials that change with time, as redis-py's CredentialProvider gives them."""
+    """Credentials that change over time, like redis-py's CredentialProvider."""
 
     @property
     def reauthenticate_s(self) -> float:
-        """Age, in seconds, from which a connection has to authenticate anew before it is used."""
+        """Age, in seconds, after which a connection has to authenticate again before its next use."""
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Give user and password that hold now."""
+        """Return the user and password that are valid now."""
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Give user and password that hold now."""
+        """Return the user and password that are valid now."""
 
 
 class ConnectionFactory:
-    """The arguments of redis-py's connections, for servers and for sentinels."""
+    """The arguments of redis-py's connections, to servers and to sentinels."""
 
     def __init__(
         self, options: RedisOptions, scripts: Sequence[Script], credentials: ChangingCredentials | None = None
@@ -51,16 +54,17 @@ class ConnectionFactory:
         self._scripts = tuple(scripts)
         self._authenticated_at: WeakKeyDictionary[AbstractConnection, float] = WeakKeyDictionary()
         if options.speaks_tls:
-            tls_context(options, "lock_store")  # redis-py loads the files itself, but only when it connects
+            tls_context(options, "lock_store")  # redis-py also loads the files, but only when it connects
 
     def to_servers(self) -> dict[str, Any]:
-        """Give what connections to servers have in common; host, port and database are left to the caller."""
+        """Return the common arguments of connections to servers; the caller adds host, port and database."""
         alone = self.options.deployment_mode == "standard"
         common: dict[str, Any] = {
             "socket_connect_timeout": min(self.options.socket_timeout, inf if alone else _REPLACED_S),
-            # None: a call has one timeout as a whole, in Servers; redis-py's own would cost one for each reply.
+            # No timeout here: RedisClient has one timeout for a whole call; redis-py's own would apply to each reply.
             "socket_timeout": None,
-            # Whoever calls tries again, and knows what may be tried again. A pool hands out no connection that is closed.
+            # The caller retries, because only the caller knows what is safe to repeat. The pool returns no closed
+            # connection.
             "retry": Retry(NoBackoff(), 0),
             "redis_connect_func": self._prepare,
             "maint_notifications_config": _NO_MAINTENANCE,
@@ -68,18 +72,18 @@ class ConnectionFactory:
         return common | self._tls() | self._who(*self.options.credentials)
 
     def to_directory(self, patience_s: float) -> dict[str, Any]:
-        """Give what connections have that only ask where things are: sentinels, or any node of a cluster."""
+        """Return the arguments of connections that only query addresses: of sentinels, or of any cluster node."""
         limit_s = min(patience_s, self.options.socket_timeout)
         common: dict[str, Any] = {"socket_connect_timeout": limit_s, "socket_timeout": limit_s}
         common |= {"redis_connect_func": self._introduce, "maint_notifications_config": _NO_MAINTENANCE}
         return common | {"retry": Retry(NoBackoff(), 0)} | self._tls()
 
     def to_sentinels(self, patience_s: float) -> dict[str, Any]:
-        """Give what connections to sentinels have: TLS as the servers', and their own credentials where they differ."""
+        """Return the arguments of connections to sentinels: TLS as for servers, and their own credentials where given."""
         return self.to_directory(patience_s) | self._who(*self.options.sentinel_credentials, own=True)
 
     def to_nodes(self, patience_s: float) -> dict[str, Any]:
-        """Give what connections have that ask a cluster's nodes for the layout."""
+        """Return the arguments of connections that query cluster nodes for the layout."""
         return self.to_directory(patience_s) | self._who(*self.options.credentials)
 
     def _tls(self) -> dict[str, Any]:
@@ -96,7 +100,7 @@ class ConnectionFactory:
         return given | ({} if password is None else {"password": password.get_secret_value()})
 
     async def _introduce(self, connection: AbstractConnection) -> None:
-        """Authenticate a new connection; it is not kept where that fails or is broken off, replies unread."""
+        """Authenticate a new connection; discard it if that fails or is cancelled, because replies may be unread."""
         try:
             await connection.on_connect()
         except BaseException:
@@ -104,10 +108,10 @@ class ConnectionFactory:
             raise
 
     async def _prepare(self, connection: AbstractConnection) -> None:
-        """Authenticate, and load the scripts, before a new connection is used.
+        """Authenticate and load the scripts before a new connection is used.
 
-        After a server's restart or failover another client could otherwise load them in the middle of a batch of ours, so
-        that an earlier command of a conversation would fail and a later one succeed.
+        Otherwise another client could load them in the middle of our batch after a restart or failover, so that an
+        earlier command of a conversation would fail and a later one succeed.
         """
         await self._introduce(connection)
         try:
@@ -120,7 +124,7 @@ class ConnectionFactory:
         self._authenticated_at[connection] = time.monotonic()
 
     async def refresh(self, connection: AbstractConnection) -> None:
-        """Authenticate a connection again whose authentication is getting old."""
+        """Reauthenticate a connection whose credentials are about to expire."""
         if self.credentials is None:
             return
         now_s = time.monotonic()
@@ -130,7 +134,7 @@ class ConnectionFactory:
             async with asyncio.timeout(min(_PATIENCE_S, self.options.socket_timeout / 2)):
                 who = await self.credentials.get_credentials_async()
         except (StoreUnavailableError, TimeoutError):
-            # The connection is still good, for a while.
+            # The connection remains usable for a while.
             self._authenticated_at[connection] = now_s - self.credentials.reauthenticate_s + _AGAIN_S
             return
         await connection.send_command("AUTH", *who)
@@ -138,5 +142,5 @@ class ConnectionFactory:
         self._authenticated_at[connection] = now_s
 
     def load_commands(self) -> list[tuple[Any, ...]]:
-        """Give the commands that load all scripts."""
+        """Return the commands that load all scripts."""
         return [("SCRIPT", "LOAD", script.text) for script in self._scripts]

@@ -1,4 +1,4 @@
-"""What redis-py raises, told in our errors: a fault of one conversation's data, or a server that cannot serve for now."""
+"""Translates redis-py's errors into ours: bad data of one conversation, or a server that is unavailable for now."""
 
 from asyncio import IncompleteReadError
 from collections.abc import Iterator
@@ -21,36 +21,36 @@ CONNECTION_ERRORS = (
     TimeoutError,
     StoreUnavailableError,
 )
-"""What is raised when a server cannot be reached, does not answer, or refuses for now; or when there is no password to show.
+"""Raised if a server cannot be reached, does not answer or refuses for now, or if there are no credentials for it.
 
-StoreUnavailableError is what ChangingCredentials raise, in the middle of connecting.
+ChangingCredentials raise StoreUnavailableError while connecting.
 """
 
 _WRONG_TYPE = "WRONGTYPE"
-_DAMAGED = "DAMAGED"  # our scripts' own word: what stands in a key is not ours, and nothing was written
-_DENIED = "The user executing the script can't "  # a right that is missing, as Redis 7.0 says it of a script's command
+_DAMAGED = "DAMAGED"  # prefix of our scripts' errors: a key contains foreign data, and nothing was written
+_DENIED = "The user executing the script can't "  # how Redis 7.0 reports a permission that a script lacks
 
-# What a server does that was spoken to in the wrong way; it cannot say so.
+# Possible causes when a server closes the connection without a reply.
 _CLOSED = "the server closed the connection at once: it may want TLS (use_ssl), or a client certificate (ssl_certfile)"
-_ENDED = "Connection closed by server"  # redis-py's words, for which it has no class
-_MOVED_ON = "non local key"  # in a script: its slot went to another node while it ran
+_ENDED = "Connection closed by server"  # redis-py's message, for which it has no exception class
+_MOVED_ON = "non local key"  # raised in a script whose slot was moved while it ran
 _SILENT = "with use_ssl, this may be a server without TLS"
-_PLAIN_TEXT = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")  # OpenSSL's words
+_PLAIN_TEXT = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST")  # OpenSSL's codes
 _NO_TLS = "this server does not speak TLS: leave use_ssl out"
 
 
 def fault_of(error: exceptions.ResponseError) -> ConversationError | StoreUnavailableError:
-    """Tell a fault of one conversation's data from a server that cannot serve for now."""
+    """Distinguish bad data of one conversation from a server that is unavailable for now."""
     text = str(error)
     if text.startswith(_DENIED):
-        return StoreUnavailableError(f"{text} ACL LOG at the server says which")
+        return StoreUnavailableError(f"{text} ACL LOG on the server shows which")
     code = text.partition(" ")[0]
     if code == _DAMAGED:
         return ConversationError(_without_script(text).removeprefix(f"{_DAMAGED} "))
     if code == _WRONG_TYPE:
-        return ConversationError("one of its keys in Redis is of another type: another program wrote it")
-    # A code (MISCONF, NOREPLICAS, ...) speaks of the server's state. redis-py has classes of its own for some of them, and
-    # leaves out ERR, with which a script's own failure begins.
+        return ConversationError("one of its keys in Redis has the wrong type: another program wrote it")
+    # A code (MISCONF, NOREPLICAS, ...) describes the server's state. redis-py has exception classes for some codes,
+    # and strips ERR, with which errors raised by a script begin.
     of_a_script = (
         type(error) is exceptions.ResponseError
         and not code.isupper()
@@ -66,16 +66,16 @@ def _without_script(text: str) -> str:
     return text.partition(" script: ")[0]
 
 
-class translated:  # noqa: N801 - reads as the function that it could be, were it not for the cost of a generator
-    """Turn redis-py's errors into StoreUnavailableError or ConversationError."""
+class translated:  # noqa: N801 - named like a function; a generator-based context manager would be slower
+    """Translate redis-py's errors into StoreUnavailableError or ConversationError."""
 
     __slots__ = ()
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise ours in place of redis-py's."""
+        """Raise our error instead of redis-py's."""
         if error is None or isinstance(error, StoreUnavailableError):
             return
         if isinstance(error, exceptions.ResponseError):
@@ -86,9 +86,9 @@ class translated:  # noqa: N801 - reads as the function that it could be, were i
 
 @contextmanager
 def stopping_the_start() -> Iterator[None]:
-    """Have the start stopped by what trying again does not mend: a certificate that one side does not take.
+    """Turn errors that a retry cannot fix, such as a rejected certificate, into ConfigError at startup.
 
-    What else may be a mistake in the configuration is said with what to look at.
+    Other possible configuration mistakes are reported with what to check.
     """
     try:
         yield
@@ -113,7 +113,7 @@ def _sentence_behind(error: BaseException) -> Sentence | None:
 
 
 def _told(error: BaseException) -> str:
-    """Say it in one line; what is wrong with a certificate in words of its own."""
+    """Describe an error in one line; certificate errors in our own words."""
     if (fault := certificate_fault(error)) is not None:
         return f"{fault.what}; {fault.remedy}"
     if any(isinstance(cause, SSLError) and cause.reason in _PLAIN_TEXT for cause in causes(error)):
@@ -122,6 +122,6 @@ def _told(error: BaseException) -> str:
     if isinstance(error, MasterNotFoundError):
         return text
     if (sentence := _sentence_behind(error)) is not None:
-        # A list of the Sentinels' answers, or redis-py's own words, say no more than what is behind them.
+        # A list of the Sentinels' answers, or redis-py's own text, is less specific than the underlying error.
         return sentence.text
     return f"{type(error).__name__}: {text}" if text else "no answer in time"

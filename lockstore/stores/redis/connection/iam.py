@@ -1,8 +1,8 @@
-"""IAM for AWS ElastiCache: whether it is on, and the tokens that stand in the place of a password.
+"""IAM authentication for AWS ElastiCache: its settings, and the tokens used as passwords.
 
-A token is a request that is signed and never sent: `GET https://<cache>/?Action=connect&User=<user>` for the service
-`elasticache`, as a URL without its scheme. It opens a connection while it is young enough, and while the AWS credentials
-that signed it are valid.
+A token is a presigned request that is never sent: `GET https://<cache>/?Action=connect&User=<user>` for the service
+`elasticache`, as a URL without its scheme. It is accepted for new connections until it expires, and while the AWS
+credentials that signed it are valid.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from lockstore.stores.redis.connection.options import RedisOptions
 
 __all__ = ["ElastiCacheCredentials", "IamSettings", "IamTimes", "check_iam_options", "iam_settings"]
 
-# Rasa's names, but for the last.
+# Rasa's variable names, except for the last.
 _SWITCH = "ELASTICACHE_REDIS_AWS_IAM_ENABLED"
 _PROVIDER = "IAM_CLOUD_PROVIDER"
 _REGION = "AWS_DEFAULT_REGION"
@@ -31,13 +31,13 @@ _SERVERLESS = "AWS_ELASTICACHE_SERVERLESS"
 
 _SERVICE = "elasticache"
 _SCHEME = "https://"
-_ASK_AWS_TIMEOUT_S = 5  # for each step when credentials are fetched over the network; botocore's own is 60
-_ASK_AWS_TRIES = 2  # whoever needs a token tries again anyway
+_ASK_AWS_TIMEOUT_S = 5  # for each step of fetching credentials over the network; botocore's default is 60
+_ASK_AWS_TRIES = 2  # the caller retries anyway
 
 
 @dataclass(frozen=True, slots=True)
 class IamSettings:
-    """Which cache a token is for: its region, its name in lower case, and whether it is a serverless one."""
+    """The cache that a token is for: its region, its name in lower case, and whether it is serverless."""
 
     region: str
     cluster_name: str
@@ -46,16 +46,17 @@ class IamSettings:
 
 @dataclass(frozen=True, slots=True)
 class IamTimes:
-    """How long a token and a connection are good for.
+    """How long tokens and connections are used.
 
-    `validity_s`: what a token says of itself (X-Amz-Expires, whole seconds). 15 minutes is the most that AWS takes.
+    `validity_s`: the token's own validity (X-Amz-Expires, whole seconds). AWS accepts at most 15 minutes.
 
-    `refresh_s`: the age up to which a token is given out again. A minute, though it is valid for fifteen: the token ends
-    with the AWS credentials behind it, which nobody announces. botocore renews what it can ten minutes before it ends,
-    so that what is given out is good for nine more. Signing anew takes milliseconds; the minute is for a storm of connections.
+    `refresh_s`: how long a token is reused. One minute, although it is valid for fifteen: it becomes invalid without
+    notice when the AWS credentials behind it expire. botocore renews credentials ten minutes before they expire, so a
+    token is valid for at least nine more minutes. Signing takes milliseconds; the minute covers a burst of new
+    connections.
 
-    `reauthenticate_s`: the age at which a live connection shows a new token. AWS closes it twelve hours after the last
-    one; half of that leaves hours in which to try again.
+    `reauthenticate_s`: the age at which a live connection presents a new token. AWS closes it twelve hours after the
+    last one; half of that leaves hours for retries.
     """
 
     validity_s: int = 15 * 60
@@ -67,7 +68,7 @@ _TIMES = IamTimes()
 
 
 def iam_settings(environ: Mapping[str, str]) -> IamSettings | None:
-    """Read the variables that Rasa has for it; None: IAM is off. Raises ConfigError with the variable and its rule."""
+    """Read the environment variables that Rasa uses for IAM; None: IAM is off. Raises ConfigError naming the variable."""
     if not _is_true(environ, _SWITCH):
         return None
     missing = [name for name in (_PROVIDER, _REGION, _CLUSTER) if not environ.get(name)]
@@ -81,7 +82,7 @@ def iam_settings(environ: Mapping[str, str]) -> IamSettings | None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
         message = "must be the name of the cache or replication group (letters, digits, dashes), not its address"
         raise ConfigError(f"{_CLUSTER}: {message}; it is {name!r}")
-    # AWS turns a name into lower case when the cache is made, and refuses a token for the name as it was typed.
+    # AWS lower-cases the name when the cache is created, and rejects tokens for the name as it was typed.
     return IamSettings(region, name.lower(), serverless=_is_true(environ, _SERVERLESS))
 
 
@@ -93,16 +94,18 @@ def _is_true(environ: Mapping[str, str], name: str) -> bool:
 
 
 def check_iam_options(options: RedisOptions) -> None:
-    """Refuse, with ConfigError, options that tokens do not go with. Call it when IAM is on."""
+    """Reject options that are incompatible with tokens. Call it when IAM is on. Raises ConfigError."""
     username, password = options.credentials
     if not options.speaks_tls:
         raise ConfigError(
-            f"lock_store.use_ssl: must be true, because {_SWITCH} is: ElastiCache takes tokens with TLS only"
+            f"lock_store.use_ssl: must be true, because {_SWITCH} is: ElastiCache accepts tokens over TLS only"
         )
     if username is None:
-        raise ConfigError(f"lock_store.username: must be set, because {_SWITCH} is true: a token is for one user")
+        raise ConfigError(
+            f"lock_store.username: must be set, because {_SWITCH} is true: a token is issued for one user"
+        )
     if password is not None:
-        raise ConfigError(f"lock_store.password: must not be given, because {_SWITCH} is true: a token takes its place")
+        raise ConfigError(f"lock_store.password: must not be set, because {_SWITCH} is true: a token replaces it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,10 @@ _NO_TOKEN = _Token("", float("-inf"))
 
 
 class ElastiCacheCredentials(CredentialProvider):
-    """Give each connection the user, and a token that is valid for a good while yet.
+    """Provides each connection with the user and a token that stays valid for several minutes.
 
-    All connections of one event loop may share it. The AWS credentials come from where boto3 finds them: environment,
-    shared files, the role of a container or an instance.
+    All connections of one event loop may share it. boto3 finds the AWS credentials: in the environment, in shared
+    files, or from the role of a container or an instance.
     """
 
     def __init__(
@@ -127,29 +130,29 @@ class ElastiCacheCredentials(CredentialProvider):
         self._times = times
         self._user = user
         self._settings = settings
-        self._clock = clock  # the time of day, which tokens live by: they grow old while a machine sleeps
+        self._clock = clock  # wall clock time, because tokens also expire while a machine is suspended
         self._token = _NO_TOKEN
         self._renewing = threading.Lock()
         self._renewal: asyncio.Task[None] | None = None
-        self._aws_credentials: Any = None  # only those that botocore renews by itself
+        self._aws_credentials: Any = None  # only credentials that botocore renews
 
     @property
     def reauthenticate_s(self) -> float:
-        """Age, in seconds, from which a connection has to show a new token before it is used."""
+        """Age, in seconds, after which a connection has to present a new token before its next use."""
         return self._times.reauthenticate_s
 
     def get_credentials(self) -> tuple[str, str]:
-        """Give the user and a token; may block on the network. Raises StoreUnavailableError if AWS credentials lack."""
+        """Return the user and a token; may block on the network. Raises StoreUnavailableError without AWS credentials."""
         self._renew()
         return self._user, self._token.text
 
     async def get_credentials_async(self) -> tuple[str, str]:
-        """Give the user and a token, without blocking. Raises StoreUnavailableError if AWS credentials lack."""
+        """Return the user and a token, without blocking. Raises StoreUnavailableError without AWS credentials."""
         if not self._is_fresh():
             if self._renewal is None or self._renewal.done():
                 self._renewal = asyncio.create_task(asyncio.to_thread(self._renew))
-            # All callers wait for one thread, which cannot be stopped. So a caller that gives up leaves it to the others,
-            # and the next one joins in: however long AWS does not answer, one thread waits for it.
+            # All callers wait for one thread, which cannot be stopped. A cancelled caller leaves it to the others,
+            # and the next caller joins it: however long AWS does not answer, only one thread waits.
             await asyncio.shield(self._renewal)
         return self._user, self._token.text
 
@@ -157,26 +160,26 @@ class ElastiCacheCredentials(CredentialProvider):
         return 0 <= self._clock() - self._token.signed_at < self._times.refresh_s
 
     def _renew(self) -> None:
-        # Gives nothing back: a task shows its result in its repr.
+        # Returns nothing: a task shows its result in its repr.
         with self._renewing:
             if not self._is_fresh():
-                now = self._clock()  # before signing, so that a token is never taken for younger than it is
+                now = self._clock()  # taken before signing, so that a token is never considered younger than it is
                 self._token = _Token(self._signed(), now)
 
     def _signed(self) -> str:
-        """Sign anew. Every failure is one of the moment.
+        """Sign a new token. Every failure counts as temporary.
 
-        Whether credentials are missing for good cannot be told from here: a role may be attached later, and the service
-        that gives its credentials may be away. So the daemon tries again, and says why it waits.
+        Missing credentials may be temporary: a role may be attached later, or the service that provides its
+        credentials may be down. So the daemon retries, and logs why it waits.
         """
-        # boto3 takes 0.15 s and 12 MB to import, which nobody should pay who does not use IAM.
+        # Importing boto3 takes 0.15 s and 12 MB, which only users of IAM should pay.
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
             return self._presigned().removeprefix(_SCHEME)
-        # RuntimeError: credentials that are expired and stay so. ValueError: an answer or a file that cannot be read.
+        # RuntimeError: the credentials have expired and cannot be renewed. ValueError: an unreadable answer or file.
         except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as error:
-            self._aws_credentials = None  # next time they may be elsewhere
+            self._aws_credentials = None  # the next attempt searches all sources again
             message = f"no token for ElastiCache: {type(error).__name__}: {error}"
             raise StoreUnavailableError(message) from error
 
@@ -186,7 +189,7 @@ class ElastiCacheCredentials(CredentialProvider):
         from botocore.signers import RequestSigner  # noqa: PLC0415 - as above
 
         region = self._settings.region
-        events = HierarchicalEmitter()  # the signer holds it weakly
+        events = HierarchicalEmitter()  # the signer keeps a weak reference
         signer = RequestSigner(ServiceId(_SERVICE), region, _SERVICE, "v4", self._found_credentials(), events)
         asked = {"Action": "connect", "User": self._user}
         if self._settings.serverless:
@@ -196,14 +199,14 @@ class ElastiCacheCredentials(CredentialProvider):
         return str(signer.generate_presigned_url(request, "connect", expires_in=self._times.validity_s))
 
     def _found_credentials(self) -> Any:
-        """Find AWS credentials. None: there are none, which the signer refuses with an error of its own."""
+        """Find AWS credentials. Returns None if there are none; the signer then raises an error."""
         import boto3  # noqa: PLC0415 - as above
         from botocore.config import Config  # noqa: PLC0415 - as above
         from botocore.credentials import RefreshableCredentials  # noqa: PLC0415 - as above
         from botocore.session import Session  # noqa: PLC0415 - as above
 
         if self._aws_credentials is None:
-            # At the level debug it writes signatures and the answers that hold credentials.
+            # At level debug it logs signatures, and answers that contain credentials.
             log = logging.getLogger("botocore")
             log.setLevel(max(log.level, logging.INFO))
             session = Session()
@@ -216,6 +219,6 @@ class ElastiCacheCredentials(CredentialProvider):
             )
             found = boto3.Session(botocore_session=session, region_name=self._settings.region).get_credentials()
             if not isinstance(found, RefreshableCredentials):
-                return found  # not kept: somebody else renews them, in a file for example, and says nothing
+                return found  # not cached: another process renews them, in a file for example, without notice
             self._aws_credentials = found
         return self._aws_credentials

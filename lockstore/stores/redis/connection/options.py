@@ -1,4 +1,4 @@
-"""The `lock_store` section of a Redis store: each option once, with its type, default and rule."""
+"""The `lock_store` section of a Redis store: each option once, with its type, default and validation."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -20,19 +20,19 @@ from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber,
 __all__ = ["BUILT_IN_TYPES", "OLD_CONCURRENT_TYPE", "Credentials", "Endpoint", "RedisOptions"]
 
 OLD_CONCURRENT_TYPE = "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore"
-"""The spelling that older Rasa Plus configurations have for `concurrent_redis`."""
+"""The spelling of `concurrent_redis` in older Rasa Plus configurations."""
 
 BUILT_IN_TYPES = ("in_memory", "redis", "concurrent_redis", OLD_CONCURRENT_TYPE)
-"""The types of lock stores that are no class of the user's own."""
+"""The built-in types of lock stores."""
 
 Credentials = tuple[str | None, SecretStr | None]
-"""User and password; None: there is none."""
+"""User and password; None: not set."""
 
 _SENTINEL_SERVICE = "mymaster"
 
 
 def _text(value: Any) -> Any:
-    """Take a number for a text, as Rasa does: a password of digits is often written without quotes."""
+    """Accept a number as text, as Rasa does: a password of digits is often written without quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -48,7 +48,7 @@ Secret = Annotated[SecretStr, BeforeValidator(_text), AfterValidator(_secret)]
 
 
 class RedisOptions(BaseModel):
-    """Options that both Redis stores take; the names and defaults are Rasa's, except for `wait_replicas`."""
+    """Options of both Redis stores; names and defaults are Rasa's, except for `wait_replicas`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -57,41 +57,43 @@ class RedisOptions(BaseModel):
     ] = "localhost"
     url: Annotated[
         Place | None,
-        Field(min_length=1, repr=False, description="older name for host; where both are given they agree"),
+        Field(min_length=1, repr=False, description="older name for host; if both are given, they must agree"),
     ] = None
     port: Annotated[WholeNumber, Field(ge=1, le=65535)] = 6379
     deployment_mode: Annotated[
         Literal["standard", "cluster", "sentinel"],
-        Field(description="one server; a Redis Cluster; or a server that sentinels name"),
+        Field(description="one server; a Redis Cluster; or a primary found through sentinels"),
     ] = "standard"
     endpoints: Annotated[
         tuple[Endpoint, ...] | None,
         BeforeValidator(parsed_endpoints),
-        Field(description="nodes of the cluster, or sentinels: host:port, as a list or with commas"),
+        Field(description="nodes of the cluster, or sentinels: host:port, as a list or separated by commas"),
     ] = None
-    db: Annotated[WholeNumber, Field(ge=0, description="number of the database; in a cluster it is always 0")] = 1
-    key_prefix: Annotated[str | None, Field(description="put before every key, with a colon; letters and digits")] = (
-        None
-    )
+    db: Annotated[WholeNumber, Field(ge=0, description="number of the database; always 0 in a cluster")] = 1
+    key_prefix: Annotated[
+        str | None, Field(description="prefix of every key, followed by a colon; letters and digits")
+    ] = None
     username: Name | None = None
     password: Secret | None = None
-    sentinel_service: Annotated[Line, Field(min_length=1, description="what the sentinels call the server")] = (
+    sentinel_service: Annotated[Line, Field(min_length=1, description="name of the service at the sentinels")] = (
         _SENTINEL_SERVICE
     )
-    sentinel_username: Annotated[Name | None, Field(description="at the sentinels, if not the same")] = None
-    sentinel_password: Annotated[Secret | None, Field(description="at the sentinels, if not the same")] = None
+    sentinel_username: Annotated[Name | None, Field(description="for the sentinels, if different")] = None
+    sentinel_password: Annotated[Secret | None, Field(description="for the sentinels, if different")] = None
     use_ssl: Switch = False
     ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
-    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs")] = None
+    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CA certificates")] = None
     socket_timeout: Annotated[
         Number,
-        Field(gt=0, allow_inf_nan=False, description="seconds until an unanswered call is an error"),
+        Field(gt=0, allow_inf_nan=False, description="seconds until an unanswered call fails"),
     ] = 10
     wait_replicas: Annotated[
-        WholeNumber, Field(ge=0, description="a grant is announced when so many replicas have it")
+        WholeNumber, Field(ge=0, description="number of replicas that must have a grant before it is published")
     ] = 0
-    wait_replicas_timeout_ms: Annotated[WholeNumber, Field(gt=0, description="how long to wait for them, in ms")] = 1000
+    wait_replicas_timeout_ms: Annotated[
+        WholeNumber, Field(gt=0, description="how long to wait for the replicas, in ms")
+    ] = 1000
 
     @field_validator("key_prefix")
     @classmethod
@@ -116,17 +118,17 @@ class RedisOptions(BaseModel):
 
     @property
     def place(self) -> str:
-        """The host name, or the full URL, that was given under either name."""
+        """The host name or full URL, given under either name."""
         return self.url if self.url is not None and "host" not in self.model_fields_set else self.host
 
     @property
     def speaks_tls(self) -> bool:
-        """Whether the connection is encrypted: by the option, or by the URL's scheme."""
+        """Whether the connection is encrypted, by the option or by the URL's scheme."""
         return self.use_ssl or self.place.startswith("rediss://")
 
     @property
     def nodes(self) -> tuple[Endpoint, ...]:
-        """The servers to begin with: the endpoints, or the one host and port. Empty for a unix:// URL."""
+        """The initial servers: the endpoints, or the one host and port. Empty for a unix:// URL."""
         if self.endpoints is not None:
             return self.endpoints
         url = self._url
@@ -136,7 +138,7 @@ class RedisOptions(BaseModel):
 
     @property
     def credentials(self) -> Credentials:
-        """User and password for Redis itself, from the options or from the URL."""
+        """User and password for Redis, from the options or from the URL."""
         url = self._url
         username, password = self.username, self.password
         if url is not None:
@@ -146,38 +148,38 @@ class RedisOptions(BaseModel):
 
     @property
     def sentinel_credentials(self) -> Credentials:
-        """User and password for the sentinels: their own if there are any, else those for Redis."""
+        """User and password for the sentinels; by default, those for Redis."""
         if self.sentinel_password:
             return self.sentinel_username or None, self.sentinel_password
         return self.credentials
 
     @property
     def database(self) -> int:
-        """The database that is used: always 0 in a cluster, else the URL's or the option's."""
+        """The database: always 0 in a cluster, else the URL's or the option's."""
         if self.deployment_mode == "cluster":
             return 0
         return self.db if self.db_of_url is None else int(self.db_of_url)
 
     @property
     def db_of_url(self) -> str | None:
-        """The database that a full URL names, so that the option's default does not; None: it names none."""
+        """The database that a full URL names, which overrides the option; None: it names none."""
         url = self._url
         return None if url is None or url.db is None else str(url.db)
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences for the log about options that are given and passed over."""
-        said = []
+        """Log messages about options that are set but ignored."""
+        remarks = []
         given = [name for name in ("host", "url", "port") if self._gives(name)]
         if self.endpoints is not None and given and Endpoint(self.place, self.port) not in self.endpoints:
-            said.append(f"lock_store.{', '.join(given)}: passed over, because endpoints names the servers")
+            remarks.append(f"lock_store.{', '.join(given)}: ignored, because endpoints lists the servers")
         if self.deployment_mode == "cluster" and (("db" in self.model_fields_set and self.db) or self._url_db):
-            said.append("lock_store.db: passed over, because a cluster has no database but 0")
-        return said
+            remarks.append("lock_store.db: ignored, because a cluster only has database 0")
+        return remarks
 
     @staticmethod
     def is_url(place: str) -> bool:
-        """Tell a full URL from a host name."""
+        """Return whether this is a full URL rather than a host name."""
         return is_url(place)
 
     @property
@@ -192,10 +194,10 @@ class RedisOptions(BaseModel):
         return name in self.model_fields_set and getattr(self, name) is not None
 
     def _check_beside_url(self, url: RedisUrl) -> None:
-        """Refuse options that the URL says otherwise, so that none is passed over in silence."""
+        """Reject options that contradict the URL, so that none is silently ignored."""
         given = self.model_fields_set
         if "port" in given and url.node is not None:
-            raise ValueError("port: the host is a URL, and the port belongs into it")
+            raise ValueError("port: the host is a URL; put the port into the URL")
         if self.use_ssl and url.scheme != "rediss":
             raise ValueError(f"use_ssl: the host is a {url.scheme}:// URL; TLS needs rediss://")
         for name, there in (("username", url.username), ("password", url.password)):
@@ -219,7 +221,7 @@ class RedisOptions(BaseModel):
             )
 
     def _check_mode(self) -> None:
-        """Refuse options of another mode, so that none is passed over in silence."""
+        """Reject options of other modes, so that none is silently ignored."""
         if self.deployment_mode == "standard" and self.endpoints is not None:
             raise ValueError("endpoints: only with deployment_mode cluster or sentinel")
         if self.sentinel_username and not self.sentinel_password:

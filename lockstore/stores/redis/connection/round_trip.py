@@ -1,4 +1,4 @@
-"""One batch to one server and back, on one connection: commands out, replies in, each told from the other."""
+"""One batch to one server on one connection: sends commands, reads replies and assigns them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -16,62 +16,62 @@ from lockstore.stores.redis.connection.topology import PATIENCE_S, Command, Line
 __all__ = ["Answer", "RoundTrip"]
 
 Answer = list[Any] | ResponseError
-"""What came of a part: a reply or an error for each of its commands; or why none of them was done."""
+"""The outcome of a part: a reply or an error for each of its commands, or the reason why none was executed."""
 
-_SILENCE_S = 1.0  # after which others are asked whether the server has been replaced
+_SILENCE_S = 1.0  # without a reply, after which others are asked whether the server has been replaced
 _AGAIN_S = 0.5  # until they are asked again
 
 
 class RoundTrip:
-    """The way of a batch. What redis-py's pipelines do, without their bookkeeping, which cost more than the command."""
+    """Sends batches, like redis-py's pipelines but without their overhead, which exceeded the cost of the commands."""
 
-    def __init__(self, dialing: ConnectionFactory, deployment: Topology) -> None:
-        self._dialing = dialing
+    def __init__(self, factory: ConnectionFactory, deployment: Topology) -> None:
+        self._factory = factory
         self._deployment = deployment
-        self._patience_s = min(PATIENCE_S, dialing.options.socket_timeout / 4)
+        self._patience_s = min(PATIENCE_S, factory.options.socket_timeout / 4)
 
     async def parts(
-        self, place: Node, parts: Sequence[LineBatch], last: Sequence[Command]
+        self, node: Node, parts: Sequence[LineBatch], last: Sequence[Command]
     ) -> tuple[list[Answer], list[Any]]:
-        """Do parts at a place, in one round trip; give an answer for each, and the replies to the `last` commands."""
+        """Execute parts on a server in one round trip. Returns an answer for each, and the replies to the `last` commands."""
         commands = [command for part in parts for command in _wrapped(part)]
-        replies = await self.commands(place, [*commands, *last])
+        replies = await self.commands(node, [*commands, *last])
         rest = iter(replies)
         return [_answer(part, rest) for part in parts], list(rest)
 
-    async def commands(self, place: Node, commands: Sequence[Command]) -> list[Any]:
-        """Send commands on one connection, and read a reply or an error for each."""
-        connection = place.take()
+    async def commands(self, node: Node, commands: Sequence[Command]) -> list[Any]:
+        """Send commands on one connection, and return a reply or an error for each."""
+        connection = node.take()
         try:
             if self._deployment.watches:
-                async with self._unless_replaced(place, connection):
-                    replies = await self._talk(place, connection, commands)
+                async with self._unless_replaced(node, connection):
+                    replies = await self._talk(node, connection, commands)
             else:
-                replies = await self._talk(place, connection, commands)
+                replies = await self._talk(node, connection, commands)
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                await connection.disconnect()  # it is a replica by now
+                await connection.disconnect()  # the server has become a replica
         except BaseException:
-            await connection.disconnect(nowait=True)  # replies may still be on their way, to nobody
+            await connection.disconnect(nowait=True)  # replies may still arrive for a caller that no longer waits
             raise
         finally:
-            await place.give_back(connection)
+            await node.give_back(connection)
         return replies
 
-    async def _talk(self, place: Node, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-        await place.ensure(connection, self._patience_s)
-        await self._dialing.refresh(connection)
+    async def _talk(self, node: Node, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+        await node.ensure(connection, self._patience_s)
+        await self._factory.refresh(connection)
         await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
         return [await _reply(connection) for _ in commands]
 
     @asynccontextmanager
-    async def _unless_replaced(self, place: Node, connection: AbstractConnection) -> AsyncIterator[None]:
-        """Break off, with TimeoutError, what gets no answer because the other end hangs and has been replaced."""
+    async def _unless_replaced(self, node: Node, connection: AbstractConnection) -> AsyncIterator[None]:
+        """Raise TimeoutError if there is no reply because the server hangs and has been replaced."""
         asking: list[asyncio.Task[None]] = []
         over = asyncio.Event()
         async with asyncio.timeout(None) as limit:
 
             def ask() -> None:
-                asking.append(asyncio.create_task(self._find_out(place, connection, limit, over)))
+                asking.append(asyncio.create_task(self._find_out(node, connection, limit, over)))
 
             timer = asyncio.get_running_loop().call_later(_SILENCE_S, ask)
             try:
@@ -83,19 +83,19 @@ class RoundTrip:
                     task.cancel()
 
     async def _find_out(
-        self, place: Node, connection: AbstractConnection, limit: asyncio.Timeout, over: asyncio.Event
+        self, node: Node, connection: AbstractConnection, limit: asyncio.Timeout, over: asyncio.Event
     ) -> None:
-        """Ask until the other end has been replaced, and end the waiting for it.
+        """Poll until the server has been replaced, then expire the timeout.
 
-        `over` is set when the waiting has ended: redis-py can lose the cancellation of a task that connects.
+        `over` is set when waiting has ended: redis-py can swallow the cancellation of a task that is connecting.
         """
-        while not await self._deployment.is_gone(place, connection):
+        while not await self._deployment.is_gone(node, connection):
             if over.is_set():
                 return
             await asyncio.sleep(_AGAIN_S)
         if over.is_set():
             return
-        self._deployment.doubt(place)
+        self._deployment.doubt(node)
         limit.reschedule(asyncio.get_running_loop().time())
 
 
@@ -107,7 +107,7 @@ async def _reply(connection: AbstractConnection) -> Any:
 
 
 def _wrapped(part: LineBatch) -> Iterator[Command]:
-    """Give a part's commands; several as one transaction, so that none takes effect without those before it."""
+    """Return a part's commands; several become one transaction, so that none takes effect without those before it."""
     if part.asking is not None:
         yield ("ASKING",)
     if len(part.commands) <= 1:
@@ -119,7 +119,7 @@ def _wrapped(part: LineBatch) -> Iterator[Command]:
 
 
 def _answer(part: LineBatch, replies: Iterable[Any]) -> Answer:
-    """Take a part's own replies from the stream of all."""
+    """Take a part's replies from the stream of all replies."""
     rest = iter(replies)
     if part.asking is not None:
         next(rest)
@@ -132,6 +132,6 @@ def _answer(part: LineBatch, replies: Iterable[Any]) -> Answer:
     done = next(rest)
     if not isinstance(done, ResponseError):
         return cast("list[Any]", done)
-    # EXECABORT only says that one of them was refused before.
+    # EXECABORT only means that a previous command was refused.
     reasons = (reply for reply in queued if isinstance(reply, ResponseError))
     return next(reasons, done) if isinstance(done, ExecAbortError) else done

@@ -1,4 +1,4 @@
-"""The Lua scripts: loaded from `lua/`, with what they include put in, each known by its SHA1."""
+"""The Lua scripts: loaded from `lua/` with their includes, identified by SHA1."""
 
 import hashlib
 import re
@@ -13,25 +13,25 @@ _INCLUDE = re.compile(r"^-- INCLUDE +(.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script as Redis gets it."""
+    """A script as Redis receives it."""
 
     name: str
     text: str
     sha: str
     writes: bool
-    """Whether it may write: its first line does not say otherwise."""
+    """Whether it may write, according to the flags in its first line."""
     repeatable: bool
-    """Whether it may be run again where nobody knows whether it was: its header (`RETRY`) does not say otherwise."""
+    """Whether it may be repeated if its outcome is unknown, according to its header (`RETRY`)."""
 
     @classmethod
     def of(cls, name: str, text: str) -> "Script":
-        """Name a text by its SHA1, as Redis does."""
+        """Create a script with the SHA1 that Redis uses."""
         sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         return cls(name, text, sha, "no-writes" not in text.partition("\n")[0], "-- RETRY    NOT safe" not in text)
 
 
 def giving_back(script: Script) -> Script:
-    """Give the variant of a script that is run although the server is full: for a call that gives memory back."""
+    """Return the variant of a script that runs even if the server is full, for calls that free memory."""
     first, _, body = script.text.partition("\n")
     return Script.of(script.name, f"{first} flags=allow-oom\n{body}")
 
@@ -42,7 +42,7 @@ def _read(name: str) -> str:
 
 @cache
 def load(name: str) -> Script:
-    """Load a verb: its first line (`#!lua`), then what it includes, then its own text."""
+    """Load a script: its first line (`#!lua`), then its includes, then its own text."""
     text = _read(name)
     first, _, body = text.partition("\n")
     included = _INCLUDE.search(text)

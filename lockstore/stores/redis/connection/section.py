@@ -1,4 +1,4 @@
-"""From the `lock_store` section of a Redis store to its checked options and credentials."""
+"""Validates the `lock_store` section of a Redis store into options and credentials."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["redis_credentials", "redis_options"]
 
 
 def redis_options(options: Mapping[str, Any]) -> RedisOptions:
-    """Check the options of a Redis store. Raises ConfigError with the field and the rule that it breaks."""
+    """Validate the options of a Redis store. Raises ConfigError with the field and the rule."""
     try:
         return RedisOptions.model_validate(options)
     except ValidationError as error:
@@ -22,7 +22,7 @@ def redis_options(options: Mapping[str, Any]) -> RedisOptions:
 
 
 def redis_credentials(options: RedisOptions, environ: Mapping[str, str]) -> ElastiCacheCredentials | None:
-    """Give the credentials that stand in the place of a password, if the environment asks for them. Raises ConfigError."""
+    """Return the credentials to use instead of a password, if the environment configures them. Raises ConfigError."""
     settings = iam_settings(environ)
     if settings is None:
         return None

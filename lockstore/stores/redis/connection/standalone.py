@@ -14,60 +14,60 @@ __all__ = ["SingleNode", "Standalone"]
 
 
 class SingleNode:
-    """What is the same wherever one server has all keys."""
+    """Base of the deployments in which one server has all keys."""
 
     watches = False
 
-    def __init__(self, place: Node) -> None:
-        self._place = place
+    def __init__(self, node: Node) -> None:
+        self._node = node
         self._doubtful = False
 
     async def prepare(self) -> None:
-        """Let go of connections if the server may be another by now: its name is looked up anew, then."""
+        """Drop all connections if the server may have changed, so that its name is resolved again."""
         if self._doubtful:
             self._doubtful = False
-            await self._place.let_go()
+            await self._node.disconnect_all()
 
     def split(self, parts: list[LineBatch]) -> list[tuple[Node, list[LineBatch]]]:
-        """Everything is at the one place."""
-        return [(self._place, parts)]
+        """Return all parts for the one server."""
+        return [(self._node, parts)]
 
-    async def redirect(self, part: LineBatch, error: ResponseError) -> None:  # noqa: ARG002 - there is nowhere else
-        """Raise it: the server is a cluster's node, and the options say otherwise."""
+    async def redirect(self, part: LineBatch, error: ResponseError) -> None:  # noqa: ARG002 - there is no other server
+        """Raise the redirection: the server is a cluster node, contrary to the options."""
         raise error
 
-    def doubt(self, place: Node | None = None) -> None:  # noqa: ARG002 - there is one
-        """Have the next call make new connections."""
+    def doubt(self, node: Node | None = None) -> None:  # noqa: ARG002 - there is one
+        """Make the next call open new connections."""
         self._doubtful = True
 
-    async def is_gone(self, place: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - nobody to ask
-        """Nobody knows."""
+    async def is_gone(self, node: Node, connection: AbstractConnection) -> bool:  # noqa: ARG002 - there is no one to ask
+        """Return False: there is no other source of information."""
         return False
 
-    async def places(self) -> Sequence[Node]:
-        """Give the one place."""
-        return [self._place]
+    async def nodes(self) -> Sequence[Node]:
+        """Return the one server."""
+        return [self._node]
 
     async def close(self) -> None:
-        """Let go of all connections."""
-        await self._place.client.aclose()
+        """Close all connections."""
+        await self._node.client.aclose()
 
 
 class Standalone(SingleNode):
-    """One server that is always the same."""
+    """One fixed server."""
 
-    def __init__(self, dialing: ConnectionFactory) -> None:
-        super().__init__(Node("server", _client(dialing)))
+    def __init__(self, factory: ConnectionFactory) -> None:
+        super().__init__(Node("server", _client(factory)))
 
 
-def _client(dialing: ConnectionFactory) -> redis.Redis:
-    options, common = dialing.options, dialing.to_servers()
+def _client(factory: ConnectionFactory) -> redis.Redis:
+    options, common = factory.options, factory.to_servers()
     if not options.is_url(options.place):
         [node] = options.nodes
         return redis.Redis(host=node.host, port=node.port, db=options.database, **common)
     if options.db_of_url is None:
         common["db"] = options.database
-    common.pop("ssl", None)  # the URL's scheme says it
+    common.pop("ssl", None)  # the URL's scheme determines it
     try:
         return redis.Redis.from_url(options.place, **common)
     except ValueError as error:

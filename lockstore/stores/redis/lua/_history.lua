@@ -1,20 +1,20 @@
--- Whether the numbers that stand here are all that were ever issued. Put before _line.lua, or a verb, by the loader.
+-- Detects lost numbers after a restart or failover of Redis. Prepended to _line.lua, or to a script, by the loader.
 --
--- Every run of a Redis server has a replication id of its own; a server that takes over, or starts again, has a new one. It
--- may lack the last writes of the one before, numbers among them. So the numbers jump then: to the clock, in ms, which is
--- ahead of every number that was given before. Where it is behind the clock of the last jump, they jump on from there.
+-- Every run of a Redis server has a replication id of its own; after a restart or a failover it is a new one. The server may
+-- then lack the last writes, numbers among them. So the numbers jump to the clock, in ms, which is ahead of every number issued
+-- before. If the clock is behind that of the last jump, they jump on from there.
 --
--- KEYS  history  hash: run -> the replication id under which numbers were issued last, least -> the least number since then
--- ARGV  known    the run that this process saw first, "" for none. If there is no history, or one that another process has
---                begun anew after that, without a jump, then all has been lost
+-- KEYS  history  hash: run -> the replication id under which numbers were last issued, least -> the least number since then
+-- ARGV  known    the run that this process saw first, "" for none. If there is no history, or another process has started a
+--                new one since, without a jump, then all data has been lost
 
-local step = 100000 -- more numbers than a conversation is given in the time by which two servers' clocks differ
+local step = 100000 -- more numbers than one conversation gets within the clock difference of two servers
 
 local function current_run()
   return redis.call('INFO', 'replication'):match('master_replid:(%w+)') or ''
 end
 
--- What is kept: run and least number. It fails where that is no history of ours; nothing is written here.
+-- Return the stored run and least number. Fails if the key is not a history; nothing is written here.
 local function read_history(history)
   local kept = redis.pcall('HMGET', history, 'run', 'least')
   if kept.err and kept.err:find('^WRONGTYPE') then error({err = 'DAMAGED its `history`: of another type'}) end

@@ -1,26 +1,26 @@
--- What every verb on one conversation's line shares: its keys, its tickets, and telling. Put before _steps.lua by the loader.
--- A verb looks at all that it may touch before it writes. Where something is not ours it fails with DAMAGED, and has written nothing.
+-- What all scripts on one conversation's line share: its keys, tickets and events. Prepended to _steps.lua by the loader.
+-- A script reads everything that it may touch before it writes. On foreign data it fails with DAMAGED, without having written.
 --
 -- KEYS  1 last       string: the last number issued, raised by INCR, never deleted
 --       2 line       sorted set: the numbers of the live tickets, by number
 --       3 tickets    hash: number -> live ticket (JSON array, below), or "=<request id>" once it is over
 --       4 requests   hash: request id -> number of its live ticket, or [how, number, forget at, user id] once it is over
---       5 ended      list: "<forget at>|<number>|<request id>" of the requests that are over, oldest first
+--       5 ended      list: "<forget at>|<number>|<request id>" of finished requests, oldest first
 --       6 events     list: the last public events, oldest first (JSON arrays, as lockstore/core/events.py writes a history)
 --       7 deadlines  sorted set of the shard: "<number>:<conversation id>" by deadline
---       8 outbox     stream of the shard: events committed and not yet announced
+--       8 outbox     stream of the shard: events that are committed and not yet published
 --       9 history    hash of the shard: as _history
 --      10 lines      sorted set of the shard: conversation id by minus the number of its tickets, so the longest is first
---      11 waiting    sorted set of the shard: where somebody waits, conversation id by a time at which nobody waited who still
---                    does: the first of them came then, or later
+--      11 waiting    sorted set of the shard: lines with waiting tickets, conversation id by a lower bound of the first one's
+--                    arrival time
 -- ARGV  1 conversation id
 --       2 dedup window, ms
 --       3 pub/sub channel for hints: "<number>:<conversation id>", a direct ticket's turn; "outbox:<conversation id>",
 --         a direct caller's events
---       4 "d" when a direct caller acts, whose events some daemon has to announce, or "-"; then known, as _history
---       5 how many events are kept at least, of the last ones; 0: none
---       6 how long they are kept after the last one, ms
--- REPLY a flat list: outbox entry id ("" when none was kept), event record (JSON array of lockstore/core/events.py), ...
+--       4 "d" when a direct caller acts, whose events a daemon has to publish, or "-"; then known, as _history
+--       5 how many of the last events are retained at least; 0: none
+--       6 how long they are retained after the last one, ms
+-- REPLY a flat list: outbox entry id ("" if it is not kept), event record (JSON array of lockstore/core/events.py), ...
 
 local last, line, tickets, requests, ended, events = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local deadlines, outbox, history, lines, waiting = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11]
@@ -34,7 +34,7 @@ local function damaged(what)
   error({err = 'DAMAGED its `' .. what})
 end
 
--- Read a key, so that one of another type is found now, and not in the middle of the writes.
+-- Read a key, so that a key of another type is detected before anything is written.
 local function probe(what, ...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
@@ -44,30 +44,30 @@ local function probe(what, ...)
   return reply
 end
 
-local standing = probe('line', 'ZCARD', line) -- how many are in line
+local line_length = probe('line', 'ZCARD', line) -- tickets in the line
 local oldest_ended = probe('ended', 'LINDEX', ended, 0)
-if standing == 0 then probe('tickets', 'HGET', tickets, '') end
+if line_length == 0 then probe('tickets', 'HGET', tickets, '') end
 if events_most > 0 then probe('events', 'LINDEX', events, -1) end
 probe('deadlines', 'ZCARD', deadlines)
 probe('outbox', 'XLEN', outbox)
 probe('lines', 'ZCARD', lines)
 probe('waiting', 'ZCARD', waiting)
-local said = {} -- the reply
-local past = {} -- what goes into the list of events
+local emitted = {} -- the reply
+local new_events = {} -- what is appended to the list of events
 
--- The last number issued, nil where there is none.
+-- Return the last number issued, nil if there is none.
 local function read_last()
   local issued = probe('last', 'GET', last)
   if issued and not (#issued <= 15 and issued:find('^[1-9]%d*$') or issued == '0') then damaged('last`: no number') end
   return tonumber(issued or nil)
 end
 
--- Places in a ticket's JSON array. A direct ticket has the request id "", and as lifetime the mark by
--- which retract finds it.
+-- Indexes of a ticket's JSON array. A direct ticket has the request id "", and as lifetime the mark by which retract
+-- finds it.
 local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, DEADLINE, GRANTED_AT =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
-local loaded = {} -- tickets that were read or written here, by number as text: the head is looked at more than once
+local loaded = {} -- tickets read or written so far, by number as text: the head is needed more than once
 
 local function is_sound(ticket)
   if type(ticket) ~= 'table' or #ticket ~= 10 then return false end
@@ -101,11 +101,12 @@ local function set_deadline(number, ticket)
   redis.call('ZADD', deadlines, ticket[DEADLINE], number .. ':' .. id)
 end
 
--- sender: {reply_to, correlation_id, user_id, traceparent}; kept: whether the outbox keeps it until it is announced
-local function say(kept, kind, number, request_id, holder, sender, again, ...)
-  local told = tonumber(number)
-  if told > 99999999999999 then told = number end -- cjson writes 14 digits; such a one was asked for, never issued
-  local record = cjson.encode({kind, id, told, request_id, holder, now,
+-- Record an event. sender: {reply_to, correlation_id, user_id, traceparent}; kept: whether the outbox keeps it until
+-- it is published
+local function emit(kept, kind, number, request_id, holder, sender, again, ...)
+  local numeric = tonumber(number)
+  if numeric > 99999999999999 then numeric = number end -- cjson writes 14 digits; such a number comes from a message and was never issued
+  local record = cjson.encode({kind, id, numeric, request_id, holder, now,
     sender[1], sender[2], sender[3], sender[4], again, ...})
   local entry = ''
   if kept and direct then
@@ -113,27 +114,27 @@ local function say(kept, kind, number, request_id, holder, sender, again, ...)
   elseif kept then
     entry = redis.call('XADD', outbox, '*', 'e', record)
   end
-  if kept and events_most > 0 then past[#past + 1] = cjson.encode({kind, told, request_id, holder, now, ...}) end
-  said[#said + 1] = entry
-  said[#said + 1] = record
+  if kept and events_most > 0 then new_events[#new_events + 1] = cjson.encode({kind, numeric, request_id, holder, now, ...}) end
+  emitted[#emitted + 1] = entry
+  emitted[#emitted + 1] = record
 end
 
 local function sender_of(ticket)
   return {ticket[REPLY_TO], ticket[CORRELATION], ticket[USER], ticket[TRACE]}
 end
 
-local function tell(kind, number, ticket, ...)
-  say(true, kind, number, ticket[REQUEST], ticket[HOLDER], sender_of(ticket), 0, ...)
+local function emit_ticket_event(kind, number, ticket, ...)
+  emit(true, kind, number, ticket[REQUEST], ticket[HOLDER], sender_of(ticket), 0, ...)
 end
 
--- Say how a live ticket stands: granted, or queued behind so many; place: how many are before it, where that is known.
-local function tell_state(number, ticket, again, place)
+-- Record a live ticket's state: granted, or queued; place: the number of tickets before it, if known.
+local function emit_state(number, ticket, again, place)
   place = place or redis.call('ZRANK', line, number)
   local sender = sender_of(ticket)
   if ticket[GRANTED_AT] == 0 then
-    say(again == 0, 'queued', number, ticket[REQUEST], ticket[HOLDER], sender, again, place, ticket[DEADLINE])
+    emit(again == 0, 'queued', number, ticket[REQUEST], ticket[HOLDER], sender, again, place, ticket[DEADLINE])
   else
-    say(again == 0, 'granted', number, ticket[REQUEST], ticket[HOLDER], sender, again,
-      ticket[DEADLINE], ticket[GRANTED_AT] - ticket[QUEUED_AT], standing - 1 - place)
+    emit(again == 0, 'granted', number, ticket[REQUEST], ticket[HOLDER], sender, again,
+      ticket[DEADLINE], ticket[GRANTED_AT] - ticket[QUEUED_AT], line_length - 1 - place)
   end
 end

@@ -1,25 +1,25 @@
--- What the verbs share that name a ticket of someone's (release, renew). Put after _line.lua by the loader.
+-- What the scripts share that refer to an existing ticket (release, renew). Appended to _line.lua by the loader.
 --
 -- ARGV  7 ticket number, or "" · 8 request id, or "" · 9 reply_to · 10 correlation id · 11 user id · 12 traceparent
 
 local asked_number, asked_request = ARGV[7], ARGV[8]
-local asker = {ARGV[9], ARGV[10], ARGV[11], ARGV[12]}
+local requester = {ARGV[9], ARGV[10], ARGV[11], ARGV[12]}
 
 local function reject(code, number, request_id, how)
   if how ~= 'released' and how ~= 'expired' and how ~= 'cancelled' then how = '' end
-  say(false, 'rejected', number, request_id, '', asker, 0, code, how)
+  emit(false, 'rejected', number, request_id, '', requester, 0, code, how)
 end
 
--- Read all that is known of what is named, before anything is written.
-local function read_named()
+-- Read everything known about the ticket before anything is written.
+local function read_all_named()
   local number = asked_number
   if number == '' then number = find_request(asked_request) end
   if number and not load(number) then find_ended(number) end
   if asked_number ~= '' and not load(number) then read_last() end
 end
 
--- The live ticket that is named. An overdue one is ended here and now.
-local function named()
+-- Return the live ticket. An overdue one is ended now.
+local function find_ticket()
   local number = asked_number
   if number == '' then number = find_request(asked_request) or '' end
   if number == '' then return nil, nil end
@@ -31,7 +31,7 @@ local function named()
   return number, ticket
 end
 
--- Say of a ticket that is not in the line whether it is over or never was; early: what to do with an unknown request.
+-- Reject a command on a ticket that is not in the line: finished, or unknown; early: handles an unknown request.
 local function refuse_absent(early)
   if asked_number ~= '' then
     local over, request_id = find_ended(asked_number)
@@ -52,14 +52,14 @@ local function refuse_absent(early)
   end
 end
 
--- Whether this sender may act on the ticket; otherwise the refusal is told.
+-- Return whether this sender may act on the ticket; otherwise reject the command.
 local function permitted(number, ticket)
   local code = nil
   if ticket[REQUEST] == '' then
     code = 'direct'
   elseif asked_request ~= '' and asked_request ~= ticket[REQUEST] then
     code = 'mismatch'
-  elseif ticket[USER] ~= '' and ticket[USER] ~= asker[3] then
+  elseif ticket[USER] ~= '' and ticket[USER] ~= requester[3] then
     code = 'forbidden'
   end
   if code then reject(code, number, asked_request) end

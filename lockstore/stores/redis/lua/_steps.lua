@@ -1,16 +1,16 @@
--- The steps of a line: finding, remembering, entering, leaving, settling, closing. Put after _line.lua by the loader.
+-- The steps of a script: find, remember, enter, leave, settle, close. Appended to _line.lua by the loader.
 --
 -- KEYS  as _line
 -- ARGV  as _line
 
 local may_settle = 100 -- SETTLE_MAX of lockstore/core/rules.py
-local came, left = 0, 0 -- tickets that came into the line, and that left it
+local entered, left = 0, 0 -- tickets that entered and left the line
 
-local asked = {} -- what was read or written here of request ids
+local request_cache = {} -- request ids read or written so far
 
--- What is kept of a request id, "" for nothing; it fails where that is nothing of ours.
+-- Return the stored value of a request id, "" if there is none. Fails on foreign data.
 local function kept_of(request_id)
-  local raw = asked[request_id]
+  local raw = request_cache[request_id]
   if raw then return raw end
   raw = probe('requests', 'HGET', requests, request_id) or ''
   if raw:sub(1, 1) == '[' then
@@ -22,19 +22,19 @@ local function kept_of(request_id)
   elseif raw ~= '' and not raw:find('^%d+$') then
     damaged('requests`: no number')
   end
-  asked[request_id] = raw
+  request_cache[request_id] = raw
   return raw
 end
 
 local function remember(how, number, request_id, user)
   local forget_at = now + window
-  asked[request_id] = cjson.encode({how, tonumber(number), forget_at, user})
-  redis.call('HSET', requests, request_id, asked[request_id])
+  request_cache[request_id] = cjson.encode({how, tonumber(number), forget_at, user})
+  redis.call('HSET', requests, request_id, request_cache[request_id])
   if tonumber(number) >= 0 then redis.call('HSET', tickets, number, '=' .. request_id) end
   redis.call('RPUSH', ended, string.format('%d|%s|%s', forget_at, number, request_id))
 end
 
--- The live number of a request id, or what is remembered of it: {how, number, forget at, user id}.
+-- Return the live number of a request id, or its retained outcome: {how, number, forget at, user id}.
 local function find_request(request_id)
   local raw = kept_of(request_id)
   if raw == '' then return nil, nil end
@@ -44,7 +44,7 @@ local function find_request(request_id)
   return nil, nil
 end
 
--- What is remembered of a number that is over, and its request id.
+-- Return the retained outcome of a finished number, and its request id.
 local function find_ended(number)
   local raw = probe('tickets', 'HGET', tickets, number)
   if not raw or raw:sub(1, 1) ~= '=' then return nil, nil end
@@ -55,7 +55,7 @@ end
 
 local kept_history
 
--- To be called before anything is written by a verb that may issue a number.
+-- Must be called before any write by scripts that may issue a number.
 local function prepare_issue()
   read_last()
   kept_history = read_history(history)
@@ -69,30 +69,30 @@ local function issue_number()
 end
 
 local function enter(number, ticket)
-  if standing == 0 then
+  if line_length == 0 then
     redis.call('PERSIST', tickets)
     redis.call('PERSIST', requests)
     redis.call('PERSIST', ended)
   end
   redis.call('ZADD', line, number, number)
-  came, standing = came + 1, standing + 1
+  entered, line_length = entered + 1, line_length + 1
   if ticket[REQUEST] ~= '' then
-    asked[ticket[REQUEST]] = tostring(number)
+    request_cache[ticket[REQUEST]] = tostring(number)
     redis.call('HSET', requests, ticket[REQUEST], number)
   end
   save(number, ticket)
   set_deadline(number, ticket)
 end
 
--- Out of the line; what is kept under its number is for `remember` to overwrite.
+-- Remove from the line; the caller overwrites what is stored under its number by `remember`.
 local function leave(number)
-  local was = redis.call('ZREM', line, number) -- one that is cancelled on arrival never stood there
-  left, standing = left + was, standing - was
+  local was = redis.call('ZREM', line, number) -- a ticket that is cancelled on arrival was never in the line
+  left, line_length = left + was, line_length - was
   redis.call('ZREM', deadlines, number .. ':' .. id)
   loaded[tostring(number)] = nil
 end
 
--- Out of the line, and nothing of it is remembered.
+-- Remove from the line without a trace.
 local function drop(number)
   leave(number)
   redis.call('HDEL', tickets, number)
@@ -106,28 +106,28 @@ local function expire(number, ticket)
   if ticket[REQUEST] == '' then return drop(number) end
   leave(number)
   remember('expired', number, ticket[REQUEST], ticket[USER])
-  tell('expired', number, ticket, ticket[GRANTED_AT] == 0 and 'waiting' or 'held')
+  emit_ticket_event('expired', number, ticket, ticket[GRANTED_AT] == 0 and 'waiting' or 'held')
 end
 
 local function cancel(number, ticket, reason, ...)
   leave(number)
   remember('cancelled', number, ticket[REQUEST], ticket[USER])
-  tell('cancelled', number, ticket, reason, ...)
+  emit_ticket_event('cancelled', number, ticket, reason, ...)
 end
 
 local function release(number, ticket, reason, ...)
   leave(number)
   remember('released', number, ticket[REQUEST], ticket[USER])
-  tell('released', number, ticket, now - ticket[GRANTED_AT], reason, ...)
+  emit_ticket_event('released', number, ticket, now - ticket[GRANTED_AT], reason, ...)
 end
 
--- End what is overdue at the head of the line, and grant the first that is not.
+-- End overdue tickets at the head of the line, and grant the first one that is not.
 local function settle()
-  while standing > 0 do
+  while line_length > 0 do
     local number = redis.call('ZRANGE', line, 0, 0)[1]
     local ticket = load(number)
     if not ticket then
-      drop(number) -- its data is gone (evicted): a place without a ticket must not block the line
+      drop(number) -- its data is gone (evicted): a number without a ticket must not block the line
     elseif overdue(ticket) then
       if may_settle == 0 then return end
       may_settle = may_settle - 1
@@ -138,7 +138,7 @@ local function settle()
         ticket[DEADLINE] = now + ticket[LIFETIME]
         save(number, ticket)
         set_deadline(number, ticket)
-        tell_state(number, ticket, 0, 0)
+        emit_state(number, ticket, 0, 0)
       elseif ticket[REQUEST] == '' and left > 0 then
         redis.call('PUBLISH', channel, number .. ':' .. id)
       end
@@ -147,7 +147,7 @@ local function settle()
   end
 end
 
--- Drop what is remembered for long enough; a few each time, more than one command adds. An entry that is no such is dropped.
+-- Expire retained outcomes, a few per call but more than one command adds. Invalid entries are dropped.
 local function forget()
   local oldest = oldest_ended
   for _ = 1, 8 do
@@ -159,7 +159,7 @@ local function forget()
       local raw = redis.call('HGET', requests, request_id) or ''
       local is_json, over = pcall(cjson.decode, raw)
       if raw:sub(1, 1) == '[' and is_json and (tonumber(over[3]) or 0) <= now then
-        asked[request_id] = nil
+        request_cache[request_id] = nil
         redis.call('HDEL', requests, request_id)
       end
       if redis.call('HGET', tickets, number) == '=' .. request_id then redis.call('HDEL', tickets, number) end
@@ -168,11 +168,11 @@ local function forget()
   end
 end
 
--- Load the tickets that settling may come to: those at the head that are overdue, and then `alive` that are not.
--- Whether there is something to settle now.
-local function scout(alive)
+-- Load the tickets that settling may reach: overdue ones at the head, then `alive` that are not. Return whether there
+-- is anything to settle now.
+local function load_ahead(alive)
   local place, first = 0, redis.call('ZRANGE', line, 0, alive - 1)
-  while place < standing and place <= 2 * may_settle + 1 and alive > 0 do
+  while place < line_length and place <= 2 * may_settle + 1 and alive > 0 do
     local number = first[place + 1] or redis.call('ZRANGE', line, place, place)[1]
     if not tonumber(number) then damaged('line`: ' .. number .. ' is no number') end
     local ticket = load(number)
@@ -183,16 +183,16 @@ local function scout(alive)
   return not head or overdue(head) or head[REQUEST] ~= '' and head[GRANTED_AT] == 0
 end
 
--- The first step of every verb, after it has read what it is about: look at the rest, and only then write.
--- leaves: whether the verb may take one out of the line, so that the one behind it is granted
+-- The first step of every script, after reading its own ticket: read the rest, then start writing. leaves: whether
+-- the script may remove a ticket, so that the one behind it is granted
 local function begin(leaves)
-  if next(asked) == nil then kept_of('') end
-  local unsettled = standing > 0 and scout(leaves and 2 or 1)
+  if next(request_cache) == nil then kept_of('') end
+  local unsettled = line_length > 0 and load_ahead(leaves and 2 or 1)
   forget()
   if unsettled then settle() end
 end
 
--- The same for a request, which may be issued a number; its own ticket may be overdue.
+-- The same for a request, which may issue a number; its own ticket may be overdue.
 local function begin_request(request_id)
   prepare_issue()
   local number = find_request(request_id)
@@ -200,38 +200,38 @@ local function begin_request(request_id)
   begin(true)
 end
 
--- Keep the shard's index true: how many stand in this line, and whether somebody waits.
-local function note_line()
-  local before = standing + left - came
-  if standing == 0 then
+-- Update the shard's index: the number of tickets in this line, and whether any waits.
+local function update_index()
+  local before = line_length + left - entered
+  if line_length == 0 then
     redis.call('ZREM', lines, id)
-  elseif standing ~= before then
-    redis.call('ZADD', lines, -standing, id)
+  elseif line_length ~= before then
+    redis.call('ZADD', lines, -line_length, id)
   end
-  if standing > 1 and before < 2 then
+  if line_length > 1 and before < 2 then
     redis.call('ZADD', waiting, now, id)
-  elseif standing < 2 and before > 1 then
+  elseif line_length < 2 and before > 1 then
     redis.call('ZREM', waiting, id)
   end
 end
 
--- Cutting a list costs as much as adding to it, so it is cut when it is half as long again as it should be.
-local function write_past()
-  local count = redis.call('RPUSH', events, unpack(past))
+-- Trimming a list costs as much as appending to it, so it is trimmed at one and a half times its size.
+local function write_events()
+  local count = redis.call('RPUSH', events, unpack(new_events))
   if count > events_most * 1.5 then redis.call('LTRIM', events, -events_most, -1) end
   redis.call('PEXPIREAT', events, now + events_keep)
 end
 
--- The last step of every verb: settle again, let what is remembered of an empty line go by itself, reply.
+-- The last step of every script: settle again, let retained data of an empty line expire, reply.
 local function close()
   if left > 0 then settle() end
-  if came + left > 0 then note_line() end
-  if standing == 0 then
+  if entered + left > 0 then update_index() end
+  if line_length == 0 then
     redis.call('PEXPIREAT', tickets, now + window)
     redis.call('PEXPIREAT', requests, now + window)
     redis.call('PEXPIREAT', ended, now + window)
   end
-  if #past > 0 then write_past() end
-  if direct and #said > 0 then redis.call('PUBLISH', channel, 'outbox:' .. id) end
-  return said
+  if #new_events > 0 then write_events() end
+  if direct and #emitted > 0 then redis.call('PUBLISH', channel, 'outbox:' .. id) end
+  return emitted
 end

@@ -1,11 +1,11 @@
--- How a direct ticket stands. Put after _line.lua by the loader.
+-- The state of a direct ticket. Appended to _line.lua by the loader.
 --
 -- KEYS   as _line
--- REPLY  number at the head (-1: empty line), 1 when the ticket stands in line, ms until its deadline or the head's,
---        whichever comes first; then, when it is at the head: the last number, number, ticket (JSON array), number, ...
+-- REPLY  number at the head (-1: empty line), 1 if the ticket is in the line, ms until its deadline or the head's,
+--        whichever is earlier; then, if it is at the head: the last number, number, ticket (JSON array), number, ...
 
--- Put it behind what the reply begins with.
-local function tell_turn(reply, number)
+-- Append it to the beginning of the reply.
+local function append_turn(reply, number)
   local head, own = redis.call('ZRANGE', line, 0, 0)[1], load(number)
   reply[#reply + 1] = tonumber(head or -1)
   reply[#reply + 1] = own and 1 or 0

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- PURPOSE  Read which lines of the `redis` store have something due, and when the next one has.
--- KEYS     1 agenda (sorted set: conversation id by the time, ms, at which to look at it)
--- ARGV     1 most lines to give · 2 how far ahead of now to look, ms
+-- PURPOSE  Read which lines of the `redis` store are due, and when the next one is.
+-- KEYS     1 agenda (sorted set: conversation id by the time, ms, at which to check it)
+-- ARGV     1 most lines to return · 2 how far ahead of now to read, ms
 -- REPLY    {now ms, the next time after those, ms, or -1, {conversation id, its time, ...}}
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')

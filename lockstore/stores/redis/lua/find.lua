@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- PURPOSE  Look through a part of one shard's index for conversations whose id contains a text.
+-- PURPOSE  Search a part of one shard's index for conversations whose id contains a text.
 -- KEYS     1 lines, as _line
--- ARGV     1 the text, which is no pattern · 2 the place to begin at, from 0 · 3 how many places to look at
+-- ARGV     1 the text, not a pattern · 2 the place to begin at, from 0 · 3 how many places to search
 -- REPLY    {how many lines the shard has, conversation id, ...}
 -- RETRY    safe: it only reads
 local found = {redis.call('ZCARD', KEYS[1])}

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- PURPOSE  Direct use: take a direct ticket out of the line. Never touches a ticket of the daemon's.
+-- PURPOSE  Direct use: remove a direct ticket from the line. Never touches a ticket of the daemon.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
 -- ARGV     7 ticket number
 -- REPLY    as _line
--- RETRY    safe: a ticket that is gone is left alone
+-- RETRY    safe: a ticket that is gone is left unchanged
 load(ARGV[7])
 begin(true)
 local ticket = load(ARGV[7])

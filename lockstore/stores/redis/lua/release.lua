@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
--- PURPOSE  Give back a lease, or cancel a ticket that still waits; the next in line is granted in the same step.
+-- PURPOSE  End a lease, or cancel a waiting ticket; the next ticket in line is granted in the same step.
 -- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
 -- ARGV     as _named
 -- REPLY    as _line
--- RETRY    safe: a ticket that is over is answered `finished`
-read_named()
+-- RETRY    safe: a command on a finished ticket is answered `finished`
+read_all_named()
 begin(true)
-local number, ticket = named()
+local number, ticket = find_ticket()
 if not ticket then
   refuse_absent(function(remembered)
-    if not remembered then remember('forgone', -1, asked_request, asker[3]) end
+    if not remembered then remember('forgone', -1, asked_request, requester[3]) end
     reject('too_early', -1, asked_request)
   end)
 elseif permitted(number, ticket) then

@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
--- PURPOSE  Start a lease anew from now.
+-- PURPOSE  Restart a lease from now.
 -- INCLUDE  _history _line _steps _named
 -- KEYS     as _line
 -- ARGV     as _named · 13 lifetime, ms, or "" for that of the request
--- REPLY    as _line; `renewed` answers the message itself, and no outbox keeps it
--- RETRY    safe: the lease starts anew from the later moment
-read_named()
+-- REPLY    as _line; `renewed` answers the message itself and is not kept in the outbox
+-- RETRY    safe: the lease restarts from the later moment
+read_all_named()
 begin(true)
-local number, ticket = named()
+local number, ticket = find_ticket()
 if not ticket then
   refuse_absent(function(remembered)
     reject('unknown_ticket', -1, asked_request)
@@ -19,7 +19,7 @@ elseif permitted(number, ticket) then
     ticket[DEADLINE] = now + (tonumber(ARGV[13]) or ticket[LIFETIME])
     save(number, ticket)
     set_deadline(number, ticket)
-    say(false, 'renewed', number, ticket[REQUEST], ticket[HOLDER], asker, 0, ticket[DEADLINE])
+    emit(false, 'renewed', number, ticket[REQUEST], ticket[HOLDER], requester, 0, ticket[DEADLINE])
   end
 end
 return close()

@@ -1,17 +1,17 @@
 #!lua
--- PURPOSE  Give a request its ticket: a place in line, or the lease at once when the line is empty.
+-- PURPOSE  Issue a ticket for a request: a place in line, or the lease at once if the line is empty.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting, or -1: there is no room for new tickets · 11 holder · 12 reply_to · 13 correlation id
---          14 user id · 15 traceparent
+-- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting, or -1: no room for new tickets · 11 holder
+--          12 reply_to · 13 correlation id · 14 user id · 15 traceparent
 -- REPLY    as _line
--- RETRY    safe: the same request id finds its own ticket, or the same refusal
+-- RETRY    safe: the same request id finds its ticket, or the same rejection
 local request_id, lifetime, wait, max_waiting = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local holder, sender = ARGV[11], {ARGV[12], ARGV[13], ARGV[14], ARGV[15]}
 
 local function reject(code, number, how)
   if how ~= 'released' and how ~= 'expired' and how ~= 'cancelled' then how = '' end
-  say(false, 'rejected', number, request_id, holder, sender, 0, code, how)
+  emit(false, 'rejected', number, request_id, holder, sender, 0, code, how)
 end
 
 local function new_ticket(deadline, granted_at)
@@ -20,7 +20,7 @@ end
 
 local function admit()
   if max_waiting < 0 then return reject('store_full', -1) end
-  local ahead = standing
+  local ahead = line_length
   if ahead >= max_waiting or (ahead > 0 and wait == 0) then
     local refusal = ahead >= max_waiting and 'line_full' or 'busy'
     remember(refusal, -1, request_id, sender[3])
@@ -29,7 +29,7 @@ local function admit()
   local number = issue_number()
   local ticket = ahead == 0 and new_ticket(now + lifetime, now) or new_ticket(now + wait, 0)
   enter(number, ticket)
-  tell_state(number, ticket, 0, ahead)
+  emit_state(number, ticket, 0, ahead)
 end
 
 begin_request(request_id)
@@ -46,7 +46,7 @@ if ticket then
   else
     ticket[REPLY_TO], ticket[CORRELATION], ticket[TRACE] = sender[1], sender[2], sender[4]
     save(number, ticket)
-    tell_state(number, ticket, 1)
+    emit_state(number, ticket, 1)
   end
 elseif not over then
   admit()

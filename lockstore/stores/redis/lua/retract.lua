@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- PURPOSE  Direct use: take out of the line the direct ticket that was issued under a mark, and whose number nobody knows.
+-- PURPOSE  Direct use: remove the direct ticket that was issued under a mark, and whose number was lost with the reply.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
 -- ARGV     7 mark
--- REPLY    1 when it was there, else 0
--- RETRY    safe: a ticket that is gone is left alone
+-- REPLY    1 if it was found, else 0
+-- RETRY    safe: a ticket that is gone is left unchanged
 local found
 for _, number in ipairs(redis.call('ZRANGE', line, 0, -1)) do
   local ticket = load(number)

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- PURPOSE  Direct use: settle the line, end this ticket if its deadline came, then tell whether it is its turn.
+-- PURPOSE  Direct use: settle the line, end this ticket if its deadline has passed, and return its state.
 -- INCLUDE  _history _line _steps _turn
 -- KEYS     as _line
 -- ARGV     7 ticket number
 -- REPLY    as _turn
--- RETRY    safe: what is overdue has ended either way
+-- RETRY    safe: overdue tickets are ended either way
 load(ARGV[7])
 read_last()
 begin(true)
 local own = load(ARGV[7])
 if own and overdue(own) then expire(ARGV[7], own) end
 close()
-return tell_turn({}, ARGV[7])
+return append_turn({}, ARGV[7])

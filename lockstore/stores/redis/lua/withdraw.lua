@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- PURPOSE  Take a ticket out of the line whose reply queue is gone.
+-- PURPOSE  Cancel a ticket whose reply queue is gone.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     7 ticket number · 8 the reply queue that was gone
+-- ARGV     7 ticket number · 8 the missing reply queue
 -- REPLY    as _line
--- RETRY    safe: nothing happens when the ticket is over, or has another reply queue by now
+-- RETRY    safe: nothing happens if the ticket has ended, or has another reply queue by now
 load(ARGV[7])
 begin(true)
 local ticket = load(ARGV[7])

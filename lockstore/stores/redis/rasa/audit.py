@@ -1,4 +1,4 @@
-"""The audit of the `redis` store: each line read together with its place on the agenda."""
+"""The audit of the `redis` store: each line is read together with its place in the agenda."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
@@ -18,27 +18,25 @@ from lockstore.stores.redis.rasa.serialization import parsed
 __all__ = ["INSPECT_LOCK", "RedisAudit"]
 
 INSPECT_LOCK = load("inspect_lock")
-"""What the server has to have loaded."""
+"""The scripts to load."""
 
-_TOGETHER = 100  # lines that are inspected in one round trip
-_AGENDA_SLACK_MS = (
-    5000  # how much later than it says a line may be noted: patrols put off what they have just looked at
-)
+_TOGETHER = 100  # lines read in one round trip
+_AGENDA_SLACK_MS = 5000  # how late a line may be scheduled: patrols postpone lines that they have just checked
 
 
 class RedisAudit:
-    """Goes through the lines on the agenda, then through all keys, for lines that are on none."""
+    """Checks all lines in the agenda, then scans all keys for lines missing from it."""
 
     def __init__(self, keys: RedisKeys, names: RedisNames, servers: RedisClient, agenda: Schedule) -> None:
         self._keys = keys
         self._names = names
         self._servers = servers
-        self._agenda = agenda
+        self._schedule = agenda
         self._seen: set[str] = set()
 
     async def run(self) -> AsyncIterator[Audited]:
-        """Give what is found, and how far it is."""
-        async for names in self._agenda.roster():
+        """Yield findings and progress."""
+        async for names in self._schedule.roster():
             for finding in await self._inspect(names):
                 yield finding
             yield Progress("lines", len(self._seen), None)
@@ -47,7 +45,7 @@ class RedisAudit:
             named = [(key, self._names.name_of(key)) for key in (raw.decode(errors="backslashreplace") for raw in page)]
             for key, name in named:
                 if name is None and key.startswith(self._names.own_start):
-                    yield AuditFinding(None, "name", f"the store gives no such name: {key}")
+                    yield AuditFinding(None, "name", f"the store does not use such a key name: {key}")
             ids = [name.conversation_id for _, name in named if name is not None and name.kind in ("lock", "memo")]
             for finding in await self._inspect([name for name in ids if name is not None]):
                 yield finding
@@ -55,7 +53,7 @@ class RedisAudit:
             yield Progress("keys", visited, None)
 
     async def _inspect(self, names: Sequence[str]) -> list[AuditFinding]:
-        """Read lines that were not looked at yet, and judge them."""
+        """Read and check lines that were not checked yet."""
         found: list[AuditFinding] = []
         rest = iter([name for name in dict.fromkeys(names) if name not in self._seen])
         while some := list(islice(rest, _TOGETHER)):
@@ -82,7 +80,7 @@ def _judged(name: str, reply: Any) -> Iterator[AuditFinding]:
     last = int(values[1]) if values[1] else None
     noted_ms = int(float(noted)) if noted else None
     look_at_ms = LineEngine.look_at_ms(lock)
-    # Where a Rasa process has taken the head away, the next patrol grants: the line says when that will be.
+    # If a Rasa process has removed the head, the next patrol grants the new one at the time in the agenda.
     ready_ms = now_ms if noted_ms is not None and noted_ms <= now_ms + _AGENDA_SLACK_MS else None
     for finding in judge_line(lock, now_ms):
         if finding.rule != "head" or ready_ms is None:
@@ -94,12 +92,12 @@ def _judged(name: str, reply: Any) -> Iterator[AuditFinding]:
         return
     if noted_ms is None:
         yield AuditFinding(
-            name, "deadline", "it is on no agenda: its deadlines, and events that are left, are seen to by nobody"
+            name, "deadline", "it is missing from the agenda: no daemon processes its deadlines and events"
         )
     elif noted_ms > max(now_ms, look_at_ms) + _AGENDA_SLACK_MS:
-        yield AuditFinding(name, "deadline", f"it is noted for {(noted_ms - look_at_ms) / 1000:.0f} s too late")
+        yield AuditFinding(name, "deadline", f"it is scheduled {(noted_ms - look_at_ms) / 1000:.0f} s too late")
 
 
 def _is_rasas(lock: TicketLock) -> bool:
-    """Tell whether only Rasa processes may know of a line: they note it nowhere."""
+    """Return whether a line may be known only to Rasa processes, which do not maintain the agenda."""
     return not lock.outbox and all(ticket.claim is None for ticket in lock.tickets)

@@ -1,7 +1,7 @@
-"""The agenda of the `redis` store: in which lines something is due, and when. Written in the same step as the line.
+"""The agenda of the `redis` store: when to check which lines. It is written in the same step as the line.
 
-One server has one agenda. In a cluster no step reaches beyond one hash slot, and Rasa's keys lie in all of them, so each slot
-that has lines has an agenda of its own, and a bitmap says which slots those are.
+A single server has one agenda. In a cluster a script cannot reach beyond one hash slot, and Rasa's keys are in all of
+them, so each slot with lines has its own agenda, and a bitmap lists these slots.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -17,33 +17,33 @@ from lockstore.stores.results import Shard
 __all__ = ["AGENDA_SCRIPTS", "Due", "Schedule"]
 
 AGENDA_SCRIPTS = (load("agenda"), load("reschedule"))
-"""What the server has to have loaded."""
+"""The scripts to load."""
 
 _READ, _RESCHEDULE = AGENDA_SCRIPTS
 
-_LINES_MOST = 1000  # that one look at one agenda brings
-_SLOTS_MOST = 1024  # agendas in one batch; where there are more, a patrol looks at some, and the next one at others
+_LINES_MOST = 1000  # lines that one read of an agenda returns
+_SLOTS_MOST = 1024  # agendas read in one batch; if there are more, successive patrols read different ones
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What one look at an agenda brought. Times in ms of the server's clock."""
+    """The result of reading an agenda. Times in ms of the server's clock."""
 
     slot: int
     now_ms: int
     times: dict[str, int]
-    """Conversations to look at, each with the time that it was noted for."""
+    """Conversations to check, each with its scheduled time."""
     next_ms: int | None
-    """When something of the others is due."""
+    """The earliest scheduled time of the other lines."""
 
     @property
     def is_full(self) -> bool:
-        """Whether there may be more."""
+        """Whether more lines may be due."""
         return len(self.times) == _LINES_MOST
 
 
 class Schedule:
-    """Finds the lines to look at, whoever wrote them."""
+    """Finds the lines to check, whichever process wrote them."""
 
     def __init__(self, keys: RedisKeys, servers: RedisClient) -> None:
         self._keys = keys
@@ -54,11 +54,11 @@ class Schedule:
 
     @property
     def known(self) -> Collection[int]:
-        """The slots that are known to have an agenda."""
+        """The slots known to have an agenda."""
         return self._known
 
     def slots(self) -> Sequence[Shard]:
-        """Give the slots to look at in this patrol."""
+        """Return the slots for this patrol."""
         known = sorted(self._known)
         if len(known) <= _SLOTS_MOST:
             return known
@@ -66,34 +66,34 @@ class Schedule:
         return (known[start:] + known[:start])[:_SLOTS_MOST]
 
     async def mark(self, slot: int) -> None:
-        """Have the slot found by others, before a line is written in it."""
+        """Make the slot visible to other processes before a line is written in it."""
         if self._keys.clustered and slot not in self._marked:
             await self._servers.ask_all([("SETBIT", self._keys.slots, slot, 1)])
             self._marked.add(slot)
             self._known.add(slot)
 
-    async def note(self, conversation_ids: Iterable[str]) -> None:
-        """Have lines looked at that are on no agenda."""
+    async def add(self, conversation_ids: Iterable[str]) -> None:
+        """Schedule lines that are missing from the agenda."""
         found = [(self._keys.slot_of(conversation_id), conversation_id) for conversation_id in conversation_ids]
         for slot in {slot for slot, _ in found}:
             await self.mark(slot)
         commands = [("ZADD", self._keys.agenda(slot), "NX", 0, conversation_id) for slot, conversation_id in found]
-        with suppress(StoreFullError):  # only the lines that Rasa has written since the last start are not there yet
+        with suppress(StoreFullError):  # only lines that Rasa has written since the last start are missing then
             await self._servers.ask_all(commands)
 
     async def discover(self) -> None:
-        """Learn of the slots that others have lines in."""
+        """Discover slots in which other processes have written lines."""
         if not self._keys.clustered:
             return
         [bits] = await self._servers.ask_all([("GETRANGE", self._keys.slots, 0, -1)])
         if isinstance(bits, ConversationError):
-            return  # another program's value: what this process knows of by itself is looked at
+            return  # another program's value; the slots known to this process are still checked
         marked = {place * 8 + bit for place, byte in enumerate(bits) if byte for bit in range(8) if byte & 128 >> bit}
         self._marked = set(marked)  # Redis may have lost some
         self._known |= marked
 
-    async def look(self, slots: Sequence[Shard], ahead_ms: int) -> list[Due]:
-        """Look at the agendas of these slots, for what is due in `ahead_ms` at the latest."""
+    async def read_due(self, slots: Sequence[Shard], ahead_ms: int) -> list[Due]:
+        """Return what is due within `ahead_ms` in the agendas of these slots."""
         slots = list(dict.fromkeys(slots))
         calls = [Call(_READ, (self._keys.agenda(int(slot)),), (_LINES_MOST, ahead_ms)) for slot in slots]
         found = []
@@ -106,13 +106,13 @@ class Schedule:
         return found
 
     async def clock_ms(self) -> int:
-        """Ask a server's clock."""
+        """Return a server's clock, ms."""
         slot = next(iter(self._known), 0)
         now_ms, _, _ = await self._servers.run(Call(_READ, (self._keys.agenda(slot),), (0, 0)))
         return int(now_ms)
 
     async def roster(self) -> AsyncIterator[list[str]]:
-        """Go through all lines that are on an agenda, by the time to look at them."""
+        """Iterate over all lines in the agendas, by scheduled time."""
         await self.discover()
         known = sorted(self._known)
         for start in range(0, len(known), _SLOTS_MOST):
@@ -127,15 +127,15 @@ class Schedule:
                 place += _LINES_MOST
 
     async def soon(self, ahead_ms: int) -> list[str]:
-        """Give the lines of all slots to look at in `ahead_ms` at the latest."""
+        """Return the lines of all slots due within `ahead_ms`."""
         known = sorted(self._known)
-        looks: list[Due] = []
+        dues: list[Due] = []
         for start in range(0, len(known), _SLOTS_MOST):
-            looks += await self.look(known[start : start + _SLOTS_MOST], ahead_ms)
-        return [conversation_id for look in looks for conversation_id in look.times]
+            dues += await self.read_due(known[start : start + _SLOTS_MOST], ahead_ms)
+        return [conversation_id for due in dues for conversation_id in due.times]
 
     async def correct(self, corrections: Iterable[tuple[str, int, int | None]]) -> None:
-        """Note lines for another time, None: for none, unless somebody has noted another than the one that was read."""
+        """Reschedule lines (None: remove them), unless their scheduled time has changed since it was read."""
         calls = []
         for conversation_id, read_ms, at_ms in corrections:
             agenda = self._keys.agenda(self._keys.slot_of(conversation_id))

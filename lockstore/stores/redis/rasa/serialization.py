@@ -1,4 +1,4 @@
-"""A line of the `redis` store as its three texts: Rasa's JSON, the last number, and the memo of what Rasa does not know."""
+"""A line of the `redis` store as three values: Rasa's JSON, the last number, and a memo of what Rasa does not know."""
 
 import json
 from collections import deque
@@ -12,7 +12,7 @@ __all__ = ["parsed", "read_of", "written"]
 
 
 def read_of(conversation_id: str, reply: Any) -> tuple[TicketLock | None, int] | ConversationError:
-    """Read the reply of lua/read_lock.lua: the line, None where nothing stands, and the server's clock in ms."""
+    """Parse the reply of lua/read_lock.lua into the line, None if empty, and the server's clock in ms."""
     if isinstance(reply, ConversationError):
         return reply
     now_ms, *values = reply
@@ -23,7 +23,7 @@ def read_of(conversation_id: str, reply: Any) -> tuple[TicketLock | None, int] |
 
 
 def parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
-    """Read a line from its texts. Raises ConversationError."""
+    """Parse a line. Raises ConversationError."""
     lock, last, memo = values
     try:
         data: dict[str, Any] = {}
@@ -44,19 +44,19 @@ def parsed(conversation_id: str, values: Sequence[bytes]) -> TicketLock:
 
 
 def _reclaimed(ticket: Ticket, kept: Any) -> Ticket:
-    """Give a ticket of the daemon's its claim back, which a Rasa process that worked on the line has dropped."""
+    """Restore a ticket's claim, which a Rasa process has dropped while changing the line."""
     if ticket.claim is not None or kept is None or kept[0] != ticket.expires:
-        return ticket  # with another deadline it is a ticket of Rasa's own, which has overwritten ours
+        return ticket  # a different deadline means that a ticket of Rasa has overwritten ours
     return Ticket(ticket.number, ticket.expires, Claim.from_dict(kept[1]))
 
 
 def written(lock: TicketLock) -> tuple[str, str, str]:
-    """Write a line's texts; "" is for none."""
+    """Serialize a line; "" stands for an absent value."""
     data = lock.as_dict()
     rasa = {"conversation_id": lock.conversation_id, "tickets": data["tickets"]}
     memo: dict[str, Any] = {name: data[name] for name in ("ended", "outbox", "history") if name in data}
     claims = {str(item.number): [item.expires, item.claim.as_dict()] for item in lock.tickets if item.claim}
-    if claims and len(claims) < len(lock.tickets):  # behind a direct ticket, which may be a Rasa process's
+    if claims and len(claims) < len(lock.tickets):  # behind a direct ticket, which may belong to a Rasa process
         memo["claims"] = claims
     return (
         json.dumps(rasa) if lock.tickets else "",

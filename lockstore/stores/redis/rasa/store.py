@@ -29,19 +29,20 @@ __all__ = ["RedisLockStore"]
 
 T = TypeVar("T")
 
-_BACKOFF_S = 0.002  # mean pause after another writer was faster; grows with each time
-_READ, _TAKE, _SWAP = load("read_lock"), load("take_lock"), load("swap_lock")
+_BACKOFF_S = 0.002  # mean delay after losing a compare-and-set; grows with each attempt
+_READ, _TAKE, _SWAP = load("read_lock"), load("read_for_update"), load("compare_and_set")
 _SWAP_BACK = giving_back(_SWAP)
 _SCRIPTS = (_READ, _TAKE, _SWAP, _SWAP_BACK, *AGENDA_SCRIPTS, HISTORY_SCRIPT, INSPECT_LOCK)
-_NOTED_MOST = 1000  # lines of Rasa's that are noted at once
-_AGAIN_MS = 500  # until a line is looked at again in which something happens that this process may not hear of
+_NOTED_MOST = 1000  # Rasa's lines scheduled in one batch
+_AGAIN_MS = 500  # when to check a line again that may change without this process noticing
 
 
 class RedisLockStore(LockStore):
-    """Keep lines as Rasa's `redis` lock store does, so that either finds the other's. Its data may be taken over as is.
+    """Keeps lines in the format of Rasa's `redis` lock store, so that both can use the same data.
 
-    Beside Rasa's key stand two of our own, in the same hash slot: the last number issued, and a memo of what must be
-    remembered or announced. An agenda, written in the same step, tells every daemon which lines to look at, and when.
+    Two keys of our own accompany Rasa's key, in the same hash slot: the last number issued, and a memo of retained
+    requests and unpublished events. The agenda, written in the same step, lists for every daemon which lines to
+    check, and when.
     """
 
     parallel = True
@@ -52,47 +53,47 @@ class RedisLockStore(LockStore):
         self._keys = RedisKeys(options.key_prefix, options.deployment_mode == "cluster")
         self._names = RedisNames(options)
         self._servers = RedisClient(options, _SCRIPTS, self._keys.mark_of, credentials)
-        self._agenda = Schedule(self._keys, self._servers)
-        self.patience_s = 2 * options.socket_timeout  # a silent server is an error long before
+        self._schedule = Schedule(self._keys, self._servers)
+        self.patience_s = 2 * options.socket_timeout  # an unresponsive server raises an error well before
         self._histories = ReplicationIds(self._servers)
 
     async def open(self) -> None:
-        """Connect, and put lines that Rasa wrote on the agenda."""
+        """Connect, and add lines written by Rasa to the agenda."""
         await self._servers.open()
-        await self._agenda.discover()
-        await self._histories.learn({slot: self._keys.history(slot) for slot in self._agenda.known})
+        await self._schedule.discover()
+        await self._histories.learn({slot: self._keys.history(slot) for slot in self._schedule.known})
         found: list[str] = []
         async for key in self._servers.scan(f"{self._keys.lock_start}*"):
             found.append(key.removeprefix(self._keys.lock_start))
             if len(found) == _NOTED_MOST:
-                await self._agenda.note(found)
+                await self._schedule.add(found)
                 found.clear()
-        await self._agenda.note(found)
+        await self._schedule.add(found)
 
     async def warnings(self) -> list[str]:
-        """Say what is doubtful about the server's settings."""
+        """Return problems with the server's settings."""
         return await self._servers.warnings()
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         await self._subscription.close()
         await self._servers.close()
 
     async def get_lock(self, conversation_id: str) -> TicketLock | None:
-        """Read a line, or None where nobody stands."""
+        """Return a line, or None if it is empty."""
         lock, _ = await self.read(conversation_id)
         return lock if lock is not None and lock.tickets else None
 
     async def save_lock(self, lock: TicketLock) -> None:
-        """Write a line over whatever stands there, as Rasa does. Numbers go no lower."""
+        """Overwrite a line, as Rasa does. The last number never decreases."""
         await self.transform(lock.conversation_id, lambda before, _: (lock.in_place_of(before), None))
 
     async def delete_lock(self, conversation_id: str) -> None:
-        """Remove a line, but not its last number."""
+        """Delete a line, but keep its last number."""
         await self.save_lock(TicketLock(conversation_id))
 
     async def read(self, conversation_id: str) -> tuple[TicketLock | None, int]:
-        """Read one line, and the server's clock in ms."""
+        """Return one line, and the server's clock in ms."""
         [found] = await self.read_all([conversation_id])
         if isinstance(found, ConversationError):
             raise found
@@ -101,53 +102,53 @@ class RedisLockStore(LockStore):
     async def read_all(
         self, conversation_ids: Sequence[str]
     ) -> list[tuple[TicketLock | None, int] | ConversationError]:
-        """Read lines, each with the server's clock in ms, in one round trip to each server."""
+        """Return lines, each with the server's clock in ms, in one round trip per server."""
         calls = [Call(_READ, self._keys.of(conversation_id), ()) for conversation_id in conversation_ids]
         replies = await self._servers.run_all(calls)
         return [read_of(*found) for found in zip(conversation_ids, replies, strict=True)]
 
     def roster(self) -> AsyncIterator[Sequence[str]]:
-        """Go through the lines that are on an agenda: all but those that only Rasa processes have ever touched."""
-        return self._agenda.roster()
+        """Iterate over the lines in the agenda: all except those that only Rasa processes have ever touched."""
+        return self._schedule.roster()
 
     async def pending(self) -> Iterable[Pending]:
-        """Read the lines in which something is due, or is left to announce."""
-        reads = await self.read_all(await self._agenda.soon(LEFT_BEHIND_MS))
+        """Return the pending work of the lines that are due or have unpublished events."""
+        reads = await self.read_all(await self._schedule.soon(LEFT_BEHIND_MS))
         locks = [read[0] for read in reads if not isinstance(read, ConversationError)]
         return [Pending.of(lock) for lock in locks if lock is not None]
 
     def audit(self) -> AsyncIterator[Audited]:
-        """Hold lines against what must be true, and look through all keys for those that no agenda names."""
-        return RedisAudit(self._keys, self._names, self._servers, self._agenda).run()
+        """Check all lines for inconsistencies, and scan all keys for lines missing from the agenda."""
+        return RedisAudit(self._keys, self._names, self._servers, self._schedule).run()
 
     async def clock_ms(self) -> int:
-        """Ask the server's clock."""
-        return await self._agenda.clock_ms()
+        """Return the server's clock."""
+        return await self._schedule.clock_ms()
 
-    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel speaks of all conversations
+    async def listen(self, conversation_id: str) -> None:  # noqa: ARG002 - one channel carries the hints of all conversations
         """Subscribe to the hints of other processes."""
         await self._subscription.want()
 
     async def transform(self, conversation_id: str, step: Step[T], *, direct: bool = False) -> T:
-        """Change one line by compare-and-set: read, step, write if nobody else has written; otherwise again."""
+        """Change one line by compare-and-set: read, apply the step, write if unchanged, otherwise retry."""
         mutex = self._mutexes.setdefault(conversation_id, asyncio.Lock())
         async with mutex:
-            await self._agenda.mark(self._keys.slot_of(conversation_id))
+            await self._schedule.mark(self._keys.slot_of(conversation_id))
             for tries in range(1_000_000):
                 values, run, before, now_ms = await self._take(conversation_id)
-                after, told = step(before, now_ms)
+                after, result = step(before, now_ms)
                 if after == before:
-                    # What is told again was written before, by whomever: it may not have reached the replicas.
+                    # The result may rest on an earlier write that has not reached the replicas yet.
                     await self._servers.replicated([self._keys.of(conversation_id).lock])
-                    return told
+                    return result
                 if await self._swap(values, run, before, after, direct=direct):
-                    return told
-                await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - no secret
-        message = "others kept changing this line"
+                    return result
+                await asyncio.sleep(random.uniform(0, 2 * _BACKOFF_S) * min(tries + 1, 10))  # noqa: S311 - not security-relevant
+        message = "the line was changed concurrently at every attempt"
         raise ConversationError(message)
 
     async def _take(self, conversation_id: str) -> tuple[list[bytes], bytes, TicketLock, int]:
-        """Read one line to change it: its values, the run of Redis, what they say, and the server's clock in ms."""
+        """Read one line for a change: its values, the replication id, the parsed line, and the server's clock in ms."""
         slot = self._keys.slot_of(conversation_id)
         keys = (*self._keys.of(conversation_id), self._keys.history(slot))
         now_ms, *values, least, run = await self._servers.run(Call(_TAKE, keys, (self._histories.seen(slot),)))
@@ -160,37 +161,37 @@ class RedisLockStore(LockStore):
     async def _swap(
         self, values: list[bytes], run: bytes, before: TicketLock, after: TicketLock, *, direct: bool
     ) -> bool:
-        """Write one line, unless it is no longer as it was read."""
+        """Write one line unless it has changed since it was read."""
         conversation_id = after.conversation_id
         keys = (*self._keys.of(conversation_id), self._keys.agenda(self._keys.slot_of(conversation_id)))
         new = [*written(after), self._memo_life(after), self._keys.channel, _hint(before, after, direct=direct)]
         at_ms = self.lines.look_at_ms(after)
         agenda = [conversation_id, "" if at_ms is None else at_ms]
-        # A line that does not grow is written though Redis is full: that is how memory is given back.
+        # A line that does not grow is written even if Redis is full: this is how memory is freed.
         script = _SWAP if len(after.tickets) > len(before.tickets) else _SWAP_BACK
         return bool(await self._servers.run(Call(script, keys, [*values, *new, *agenda, run])))
 
     def shard_of(self, conversation_id: str) -> Shard:
-        """Give the agenda that a conversation is on."""
+        """Return the agenda that lists a conversation."""
         return self._keys.slot_of(conversation_id)
 
     def shards(self) -> Sequence[Shard]:
-        """Give the agendas to look at."""
-        return self._agenda.slots()
+        """Return the agendas to sweep."""
+        return self._schedule.slots()
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
-        """Look at the lines that the agendas name, and correct them where nothing was due."""
-        await self._agenda.discover()
-        ahead_ms = max(0, LEFT_BEHIND_MS - age_ms)  # what is younger than usual is noted for later
-        looks = await self._agenda.look(shards, ahead_ms)
-        due = [conversation_id for look in looks for conversation_id in look.times]
+        """Check the lines that are due in the agendas, and reschedule those with nothing to do."""
+        await self._schedule.discover()
+        ahead_ms = max(0, LEFT_BEHIND_MS - age_ms)  # younger events are scheduled for later
+        dues = await self._schedule.read_due(shards, ahead_ms)
+        due = [conversation_id for look in dues for conversation_id in look.times]
         found = await self.lines.patrol(due, age_ms)
         left = {str(notice.entry.shard) for notice in found.unannounced if notice.entry is not None}
         await self._servers.replicated(self._keys.of(conversation_id).lock for conversation_id in left)
         busy = {command.conversation_id for command in found.overdue}
         corrections: list[tuple[str, int, int | None]] = []
         next_in_ms: dict[Shard, int] = {}
-        for look in looks:
+        for look in dues:
             idle = [conversation_id for conversation_id in look.times if conversation_id not in busy]
             lefts_ms = {conversation_id: self._left_ms(conversation_id, found) for conversation_id in idle}
             for conversation_id, left_ms in lefts_ms.items():
@@ -199,18 +200,18 @@ class RedisLockStore(LockStore):
             in_ms = _next_in_ms(look, found)
             if in_ms is not None:
                 next_in_ms[look.slot] = in_ms
-        await self._agenda.correct(corrections)
+        await self._schedule.correct(corrections)
         found.next_in_ms = next_in_ms
         return found
 
     def _left_ms(self, conversation_id: str, found: Patrol) -> int | None:
-        """Give the time until a line is to be looked at again."""
+        """Return the time until a line is to be checked again."""
         if self.lines.is_attended(conversation_id):
-            return _AGAIN_MS  # behind the others that are due: many of these must not keep one look busy
+            return _AGAIN_MS  # behind the other lines that are due: many of these must not monopolize a patrol
         return found.next_in_ms.get(conversation_id)
 
     def _memo_life(self, lock: TicketLock) -> int | str:
-        """Let what is remembered of an idle line go by itself; what must be announced, or bears on live tickets, stays."""
+        """Return the time to live of an idle line's memo, "" if it must stay: for unpublished events or live tickets."""
         if lock.tickets or lock.outbox:
             return ""
         return max(self.limits.dedup_window_ms, self.limits.history_keep_ms if lock.history else 0)
@@ -220,13 +221,13 @@ class RedisLockStore(LockStore):
         return HintSubscription(self._servers, self._keys.channel, self.wakeups, self.hint_unannounced)
 
     async def follow(self, left_behind: Callable[[Shard], None]) -> None:
-        """Listen to other processes' hints, too."""
+        """Subscribe to hints of other processes as well."""
         await super().follow(left_behind)
         await self._subscription.want()
 
 
 def _next_in_ms(look: Due, found: Patrol) -> int | None:
-    """Give the time until something of one agenda is due."""
+    """Return the time until something in one agenda is due."""
     if look.is_full:
         return 0  # there may be more
     known = [
@@ -237,7 +238,7 @@ def _next_in_ms(look: Due, found: Patrol) -> int | None:
 
 
 def _hint(before: TicketLock, after: TicketLock, *, direct: bool) -> str:
-    """Say whose turn has come, if it is a direct ticket's; or that a direct caller left events to announce."""
+    """Return the hint to publish: the turn of a direct ticket, or events that a direct caller left to publish."""
     head = after.tickets[0] if after.tickets else None
     if direct and len(after.outbox) > len(before.outbox):
         return f"{OUTBOX_HINT}:{after.conversation_id}"

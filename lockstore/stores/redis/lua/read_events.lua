@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- PURPOSE  Read the last public events of one conversation.
 -- KEYS     1 events, as _line
--- ARGV     1 how many at the most
+-- ARGV     1 how many at most
 -- REPLY    {now ms, event (JSON array, as lockstore/core/events.py writes a history), ...}, the oldest first
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- PURPOSE  An operator takes a lease away, or a ticket out of the line; the next in line is granted in the same step.
+-- PURPOSE  On behalf of an operator: end a lease, or remove a ticket; the next ticket is granted in the same step.
 -- INCLUDE  _history _line _steps
 -- KEYS     as _line
--- ARGV     7 who does it · 8 ticket number, or "" for the one at the head
+-- ARGV     7 name of the operator · 8 ticket number, or "" for the one at the head
 -- REPLY    as _line
--- RETRY    NOT safe: without a number, a second call takes the next holder's lease; with one, it finds the ticket gone
+-- RETRY    NOT safe: without a number, a second call ends the next holder's lease; with one, it finds the ticket gone
 local by, number = ARGV[7], ARGV[8]
 if number ~= '' then load(number) end
 begin(true)
@@ -14,7 +14,7 @@ if ticket and overdue(ticket) then
   expire(number, ticket)
 elseif ticket and ticket[REQUEST] == '' then
   drop(number)
-  tell('cancelled', number, ticket, 'forced', by)
+  emit_ticket_event('cancelled', number, ticket, 'forced', by)
 elseif ticket and ticket[GRANTED_AT] == 0 then
   cancel(number, ticket, 'forced', by)
 elseif ticket then

@@ -1,8 +1,8 @@
 #!lua flags=no-writes
--- PURPOSE  Tell how much one shard has before it: events that nobody has announced, deadlines that came.
+-- PURPOSE  Read one shard's backlog: unpublished events, overdue deadlines.
 -- KEYS     1 deadlines · 2 outbox
 -- ARGV     none
--- REPLY    {now ms, events in the outbox, the oldest of them (a record) or "", deadlines that came, the first of them, ms, or -1}
+-- REPLY    {now ms, events in the outbox, the oldest of them (a record) or "", overdue deadlines, the first of them, ms, or -1}
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

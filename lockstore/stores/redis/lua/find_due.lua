@@ -1,10 +1,10 @@
 #!lua flags=no-writes
--- PURPOSE  Look through one shard for what is due: deadlines that came, and events that nobody announced.
+-- PURPOSE  Read what is due in one shard: expired deadlines, and events that were left behind.
 -- KEYS     1 deadlines · 2 outbox
--- ARGV     1 most items of each kind · 2 age in ms from which an entry of the outbox counts as left behind
---          3 from where in the outbox to look: "-", or "(<entry id>" to go on after that one
+-- ARGV     1 most items of each kind · 2 age in ms from which an outbox entry counts as left behind
+--          3 where in the outbox to start: "-", or "(<entry id>" to continue after that entry
 -- REPLY    {now ms, next deadline ms or -1, {"<number>:<conversation id>", ...}, {entry id, event record, ...},
---          the last entry that was looked at, if there may be more after it, else ""}
+--          the last entry that was read, if there may be more after it, else ""}
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

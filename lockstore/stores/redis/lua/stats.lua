@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- PURPOSE  Count the lines of one shard, and give the longest of them, and those where somebody may have waited longest.
+-- PURPOSE  Count the lines of one shard, and return the longest ones, and those where a ticket may have waited longest.
 -- KEYS     1 deadlines (one for each ticket) · 2 lines · 3 waiting, as _line
--- ARGV     1 how many of the longest · 2 how many of those where somebody waits
+-- ARGV     1 how many of the longest · 2 how many of those with waiting tickets
 -- REPLY    {now ms, lines, tickets, {conversation id, minus its tickets, ...}, {conversation id, waiting since, ms, ...}}
 -- RETRY    safe: it only reads
 local clock = redis.call('TIME')

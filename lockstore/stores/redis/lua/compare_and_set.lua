@@ -1,18 +1,18 @@
 #!lua
--- PURPOSE  Write one line of the `redis` store back, if nobody has changed it since it was read.
+-- PURPOSE  Write one line of the `redis` store, if it has not changed since it was read.
 -- INCLUDE  _history
--- KEYS     1 lock (Rasa's JSON) · 2 last number · 3 memo (JSON) · 4 agenda (sorted set: id by the time to look at it)
+-- KEYS     1 lock (Rasa's JSON) · 2 last number · 3 memo (JSON) · 4 agenda (sorted set: id by the time to check it)
 -- ARGV     1-3 what was read of each ("" absent) · 4-6 what to write ("" delete; the last number is never deleted)
---          7 life of the memo in ms, or "" for ever · 8 pub/sub channel · 9 hint to publish there, or ""
---          10 conversation id · 11 the time (ms) at which to look at the line, or "" for never
---          12 the run of Redis under which it was read: a number is issued under no other
--- REPLY    1 written, 0 somebody was faster
+--          7 life of the memo in ms, or "" for unlimited · 8 pub/sub channel · 9 hint to publish there, or ""
+--          10 conversation id · 11 the time (ms) at which to check the line, or "" for never
+--          12 the replication id under which it was read: a number is issued under no other
+-- REPLY    1 written, 0 changed by another process
 -- RETRY    safe: after a lost reply the values differ from what was read, and the caller reads again
 for place = 1, 3 do
   if (redis.call('GET', KEYS[place]) or '') ~= ARGV[place] then return 0 end
 end
 if ARGV[5] ~= ARGV[2] and current_run() ~= ARGV[12] then return 0 end
--- First, because this alone can fail: all that is written below is a text, whatever stood there.
+-- First, because only this can fail: SET below overwrites values of any type.
 if ARGV[11] == '' then
   redis.call('ZREM', KEYS[4], ARGV[10])
 else

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- PURPOSE  Begin a history where there is none, and tell under which run of Redis numbers are issued now.
+-- PURPOSE  Create the history if there is none, and return the replication id under which numbers are issued now.
 -- INCLUDE  _history
 -- KEYS     1 history, as _history
 -- ARGV     -
