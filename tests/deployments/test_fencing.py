@@ -661,7 +661,7 @@ async def test_such_numbers_are_exact_in_events_tickets_and_what_is_left_behind(
         await asyncio.sleep(0.05)
         assert await told(Expire("c", last + 3)) == [("Expired", last + 3)]
         turn = await store.turn("c", direct)
-        assert (turn.head, turn.stands) == (direct, True)
+        assert (turn.head, turn.in_line) == (direct, True)
         found = await get_lock(store, "c")
         assert found is not None
         assert (found.last_number, [ticket.number for ticket in found.tickets]) == (direct, [direct])

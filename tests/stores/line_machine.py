@@ -272,7 +272,7 @@ class LineMachine(RuleBasedStateMachine):
         self.witness(events)
         self.compare_lines()
         assert turn.head == (self.lock.tickets[0].number if self.lock.tickets else None)
-        assert turn.stands == any(ticket.number == number for ticket in self.lock.tickets)
+        assert turn.in_line == any(ticket.number == number for ticket in self.lock.tickets)
 
     @rule(when=moments)
     def sweep(self, when: Moment) -> None:

@@ -72,7 +72,7 @@ async def test_fault_2_no_number_comes_again_so_a_late_cleanup_harms_nobody(
     third = await store.issue_ticket("c", 60)
     await store.cleanup("c", late)
     turn = await store.turn("c", third)
-    assert (turn.head, turn.stands) == (healthy, True)
+    assert (turn.head, turn.in_line) == (healthy, True)
 
 
 @own_kinds
