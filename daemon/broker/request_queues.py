@@ -64,6 +64,7 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     finally:
         with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
             await lock.delete()
+            await lock.channel.close()
 
 
 async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQueue | None":

@@ -120,7 +120,7 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
 
     if not await steps.take("RabbitMQ: connection", reach(), remedy):
         return None
-    checks = BrokerChecks(broker, found[0])
+    checks = BrokerChecks(loaded, found[0])
     await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
     await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)
     is_there = await steps.take("request queues", checks.topology(), _BROKER_REMEDY)

@@ -89,11 +89,11 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
 
 def _show_line(facts: ConversationFacts, stands: dict[str, bool]) -> None:
     name = f"{escape(facts.conversation_id)} (partition {facts.partition})"
-    last = "none was ever issued" if facts.last_number is None else f"the last number is {facts.last_number}"
+    last = "no ticket is on record" if facts.last_number is None else f"the last number is {facts.last_number}"
     if not facts.tickets:
-        say(f"{name}: nobody stands in line; {last}")
+        say(f"{name}: the line is empty; {last}")
         return
-    say(f"{name}: {counted(facts.tickets_total, 'stands', 'stand')} in line; {last}")
+    say(f"{name}: {counted(facts.tickets_total, 'ticket', 'tickets')} in line; {last}")
     show(
         ("ticket>", "state", "who", "for>", "left>", "request", "reply queue"),
         [_row(ticket, stands) for ticket in facts.tickets],

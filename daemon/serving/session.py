@@ -12,6 +12,7 @@ from aiormq.channel import Channel
 from daemon.broker import request_queues as layout
 from daemon.broker.connection import is_blocked, open_channel, raise_when_closed, underlying_channel
 from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
+from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.partition_worker import PartitionWorker
@@ -19,12 +20,23 @@ from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
 
-__all__ = ["Session"]
+__all__ = ["Session", "count_channels"]
 
 _GOODBYE_S = 1.0
 _BLOCKED_LOOK_S = 0.5
+_TRANSIENT_CHANNELS = (
+    4  # the topology watch, with the lock and the channel that it declares on; counting messages in queues
+)
 
 _log = structlog.get_logger()
+
+
+def count_channels(settings: Settings) -> int:
+    """Count the channels that one session has open at the most: keep it with `Session.open`, which opens them."""
+    announcer = 2 if settings.daemon.events else 1  # one for replies, one for public events
+    partition = 1 + announcer  # one that consumes
+    sweeper, heartbeat = announcer, 1
+    return settings.broker.partitions * partition + sweeper + heartbeat + _TRANSIENT_CHANNELS
 
 
 class Session:

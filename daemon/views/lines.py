@@ -86,7 +86,7 @@ class ConversationFacts:
     conversation_id: str
     at_ms: int
     partition: int
-    last_number: int | None
+    last_number: int | None  # None: no ticket is on record
     tickets_total: int
     tickets: tuple[TicketFacts, ...]
     trouble: str | None
@@ -139,12 +139,19 @@ def conversation_facts(
         conversation_id=conversation_id,
         at_ms=at_ms,
         partition=partition,
-        last_number=lock.last_number if lock else None,
+        last_number=_last_number(lock, history),
         tickets_total=len(tickets),
         tickets=tuple(_ticket_facts(place, ticket, at_ms) for place, ticket in enumerate(tickets[:TICKETS_MOST])),
         trouble=_trouble(tickets[0] if tickets else None, at_ms),
         history=tuple(from_json(encode(event)) for event in history),
     )
+
+
+def _last_number(lock: TicketLock | None, history: Sequence[Event]) -> int | None:
+    """Give the last number issued. A store shows it only for a line with tickets; of an empty one the history may have it."""
+    if lock is not None and lock.last_number is not None:
+        return lock.last_number
+    return max((event.number for event in history if event.number is not None), default=None)
 
 
 def _ticket_facts(place: int, ticket: Ticket, at_ms: int) -> TicketFacts:

@@ -106,3 +106,16 @@ async def test_lines_of_a_store_that_cannot_list_them_are_those_that_the_daemon_
     assert [line["conversation_id"] for line in status["lines"]["lines"]] == ["seen"]
     assert status["lines"]["complete"] is False
     assert doctor["passed_over"][0].startswith("this store cannot list its lines")
+
+
+async def test_an_empty_line_that_had_tickets_tells_its_last_number(place: Place) -> None:
+    async with place.client() as locks:
+        async with locks.lock("had tickets"):
+            pass
+        async with locks.lock("had tickets") as ticket:
+            number = ticket.number
+    await place.stand_in_line("had tickets", 0)
+    ran = await asyncio.to_thread(place.run, "show", "had tickets")
+    assert f"had tickets (partition 0): the line is empty; the last number is {number}" in ran.stdout
+    never = await asyncio.to_thread(place.run, "show", "never seen")
+    assert "never seen (partition 0): the line is empty; no ticket is on record" in never.stdout

@@ -132,7 +132,7 @@ async def test_show_finds_the_holder_that_is_gone(system: System) -> None:
     assert told["reply_queues"][system.reply_to] is False
     assert sorted(told["reply_queues"].values()) == [False, True]
     text = await system.said("show", system.stuck)
-    assert "4 stand in line; the last number is 4" in text
+    assert "4 tickets in line; the last number is 4" in text
     assert "GONE" in text
     assert text.count(" there ") == WAITERS
     assert "What happened last" in text

@@ -84,6 +84,7 @@ def test_a_conversation_in_which_nobody_stands_still_has_its_history() -> None:
     past = Released(conversation_id="c", number=3, request_id="r", holder="b", at_ms=NOW_MS, held_ms=5, reason="holder")
     told = conversation_facts("c", None, NOW_MS, [past], 0)
     assert told.tickets == ()
+    assert told.last_number == 3
     assert told.history[0]["type"] == "released"
     assert told.history[0]["held"] == 0.005
 

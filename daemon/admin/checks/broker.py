@@ -12,7 +12,8 @@ from daemon.admin.checks.runner import CheckResult, Failure
 from daemon.broker import request_queues as layout
 from daemon.broker.connection import address_of, is_blocked, open_channel
 from daemon.cluster.listening import collect_heartbeats
-from daemon.config.settings import BrokerSettings
+from daemon.config.settings import Settings
+from daemon.serving.session import count_channels
 from lockstore.protocol.codec import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["BrokerChecks"]
 
 _OLDEST = (3, 10)
-_CHANNELS_BESIDE = 8  # that a daemon opens besides those of its partitions
 _TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
 
 
 class BrokerChecks:
     """The steps on one connection."""
 
-    def __init__(self, broker: BrokerSettings, connection: "AbstractConnection") -> None:
-        self._broker = broker
+    def __init__(self, settings: Settings, connection: "AbstractConnection") -> None:
+        self._broker = broker = settings.broker
+        self._channels = count_channels(settings)
         self._names = broker.names
         self._connection = connection
         self._way = address_of(broker)
@@ -49,11 +50,11 @@ class BrokerChecks:
         said = f"{product} {version} on {platform}"
         if product == "RabbitMQ" and numbers < _OLDEST:
             raise Failure(said, "update RabbitMQ to 3.10 or newer: queues are quorum queues with one active consumer")
-        needed = self._broker.partitions + _CHANNELS_BESIDE
-        if 0 < tuned.channel_max < needed:
+        if 0 < tuned.channel_max < self._channels:  # 0: no limit
             raise Failure(
-                f"{said}; it allows {tuned.channel_max} channels, and a daemon needs {needed}",
-                "raise channel_max in rabbitmq.conf",
+                f"{said}; it allows {tuned.channel_max:,} channels per connection, and a daemon with "
+                f"{self._broker.partitions:,} partitions opens up to {self._channels:,}",
+                f"set channel_max in rabbitmq.conf to {self._channels} or more, or configure fewer partitions",
             )
         if product != "RabbitMQ":
             return CheckResult("warn", said, "lockstore is tested with RabbitMQ alone")
