@@ -1,7 +1,7 @@
 """The connection to RabbitMQ: how it is made, how its end is noticed, and what its errors say."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "is_blocked",
     "open_channel",
     "raise_when_closed",
+    "raise_when_one_closes",
     "say_what_ended",
     "underlying_channel",
 ]
@@ -119,6 +120,17 @@ async def raise_when_closed(connection: AbstractConnection, broker: BrokerSettin
     with broker_errors(address_of(broker), below):
         await below.closing
     raise BrokerLostError("the connection was closed")
+
+
+async def raise_when_one_closes(channels: Sequence[Channel]) -> None:
+    """Wait for the end of the first of these channels, where the connection itself goes on."""
+    closing = {channel.closing: channel for channel in channels}
+    ended, _ = await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
+    for future in ended:
+        if not closing[future].connection.is_closed:
+            with broker_errors(BROKER, closing[future]):
+                await future
+            raise BrokerLostError("the channel was closed")
 
 
 async def is_blocked(connection: AbstractConnection) -> bool:

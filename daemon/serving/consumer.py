@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from lockstore.amqp.errors import BROKER, broker_errors
+from lockstore.amqp.errors import BROKER, broker_errors, describe_error
 from lockstore.errors import BrokerLostError
 
 __all__ = ["QueueConsumer"]
@@ -23,7 +23,7 @@ class QueueConsumer:
         """Take the channel. `check` is called before messages are given out; what it raises keeps them here."""
         self.number = number
         self.delivered = 0  # messages that came so far: none, as long as this daemon stands by
-        self._check = check
+        self._is_awake = check
         self._queue = queue
         self._channel = channel
         self._arrived: deque[DeliveredMessage] = deque()
@@ -33,23 +33,44 @@ class QueueConsumer:
         self._settling = asyncio.Lock()
         self._stir = asyncio.Event()
         self._stopping = False
+        self._closing = False
         self._lost: str | None = None
 
     async def open(self, prefetch: int) -> None:
         """Begin to consume."""
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        self._channel.closing.add_done_callback(self._on_close)
         await self._channel.basic_qos(prefetch_count=prefetch)
         await self._channel.basic_consume(self._queue, self._on_message)
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         self.delivered += 1
-        if not self._stopping:  # what comes now goes back to the queue, in order, when the channel closes
+        if not (
+            self._stopping or self._lost
+        ):  # what comes now goes back to the queue, in order, when the channel closes
             self._arrived.append(message)
             self._stir.set()
 
     def _on_cancel(self, _: object) -> None:
-        self._lost = f"the queue {self._queue} is gone"
+        self._lose(f"the queue {self._queue} is gone, or RabbitMQ has cancelled its consumer")
+
+    def _on_close(self, closing: asyncio.Future[None]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        if not self._closing:
+            reason = "" if error is None else f": {describe_error(error, BROKER).what}"
+            self._lose(f"the channel of the queue {self._queue} was closed{reason}")
+
+    def _lose(self, reason: str) -> None:
+        """Let go of what has arrived: another daemon has it by now, or will have it."""
+        self._lost = self._lost or reason
+        self._arrived.clear()
         self._stir.set()
+
+    def check(self) -> None:
+        """Raise BrokerLostError if what was delivered may be another's by now."""
+        if self._lost:
+            raise BrokerLostError(self._lost)
+        self._is_awake()
 
     @property
     def waiting(self) -> int:
@@ -73,13 +94,13 @@ class QueueConsumer:
         There is no timer: a lone message goes at once.
         """
         while not self._arrived:
-            if self._lost:
-                raise BrokerLostError(self._lost)
             if self._stopping:
                 return []
+            if self._lost:
+                raise BrokerLostError(self._lost)
             self._stir.clear()
             await self._stir.wait()
-        self._check()
+        self.check()
         taken = [self._arrived.popleft() for _ in range(min(most, len(self._arrived)))]
         self._taken_tag = taken[-1].delivery_tag or 0
         return taken
@@ -113,4 +134,5 @@ class QueueConsumer:
     async def close(self) -> None:
         """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""
         self.stop()
+        self._closing = True
         await self._channel.close()

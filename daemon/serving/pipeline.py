@@ -131,7 +131,8 @@ class Pipeline:
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         decoded_at = time.perf_counter()
-        outcomes = iter(await self._retrying_store.apply(commands, self._progress.step) if commands else [])
+        storing = self._retrying_store.apply(commands, self._progress.step, self._partition.check)
+        outcomes = iter(await storing)
         batch = _Batch(letters, taken_ns, taken_at, decoded_at, time.perf_counter())
         for letter in letters:
             if letter.rejected is not None:

@@ -48,11 +48,17 @@ class RetryingStore:
         for warning in await self.retry(self.store.warnings):
             _log.warning("store.warning", warning=warning)
 
-    async def apply(self, commands: Sequence[Command], sign: Callable[[], None] = _nothing) -> list[Outcome]:
-        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is. `sign`: as in `persist`."""
+    async def apply(
+        self, commands: Sequence[Command], sign: Callable[[], None] = _nothing, check: Callable[[], None] = _nothing
+    ) -> list[Outcome]:
+        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is. `sign`: as in `retry`.
+
+        `check` is called before each try: what it raises, because the messages are another's by now, ends the tries.
+        """
 
         async def once() -> list[Outcome]:
             self._check()
+            check()
             try:
                 return await self.store.apply(commands)
             except StoreFullError as error:

@@ -10,7 +10,13 @@ from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
 from daemon.broker import request_queues as layout
-from daemon.broker.connection import is_blocked, open_channel, raise_when_closed, underlying_channel
+from daemon.broker.connection import (
+    is_blocked,
+    open_channel,
+    raise_when_closed,
+    raise_when_one_closes,
+    underlying_channel,
+)
 from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
@@ -45,6 +51,7 @@ class Session:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._workers: list[PartitionWorker] = []
+        self._channels: list[Channel] = []  # but for those that the workers consume from
 
     async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
         """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
@@ -63,6 +70,7 @@ class Session:
             runtime.freeze_detector.check()
         self._balancer = Rebalancer(runtime, self._workers)
         channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
+        self._channels.append(channel)
         self._presence = HeartbeatChannel(channel, runtime.settings.broker.names, self._hear)
         await self._presence.open()
 
@@ -72,6 +80,7 @@ class Session:
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(raise_when_closed(self._connection, self._runtime.settings.broker)),
+                tasks.create_task(raise_when_one_closes(self._channels)),
                 tasks.create_task(self._runtime.freeze_detector.run()),
                 tasks.create_task(self._dispatcher.run()),
                 tasks.create_task(self._sweeper.run(self._sweeping)),
@@ -141,6 +150,8 @@ class Session:
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)
 
     async def _publishing(self) -> Channel:
-        return await underlying_channel(
+        channel = await underlying_channel(
             await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
         )
+        self._channels.append(channel)
+        return channel
