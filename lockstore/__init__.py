@@ -1,21 +1,21 @@
 """Ticket locks for conversations: first in, first out, with fencing tokens.
 
     LockClient               take locks through the daemon, over RabbitMQ (`lockstore.client`)
-    HeldTicket               what the body of a lock is given
-    LockStore                the base class of every lock store; derive from it for a store of your own
-    InMemoryLockStore        the store of this process, and the rules in their simplest setting
-    create_store             from a `lock_store` section to a store; the Redis stores need the extra `redis`
-    Ticket, TicketLock       what stores keep of a conversation
-    LockstoreError           the root of all errors: `lockstore.errors` has the tree, and what to do about each
+    HeldTicket               the ticket inside the body of a lock
+    LockStore                the base class of every lock store; subclass it for a store of your own
+    InMemoryLockStore        a store in this process's memory
+    create_store             creates a store from a `lock_store` section; Redis stores need the extra `redis`
+    Ticket, TicketLock       a ticket, and the line of a conversation
+    LockstoreError           the base class of all errors; `lockstore.errors` lists them with their remedies
 
 Packages, each of which depends only on those below it:
 
-    client, factory          the client; building a store from its section
-    stores, amqp, protocol   where tickets are kept; what is shared of AMQP; the wire format
-    core                     values and rules: tickets, commands, events, and `apply`. No I/O
+    client, factory          the client; creating stores
+    stores, amqp, protocol   lock stores; AMQP helpers; the wire format
+    core                     tickets, commands, events and rules. No I/O
     util, errors             backoff, TLS, text; the errors
 
-Names are loaded when they are used: who takes a store imports no AMQP library, and who takes the client no Redis.
+Names are imported on first use: using a store does not import an AMQP library, and using the client does not import Redis.
 """
 
 from importlib import import_module
@@ -82,12 +82,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for, from the module where it is at home. Raises AttributeError for any other name."""
+    """Import a name on first access. Raises AttributeError if it is unknown."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES.get(name, "lockstore.errors")), name)
 
 
 def __dir__() -> list[str]:
-    """Name what can be asked for."""
+    """List the public names."""
     return sorted({*globals(), *__all__})

@@ -3,17 +3,17 @@
 LockstoreError
 ├── ConfigError                 the configuration names something impossible      daemon: refuses to start, exit code 2
 ├── StoreError
-│   ├── StoreUnavailableError   the store did not answer, or cannot serve now     daemon: keeps the batch and tries again
-│   │   └── StoreFullError      it is full: releases go on, and requests cannot     daemon: rejects the requests
-│   ├── ConversationError       one conversation's data cannot be worked on       daemon: parks that one message
+│   ├── StoreUnavailableError   the store did not answer, or cannot serve now     daemon: keeps the batch and retries
+│   │   └── StoreFullError      it is full: releases succeed, requests fail         daemon: rejects the requests
+│   ├── ConversationError       one conversation's data cannot be processed       daemon: parks that one message
 │   └── EventLoopError          the store is in use in another event loop         never raised by the daemon
 ├── MessageError                a message breaks docs/protocol.md                      daemon: answers `rejected`, or parks it
-├── BrokerLostError             the connection or channel to RabbitMQ is gone     daemon: connects again
-└── LockError                   the lock was not obtained, or not kept            never raised by the daemon
-    ├── BusyError               `wait=0`, and someone holds the conversation      ask again later
-    ├── WaitExpiredError        the wait ended before the turn came               ask again, or wait longer
+├── BrokerLostError             the connection or channel to RabbitMQ is closed   daemon: reconnects
+└── LockError                   the lock was not obtained, or was lost            never raised by the daemon
+    ├── BusyError               `wait=0`, and the conversation is held            retry later
+    ├── WaitExpiredError        the wait expired before the grant                 retry, or wait longer
     ├── RefusedError            the daemon rejected the request                   read `reason` and `detail`
-    └── LockLostError           the lease ended, or may have, inside the body     stop writing; the next holder is on
+    └── LockLostError           the lease ended, or may have, inside the body     stop writing; there may be another holder
 """
 
 from collections.abc import Sequence
@@ -38,40 +38,40 @@ __all__ = [
 
 
 class LockstoreError(Exception):
-    """Catch this to catch everything that lockstore raises on purpose."""
+    """Base class of all errors that lockstore raises deliberately."""
 
 
 class ConfigError(LockstoreError):
-    """Mend the configuration: the message names the field and the rule that it breaks."""
+    """Correct the configuration: the message names the field and the rule."""
 
 
 class StoreError(LockstoreError):
-    """Catch this for any failure of a lock store."""
+    """Base class of all lock store errors."""
 
 
 class StoreUnavailableError(StoreError):
-    """Try again: the store is away, restarting, or refuses all work for now. Nothing can be said about the last call."""
+    """Retry: the store is unreachable, restarting, or refuses all commands for now. The outcome of the last call is unknown."""
 
 
 class StoreFullError(StoreUnavailableError):
-    """Give the store memory: it refused what needs some. What gives memory back, releases and expiries, has taken effect.
+    """Give the store more memory. It refused commands that need memory; releases and expiries have taken effect.
 
-    Where commands were applied, `outcomes` has what came of each: a request that found no room has been refused.
+    If commands were applied, `outcomes` has the outcome of each: requests that found no memory are rejected.
     """
 
     outcomes: Sequence[Any] | None = None
 
 
 class ConversationError(StoreError):
-    """Look at this conversation's data: the store works, but not on it (another program wrote its keys, for example)."""
+    """Inspect this conversation's data: the store works, but not on it, for example because another program wrote its keys."""
 
 
 class EventLoopError(StoreError):
-    """Close the store in the event loop that it was used in, or create one for each; nothing was done in this one."""
+    """Close the store in the event loop in which it is in use, or create one store per event loop. Nothing was done in this one."""
 
 
 class MessageError(LockstoreError):
-    """Mend the message: `reason` is one of docs/protocol.md's words, `detail` names the field and the rule."""
+    """Correct the message: `reason` is one of those in docs/protocol.md, `detail` names the field and the rule."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -80,23 +80,23 @@ class MessageError(LockstoreError):
 
 
 class BrokerLostError(LockstoreError):
-    """Connect again: the channel or connection to RabbitMQ ended. What was not confirmed may not have arrived."""
+    """Reconnect: the channel or connection to RabbitMQ was closed. Unconfirmed messages may not have arrived."""
 
 
 class LockError(LockstoreError):
-    """The ticket is gone: the lock was not obtained, or is not held any more."""
+    """The ticket has ended: the lock was not obtained, or is no longer held."""
 
 
 class BusyError(LockError):
-    """Someone holds the conversation, and the request would not wait."""
+    """The conversation is held, and the request had `wait=0`."""
 
 
 class WaitExpiredError(LockError):
-    """The wait deadline came before the turn."""
+    """The wait expired before the ticket was granted."""
 
 
 class RefusedError(LockError):
-    """The daemon rejected the request; `reason` and `detail` are its words."""
+    """The daemon rejected the request, with `reason` and `detail`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -105,4 +105,4 @@ class RefusedError(LockError):
 
 
 class LockLostError(LockError):
-    """The lease ended, or may end before the next renewal can: someone else may hold the conversation from now on."""
+    """The lease has expired, or may expire before it can be renewed: from now on another holder may exist."""

@@ -1,4 +1,4 @@
-"""From the `lock_store` section of the configuration to a lock store."""
+"""Creates lock stores from the `lock_store` section of the configuration."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,9 +27,9 @@ REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] =
 def create_store(
     section: Mapping[str, Any], limits: Limits, environ: Mapping[str, str] = MappingProxyType({})
 ) -> LockStore:
-    """Build the store that a section describes. Raises ConfigError with the field and the rule that it breaks.
+    """Create the store that a section describes. Raises ConfigError with the field and the rule.
 
-    `environ`: where the variables for IAM credentials are looked up; give `os.environ` to have them from the process's own.
+    `environ`: where the variables for IAM credentials are looked up; pass `os.environ` to use the process's own.
     """
     store = _build(section, environ)
     store.limits = limits

@@ -75,7 +75,7 @@ def time_of_day(at: float) -> str:
 
 def event_line(event: Outbound, at: str) -> Text:
     """Write an event for people, beginning with when it was."""
-    said = words.told(event.model_dump(exclude_unset=True))
+    said = words.describe_event(event.model_dump(exclude_unset=True))
     return Text.assemble(
         f"{at}  ",
         (f"{event.type:<9}", _COLOURS.get(event.type, "")),

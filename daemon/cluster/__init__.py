@@ -1,1 +1,1 @@
-"""What daemons tell each other: heartbeats, load, and the fair share of partitions."""
+"""Communication between daemons: heartbeats, load, and the fair share of partitions."""

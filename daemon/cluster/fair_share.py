@@ -1,11 +1,11 @@
-"""Which partition to step back from, so that each daemon is active on a fair share of the busy ones.
+"""Chooses a partition to yield, so that each daemon is active on a fair share of the busy ones.
 
-RabbitMQ alone decides who is active: on each queue the first that came, and after it the one that has waited longest. All
-that a daemon can do is step back, to the end of that line. So one that has more than its share steps back from the newest
-of its partitions, and whoever gets it does the same: the partition goes from one to the next until it comes to one with
-room. Nothing of order or safety rests on it; a daemon that is mistaken about the others costs a detour.
+RabbitMQ alone decides which daemon is active on a queue: the first consumer, then the one that has waited longest. A daemon
+can only yield, and then waits behind all others. A daemon with more than its share yields the newest of its partitions, and
+the daemon that gets it does the same, until the partition reaches one that has room. Order and safety do not depend on
+this; a daemon with wrong information about the others causes a detour.
 
-No input or output, no clock: moments are given, in seconds on a clock that only goes forward.
+No I/O and no clock: times are passed in, in seconds of a monotonic clock.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,30 +14,28 @@ from dataclasses import dataclass
 __all__ = ["SETTLE_S", "SILENT_S", "FairShare"]
 
 SILENT_S = 5.0
-"""A daemon that has said nothing for so long counts no longer: it has stopped, or was never of those that speak."""
+"""How long a silent daemon counts: afterwards it has stopped, or never sent heartbeats."""
 
 SETTLE_S = 2.0
-"""How long all must stand still before a daemon gives of its fair share to one that has less: two words of everybody's."""
+"""How long nothing may change before a daemon gives part of its fair share to one with less: two heartbeats of each."""
 
-_TRANSIT_S = (
-    3.0  # a partition that was busy so recently still counts, though nobody is known to have it: it is changing hands
-)
-_RETURN_S = 10.0  # one that is back so soon found no room anywhere
-_KEEP_FIRST_S, _KEEP_MOST_S = 5.0, 300.0  # then it stays for so long, each time twice as long as before
+_TRANSIT_S = 3.0  # how long a busy partition counts without a known owner: it is being handed over
+_RETURN_S = 10.0  # a partition that returns sooner found no room elsewhere
+_KEEP_FIRST_S, _KEEP_MOST_S = 5.0, 300.0  # it is then kept for so long, doubling each time
 
 
 @dataclass(slots=True)
 class _Other:
-    """What another daemon last said of itself."""
+    """The last heartbeat of another daemon."""
 
     busy: set[int]
     heard_at: float
-    is_doubtful: bool = False  # somebody else has got what it said it had: it may have ended since
+    is_doubtful: bool = False  # another daemon got its partition; it may have stopped
 
 
 @dataclass(slots=True)
 class _Left:
-    """A partition that this daemon has stepped back from."""
+    """A partition that this daemon has yielded."""
 
     at: float
     keep_s: float = _KEEP_FIRST_S / 2
@@ -45,24 +43,24 @@ class _Left:
 
 
 class FairShare:
-    """What one daemon knows of all, and what it makes of it."""
+    """What one daemon knows about all, and the decisions it derives."""
 
     def __init__(self, me: str) -> None:
-        """Take this daemon's id. Ids order the daemons where only one of several may act."""
+        """`me` is this daemon's id. Ids break ties where only one of several daemons may act."""
         self._me = me
         self._mine: frozenset[int] = frozenset()
         self._others: dict[str, _Other] = {}
-        self._known_busy: dict[int, float] = {}  # partition: when somebody last had it, and it was busy
+        self._known_busy: dict[int, float] = {}  # partition: when it was last owned and busy
         self._left: dict[int, _Left] = {}
         self._changed_at = 0.0
 
     @property
     def daemons(self) -> int:
-        """How many daemons share the load, this one included."""
+        """How many daemons share the load, including this one."""
         return 1 + sum(not other.is_doubtful for other in self._others.values())
 
     def heard(self, daemon: str, busy: Iterable[int], now: float) -> None:
-        """Take note of what another daemon says it is busy with."""
+        """Record the busy partitions of another daemon."""
         claimed = set(busy)
         before = self._others.get(daemon)
         if before is None or before.busy != claimed or before.is_doubtful:
@@ -73,14 +71,14 @@ class FairShare:
         self._known_busy.update(dict.fromkeys(claimed, now))
 
     def ended(self, daemon: str, now: float) -> None:
-        """Take note that another daemon has said goodbye."""
+        """Record that another daemon has stopped."""
         if self._others.pop(daemon, None) is not None:
             self._changed_at = now
 
     def choose(self, busy: Mapping[int, float], now: float) -> int | None:
-        """Give the partition to step back from now, or None.
+        """Return the partition to yield now, or None.
 
-        `busy`: the partitions that this daemon is busy with, and since when.
+        `busy`: the partitions this daemon is busy with, and since when.
         """
         self._note_mine(frozenset(busy), now)
         self._forget(now)
@@ -91,18 +89,18 @@ class FairShare:
         chosen = max(free, key=lambda number: (busy[number], number))
         left = self._left.setdefault(chosen, _Left(now))
         left.at = now
-        self._mine -= {chosen}  # so that it is noticed if it comes back before the next look
+        self._mine -= {chosen}  # so that its return before the next call is noticed
         self._changed_at = now
         return chosen
 
     def _is_too_much(self, mine: int, counts: Mapping[str, int], now: float) -> bool:
         known = self._known_busy.keys() | {number for other in self._others.values() for number in other.busy}
-        share = -(-len(known) // (len(counts) + 1))  # rounded up: nobody is to have more
+        share = -(-len(known) // (len(counts) + 1))  # rounded up: no daemon is to have more
         if mine > share:
             return True
         if now - self._changed_at < SETTLE_S or mine - min(counts.values()) <= 1:
             return False
-        # Somebody has at least two less. Of those who have most, one gives.
+        # Some daemon has at least two fewer. One of those with the most yields.
         return all(count < mine or (count == mine and self._me < name) for name, count in counts.items())
 
     def _may_leave(self, number: int, now: float) -> bool:
@@ -123,7 +121,7 @@ class FairShare:
                 left.keep_until = now + left.keep_s
 
     def _supersede(self, gained: Iterable[int], by: str) -> None:
-        """Take partitions from those who said they had them: they would have said so if they had stepped back."""
+        """Remove partitions from the daemons that reported them last: they have lost them without yielding."""
         for number in gained:
             for name, other in self._others.items():
                 if name != by and number in other.busy:

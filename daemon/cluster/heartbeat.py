@@ -1,7 +1,7 @@
-"""How daemons know of each other: each says on a fanout exchange, about every second, who it is and what keeps it busy.
+"""Heartbeats between daemons: about once a second, each publishes its id and load to a fanout exchange.
 
-Best effort, and internal: nothing is persistent or confirmed, and a queue that nobody reads forgets. What is said lets
-daemons share the load and operators see them; order and safety rest on RabbitMQ and the lock store alone.
+Best effort and internal: messages are transient and unconfirmed, and unread ones expire. Heartbeats let daemons share the
+load and operators see the daemons; order and safety depend on RabbitMQ and the lock store alone.
 """
 
 import os
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DaemonIdentity", "Heartbeat", "HeartbeatChannel", "heartbeat_exchange"]
 
-_QUEUE_MOST = 1000  # words; the oldest go first
-_QUEUE_TTL_MS = 5000  # what is older says nothing of the present
+_QUEUE_MOST = 1000  # heartbeats; the oldest are dropped
+_QUEUE_TTL_MS = 5000  # older ones do not describe the present
 
 
 def heartbeat_exchange(names: "Names") -> str:
-    """Name the exchange on which daemons speak."""
+    """Return the name of the exchange for heartbeats."""
     return f"{names.namespace}.daemons"
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonIdentity:
-    """Who this process is."""
+    """The identity of this process."""
 
     daemon: str = field(default_factory=lambda: uuid.uuid4().hex)
     host: str = field(default_factory=socket.gethostname)
@@ -50,9 +50,9 @@ _Partition = Annotated[int, Field(ge=0, lt=PARTITIONS_MOST)]
 
 
 class Heartbeat(BaseModel):
-    """One word of a daemon's. Later versions may say more, so what is not known is passed over.
+    """A daemon's heartbeat. Unknown fields of later versions are ignored.
 
-    Whoever may publish on the broker can say anything; what is out of all bounds is nobody's word.
+    Anyone with write access to the broker can publish one, so values are bounded.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -62,23 +62,23 @@ class Heartbeat(BaseModel):
     pid: Annotated[int, Field(ge=0, lt=2**32)]
     started_at: Annotated[float, Field(ge=0)]
     active: dict[_Partition, Annotated[float, Field(ge=0, le=1e9)]]  # partition: messages per second
-    busy: list[_Partition]  # those of them that count when the load is shared
+    busy: list[_Partition]  # those that count for the load balance
     stepping_back: list[_Partition] = []
-    counts: Counts | None = None  # since its start; None: a version that does not count
+    counts: Counts | None = None  # since its start; None: its version does not count
     leaving: bool = False
 
 
 class HeartbeatChannel:
-    """Says and hears, on a channel of its own."""
+    """Sends and receives heartbeats, on a channel of its own."""
 
     def __init__(self, channel: Channel, names: "Names", hear: Callable[[Heartbeat], None]) -> None:
-        """Take a channel without confirms. `hear` is called with every word, this daemon's own included."""
+        """`channel` must be without confirms. `hear` is called with every heartbeat, including this daemon's own."""
         self._channel = channel
         self._exchange = heartbeat_exchange(names)
         self._hear = hear
 
     async def open(self) -> None:
-        """Begin to hear, on a queue that ends with the connection."""
+        """Start receiving, on a queue that is deleted with the connection."""
         await self._channel.exchange_declare(self._exchange, exchange_type=ExchangeType.FANOUT.value, durable=True)
         queue = f"{self._exchange}.{uuid.uuid4().hex}"
         await self._channel.queue_declare(
@@ -91,7 +91,7 @@ class HeartbeatChannel:
         await self._channel.basic_consume(queue, self._on_message, no_ack=True)
 
     async def send(self, word: Heartbeat) -> None:
-        """Tell all. Raises BrokerLostError."""
+        """Publish a heartbeat. Raises BrokerLostError."""
         properties = Basic.Properties(content_type="application/json", delivery_mode=1)
         with broker_errors(BROKER, self._channel):
             await self._channel.basic_publish(
@@ -102,5 +102,5 @@ class HeartbeatChannel:
         try:
             word = Heartbeat.model_validate_json(message.body)
         except ValidationError:
-            return  # of another version, or not a daemon's: it says nothing to us
+            return  # sent by another version, or not by a daemon
         self._hear(word)

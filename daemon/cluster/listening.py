@@ -1,4 +1,4 @@
-"""Listening for a while to what daemons say, on behalf of somebody who is not one."""
+"""Collects heartbeats for a while, for commands that are not daemons themselves."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LISTEN_S", "collect_heartbeats"]
 
-LISTEN_S = 2.5  # every daemon says something about every second
+LISTEN_S = 2.5  # every daemon sends a heartbeat about every second
 
 
 async def collect_heartbeats(
     connection: "AbstractConnection", names: Names, for_s: float = LISTEN_S
 ) -> list[Heartbeat]:
-    """Listen, and give the daemons that were heard, each with its last word. Raises one of `link.LOST`."""
+    """Return the last heartbeat of each daemon. Raises one of CONNECTION_ERRORS."""
     found: dict[str, Heartbeat] = {}
     channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     presence = HeartbeatChannel(channel, names, lambda word: found.update({word.daemon: word}))

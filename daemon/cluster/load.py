@@ -1,6 +1,6 @@
-"""How busy a partition keeps this daemon. RabbitMQ does not tell a consumer that it is the active one: deliveries do.
+"""Measures how busy a partition is. RabbitMQ does not tell a consumer that it is the active one, but deliveries do.
 
-No input or output, no clock: moments are given, in seconds on a clock that only goes forward.
+No I/O and no clock: times are passed in, in seconds of a monotonic clock.
 """
 
 import math
@@ -8,26 +8,26 @@ import math
 __all__ = ["BUSY_RATE", "IDLE_RATE", "PartitionLoad"]
 
 BUSY_RATE = 1.0
-"""Messages per second from which a partition counts as busy. Those below cost nothing worth sharing."""
+"""Messages per second from which a partition counts as busy. Below that, sharing is not worthwhile."""
 
 IDLE_RATE = 0.2
-"""Messages per second below which a busy one counts no longer; lower, so that it does not change all the time."""
+"""Messages per second below which a busy partition is no longer busy; lower, for hysteresis."""
 
-_MEMORY_S = 3.0  # the rate is an average over about this time
+_MEMORY_S = 3.0  # the averaging time of the rate
 
 
 class PartitionLoad:
-    """What comes from one queue, as long as this daemon consumes it on one channel."""
+    """The load of one queue while this daemon consumes it on one channel."""
 
     def __init__(self, now: float) -> None:
         self.rate = 0.0
-        self.is_active = False  # whether anything came: then RabbitMQ has chosen this daemon
+        self.is_active = False  # whether a message arrived, so that RabbitMQ has chosen this daemon
         self.busy_since: float | None = None
         self._seen = 0
         self._looked_at = now
 
     def look(self, delivered: int, now: float) -> None:
-        """Take note of how many messages have come by now, since the channel was opened."""
+        """Record how many messages have arrived since the channel was opened."""
         elapsed_s = now - self._looked_at
         if elapsed_s <= 0:
             return

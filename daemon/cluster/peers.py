@@ -1,6 +1,6 @@
-"""The fleet: which daemons there are, what each says it is doing, and the record of what all of them did.
+"""All running daemons, their last heartbeats, and the timeline of their work.
 
-What is known comes from presence words, this daemon's own among them. For people to look at; nothing rests on it.
+Derived from heartbeats, including this daemon's own. For display only; nothing depends on it.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from daemon.monitoring.timeline import Timeline
 
 __all__ = ["ClusterView", "PeerDaemon"]
 
-_GONE_S = 60.0  # a daemon that fell silent without a goodbye is shown for so long: it may be what somebody looks for
-_MOST = 1000  # of daemons: words are not signed, and nobody's words may fill the memory
+_GONE_S = 60.0  # how long a daemon that disappeared without stopping is displayed: an operator may be looking for it
+_MOST = 1000  # daemons; heartbeats are not authenticated and must not exhaust the memory
 
 
 @dataclass(frozen=True, slots=True)
 class PeerDaemon:
-    """A daemon as it last spoke."""
+    """A daemon, according to its last heartbeat."""
 
     word: Heartbeat
     heard_at: float
@@ -26,7 +26,7 @@ class PeerDaemon:
 
 
 class ClusterView:
-    """What this daemon has heard of all."""
+    """All daemons known from heartbeats."""
 
     def __init__(self, me: DaemonIdentity) -> None:
         self._me = me
@@ -34,7 +34,7 @@ class ClusterView:
         self.record = Timeline()
 
     def receive(self, word: Heartbeat, now: float) -> None:
-        """Take in what a daemon says; our own words count like all others."""
+        """Record a heartbeat; our own counts like all others."""
         before = self._heard.get(word.daemon)
         if before is not None and before[0].counts is not None and word.counts is not None:
             self.record.happened(before[0].counts, word.counts, before[1], now)
@@ -45,7 +45,7 @@ class ClusterView:
             self._heard[word.daemon] = word, now
 
     def members(self, now: float) -> list[PeerDaemon]:
-        """Give the daemons that are there, the longest serving first."""
+        """Return the running daemons, the longest running first."""
         self._forget(now)
         members = [
             PeerDaemon(word, at, is_silent=now - at > SILENT_S, is_me=word.daemon == self._me.daemon)

@@ -25,7 +25,7 @@ def check_places(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str
         for name in unknown:
             meant = _SYNONYMS.get((section, name)) or _elsewhere(name, section, options)
             if meant is not None:
-                message = f"{section}.{name}: is not known here; did you mean {meant}?"
+                message = f"{section}.{name}: is unknown; did you mean {meant}?"
                 raise ConfigError(message)
 
 

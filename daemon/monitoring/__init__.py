@@ -1,1 +1,1 @@
-"""What a daemon knows about itself: health, counters, stalls, logs."""
+"""A daemon's health, counters, stalls and logs."""

@@ -1,4 +1,4 @@
-"""What is told of a batch when it is done with, for counts and metrics: one call for each, off the way of its answers."""
+"""The report on a finished batch, for counters and traces: one per batch, after its answers were sent."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,40 +10,40 @@ __all__ = ["BatchReport", "Observers"]
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """A batch that was stored, announced and let go of."""
+    """A batch that was stored, published and acknowledged."""
 
-    partition: int | None  # None: the sweeper's, which no message asked for
+    partition: int | None  # None: from the sweeper, without messages
     messages: int
-    requests: int  # of the messages, those that ask for a ticket
+    requests: int  # messages that request a ticket
     notices: Sequence[Notice]
     store_ms: float
-    took_ms: float  # from when the batch was taken until the broker had confirmed all that was said
-    taken_ns: int  # since the epoch, by this machine's clock
+    took_ms: float  # from taking the batch until the broker confirmed its events
+    taken_ns: int  # since the Unix epoch, on this machine's clock
     unreachable: int = 0
     refused: int = 0
     decode_ms: float = 0.0  # before the store
     acknowledge_ms: float = 0.0  # after the broker's confirms
-    redelivered: int = 0  # of the messages, those that RabbitMQ may have delivered before
+    redelivered: int = 0  # messages that RabbitMQ may have delivered before
     rejections: Sequence[str] = ()  # the reason of each
-    dead_letters: Sequence[str] = ()  # likewise
+    dead_letters: Sequence[str] = ()  # the reason of each
 
     @property
     def announce_ms(self) -> float:
-        """From when the store had answered until the broker had confirmed all that was said."""
+        """From the store's answer until the broker confirmed the events."""
         return self.took_ms - self.decode_ms - self.store_ms
 
 
 class Observers:
-    """Who wants to know."""
+    """The observers of finished batches."""
 
     def __init__(self, *observers: Callable[[BatchReport], None]) -> None:
         self._observers = list(observers)
 
     def add(self, observer: Callable[[BatchReport], None]) -> None:
-        """Have one more told. It must not raise, and not take long."""
+        """Register an observer. It must not raise, and must be fast."""
         self._observers.append(observer)
 
     def notify(self, served: BatchReport) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer(served)

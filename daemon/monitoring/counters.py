@@ -1,4 +1,4 @@
-"""What this process has counted since its start. Each batch is counted once, when it is done with, and not message by message."""
+"""Counters of this process since its start. They are updated once per finished batch, not per message."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ STAGES = ("decode", "store", "announce", "acknowledge")
 
 
 class Counters:
-    """Counts of transitions, and how long things took. Totals only rise."""
+    """Counts of transitions, and histograms of durations. Totals never decrease."""
 
     def __init__(self) -> None:
         self.messages = 0
@@ -36,7 +36,7 @@ class Counters:
         self.releases: Counter[str] = Counter(holder=0, forced=0)
         self.expiries: Counter[str] = Counter(held=0, waiting=0)
         self.cancellations: Counter[str] = Counter(requester=0, unreachable=0, forced=0)
-        # Every reason is there from the first scrape on: what begins at one looks to Prometheus like no change.
+        # Every reason exists from the first scrape on: Prometheus sees no increase in a series that begins at 1.
         self.rejections: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
         self.dead_letters: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
         self.refused = 0
@@ -47,13 +47,13 @@ class Counters:
         self.wait_s = Histogram(_LONG_S)
         self.hold_s = Histogram(_LONG_S)
         self.hand_off_s = Histogram(_SHORT_S)
-        self._hand_offs = [0] * BINS  # the same in finer steps, for the other daemons
+        self._hand_offs = [0] * BINS  # the same in finer steps, for heartbeats
         self.batch_messages = Histogram(_MESSAGES)
         self.stage_s = {stage: Histogram(_SHORT_S) for stage in STAGES}
 
     def served(self, batch: BatchReport) -> None:
-        """Take in one batch: an observer."""
-        # Those of one batch are over together: when the broker has confirmed.
+        """Count one batch: an observer."""
+        # The messages of a batch finish together, when the broker has confirmed.
         if hand_offs := self._count([notice.event for notice in batch.notices]):
             self.hand_off_s.add(batch.took_ms / 1000, hand_offs)
             self._hand_offs[bin_of(batch.took_ms)] += hand_offs
@@ -71,7 +71,7 @@ class Counters:
             self.stage_s[stage].add(took / 1000)
 
     def counts(self) -> Counts:
-        """Give what the other daemons are told."""
+        """Return the counts for heartbeats."""
         return Counts(
             requests=self.requests,
             grants=self.grants,
@@ -81,23 +81,23 @@ class Counters:
         )
 
     def recovered(self, notices: Iterable[Notice]) -> None:
-        """Take in events that another process has brought about, and left for others to announce."""
+        """Count events that another process caused and left to be published."""
         events = [notice.event for notice in notices]
         self.recoveries += len(events)
         self._count(events)
 
     def _count(self, events: Iterable[Event]) -> int:
-        """Count transitions, and give how many of them are hand-offs: a ticket ended, and the one behind it was granted."""
+        """Count transitions, and return the number of hand-offs: a ticket ended, and the one behind it was granted."""
         waits_s: list[float] = []
         hand_offs = 0
         last: Event | None = None
         for event in events:
             if event.repeated:
-                continue  # told again, not happened again
-            match event:  # the frequent ones first: this loop is run for every event
+                continue  # a repeated answer, not a new event
+            match event:  # the most frequent ones first: this loop runs for every event
                 case Granted():
                     waits_s.append(event.waited_ms / 1000)
-                    # What comes of one command stands together: the end first.
+                    # The events of one command are adjacent: the end comes first.
                     follows = isinstance(last, _ENDS) and last.conversation_id == event.conversation_id
                     hand_offs += follows or event.waited_ms > 0
                 case Released():

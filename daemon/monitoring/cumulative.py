@@ -1,7 +1,7 @@
-"""What a daemon has done since its start, as counts that only rise; and the hand-offs among it, by how long they took.
+"""A daemon's counts since its start, and its hand-offs by duration.
 
-Counts that only rise can be told again and again, and some of the telling may get lost: the difference between two of
-them is what happened in between. No input or output, no clock.
+The counts never decrease, so heartbeats that carry them may be lost: the difference of any two is the work done between
+them. No I/O and no clock.
 """
 
 import math
@@ -13,23 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 __all__ = ["BINS", "Counts", "bin_of", "quantile_ms"]
 
 BINS = 40
-"""Kinds of hand-off by duration: each up to the square root of two times as long as the one before."""
+"""Bins of hand-offs by duration: the upper bound of each is the square root of two times the previous one."""
 
-_FIRST_MS = 0.25  # the first bin ends here; the last one takes all from 3 minutes on
+_FIRST_MS = 0.25  # upper bound of the first bin; the last one counts everything above 3 minutes
 _PER_DOUBLING = 2
 
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def bin_of(took_ms: float) -> int:
-    """Give the bin of a hand-off."""
+    """Return the bin of a hand-off."""
     if took_ms <= _FIRST_MS:
         return 0
     return min(BINS - 1, math.ceil(math.log2(took_ms / _FIRST_MS) * _PER_DOUBLING))
 
 
 def quantile_ms(bins: Sequence[float], share: float) -> float | None:
-    """Give the time within which this share of the hand-offs was done, to within a fifth; None where there was none."""
+    """Return the duration that this share of the hand-offs did not exceed, within a fifth; None if there was none."""
     wanted = sum(bins) * share
     if wanted <= 0:
         return None
@@ -38,11 +38,11 @@ def quantile_ms(bins: Sequence[float], share: float) -> float | None:
         if count > 0 and passed + count >= wanted:
             return _FIRST_MS * 2 ** ((number - 1 + (wanted - passed) / count) / _PER_DOUBLING)
         passed += count
-    return _FIRST_MS * 2 ** ((BINS - 1) / _PER_DOUBLING)  # adding fractions may end a hair below what is wanted
+    return _FIRST_MS * 2 ** ((BINS - 1) / _PER_DOUBLING)  # rounding errors of the sum may stay just below the target
 
 
 class Counts(BaseModel):
-    """The counts of one daemon at one moment, as daemons tell them to each other."""
+    """The counts of one daemon at one moment, as sent in heartbeats."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What keeps this daemon from serving, and since when. No input or output; the clock is given."""
+"""The conditions that keep this daemon from serving, and since when. No I/O; the clock is injected."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Condition = Literal[
 
 
 class Reason(NamedTuple):
-    """One hindrance, for how long it has been there, and what was said of it last."""
+    """A condition, how long it has existed, and its latest detail."""
 
     name: Condition
     for_s: float
@@ -26,10 +26,10 @@ class Reason(NamedTuple):
 
 
 class Health:
-    """The hindrances of one process. It begins with those that a start has to overcome."""
+    """The conditions of one process. It starts with those that startup has to resolve."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take a clock in seconds that only goes forward."""
+        """`clock` returns seconds and is monotonic."""
         self._clock = clock
         self._found: dict[Condition, tuple[float, str]] = {}
         self.set("store_away", "has not answered yet")
@@ -37,30 +37,30 @@ class Health:
         self.set("not_consuming", "no consumer is registered yet")
 
     def set(self, name: Condition, detail: str) -> None:
-        """Take note of a hindrance. One that is there already keeps its beginning, and takes the newer detail."""
+        """Set a condition. An existing one keeps its start time and takes the new detail."""
         since, _ = self._found.get(name, (self._clock(), ""))
         self._found[name] = (since, detail)
 
     def clear(self, *names: Condition) -> None:
-        """Take note that these are over."""
+        """Clear these conditions."""
         for name in names:
             self._found.pop(name, None)
 
     def conditions(self, *names: Condition) -> bool:
-        """Tell whether any of these is there now."""
+        """Return whether any of these conditions is set."""
         return any(name in self._found for name in names)
 
     @property
     def is_ready(self) -> bool:
-        """Whether nothing keeps this daemon from serving."""
+        """Whether no condition keeps this daemon from serving."""
         return not self._found
 
     @property
     def is_waiting(self) -> bool:
-        """Whether store or broker keep this daemon from going on: nothing that a new process could change."""
+        """Whether the daemon waits for the store or broker, which a restart would not change."""
         return self.conditions("store_away", "broker_away", "broker_blocked", "not_consuming")
 
     def reasons(self) -> list[Reason]:
-        """Give what is there now, the oldest first."""
+        """Return the current conditions, oldest first."""
         now = self._clock()
         return [Reason(name, now - since, detail) for name, (since, detail) in self._found.items()]

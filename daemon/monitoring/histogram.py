@@ -1,4 +1,4 @@
-"""A histogram as Prometheus has it: how many observations were at most so large. No more than numbers in a list."""
+"""A Prometheus histogram: the number of observations up to each bound."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ class Histogram:
     __slots__ = ("_bounds", "_counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """Take the upper bounds of the buckets, rising; one more takes what is larger than all of them."""
+        """`bounds` are the increasing upper bounds of the buckets; one more bucket counts larger observations."""
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Count one observation, or several that are equal."""
+        """Count one observation, or several equal ones."""
         self._counts[bisect_left(self._bounds, value)] += times
         self.sum += value * times
 
@@ -30,6 +30,6 @@ class Histogram:
             self.sum += value
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Give each bound, as Prometheus writes it, with the number of observations up to it."""
+        """Return each bound, formatted for Prometheus, with the number of observations up to it."""
         bounds = [*(repr(float(bound)) for bound in self._bounds), "+Inf"]
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True))

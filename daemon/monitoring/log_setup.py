@@ -1,4 +1,4 @@
-"""Logging: one line an event, JSON unless a terminal reads it. Event names are constant; what varies is key and value."""
+"""Logging: one line per event, as JSON unless on a terminal. Event names are constant; details are key-value pairs."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ _LIBRARIES = ("aiormq", "aio_pika", "redis", "botocore", "opentelemetry", "async
 
 
 class _Joined(logging.Handler):
-    """Bring a library's own warning into our log, in our form."""
+    """Forward a library's warnings to our log, in our format."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger(record.name).log(
@@ -27,7 +27,7 @@ class _Joined(logging.Handler):
 
 
 def _escape(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-    """Make what a terminal is shown harmless: no value can move its cursor or look like a line of its own."""
+    """Escape what is shown on a terminal: no value can move the cursor or imitate a log line."""
     return {key: value if key == "timestamp" else _escaped(key, value) for key, value in line.items()}
 
 
@@ -50,7 +50,7 @@ def _tell_lost(output: LogOutput) -> structlog.typing.Processor:
 
 
 def set_up(level: LogLevel) -> None:
-    """Send this process's log to standard error. Call once, at the start."""
+    """Configure this process's log on standard error. Call once, at the start."""
     output = LogOutput(2)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     threshold = logging.getLevelNamesMapping()[level.upper()]

@@ -1,9 +1,9 @@
-"""The pulse of the pipeline: whether work that waits in this daemon goes on. That the event loop turns says little of it.
+"""Detects stalls of the pipeline: work waits in this daemon, but makes no progress. A responsive event loop proves little.
 
-A stall is this: messages wait here, store and broker answer, and yet no step was made for too long. Who waits for a store
-that is away is alive: the reason is known, and a new process would wait just the same.
+A stall means that messages wait here and store and broker answer, but no step was completed for too long. Waiting for an
+unavailable store is no stall: the reason is known, and a restarted process would wait as well.
 
-No input or output, no clock: moments are given, in seconds on a clock that only goes forward.
+No I/O and no clock: times are passed in, in seconds of a monotonic clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,30 +12,30 @@ from typing import NamedTuple
 __all__ = ["LOOK_S", "STALL_S", "ProgressCounter", "Stall", "StallDetector"]
 
 STALL_S = 30.0
-"""How long a part with work may make no step. The slowest step is a store's answer: see `LockStore.patience_s`."""
+"""How long a part with work may complete no step. The slowest step is a store call: see `LockStore.patience_s`."""
 
 LOOK_S = 1.0
-"""How often to look. Longer gaps are not counted: then it was this process that stood still, and not one part of it."""
+"""The interval of checks. After a longer gap the process itself was suspended, so the gap is not counted."""
 
 
 class ProgressCounter:
-    """The steps of one part of the pipeline. To count one is all that it costs."""
+    """The progress of one part of the pipeline. Counting a step is all it costs."""
 
     __slots__ = ("name", "steps", "waiting")
 
     def __init__(self, name: str, waiting: Callable[[], int]) -> None:
-        """Take what the part is called, and what tells how much waits there."""
+        """`name` is the part's name; `waiting` returns how much work waits there."""
         self.name = name
         self.steps = 0
         self.waiting = waiting
 
     def step(self) -> None:
-        """Count a step, or any other sign of life."""
+        """Count a step, or other progress."""
         self.steps += 1
 
 
 class Stall(NamedTuple):
-    """A part that has work and makes no step."""
+    """A part that has work but makes no progress."""
 
     name: str
     for_s: float
@@ -43,10 +43,10 @@ class Stall(NamedTuple):
 
 
 class StallDetector:
-    """Feels the beats of one session."""
+    """Watches the progress counters of one session."""
 
     def __init__(self, limit_s: float = STALL_S) -> None:
-        """Take the longest time, in seconds, that may pass without a step."""
+        """`limit_s` is the longest time, in seconds, without a step."""
         self._limit_s = limit_s
         self._beats: Sequence[ProgressCounter] = ()
         self._seen: dict[str, int] = {}
@@ -54,13 +54,13 @@ class StallDetector:
         self._looked_at: float | None = None
 
     def watch(self, beats: Sequence[ProgressCounter]) -> None:
-        """Feel these from now on, and no others: those of a new session, or none when it has ended."""
+        """Watch these counters instead: those of a new session, or none after its end."""
         self._beats = beats
         self._seen.clear()
         self._idle_s.clear()
 
     def look(self, now: float, *, excused: bool) -> list[Stall]:
-        """Find what has stalled by now. `excused`: there is a known reason to make no step."""
+        """Return what has stalled. `excused`: there is a known reason for making no progress."""
         elapsed_s = 0.0 if self._looked_at is None else min(now - self._looked_at, 2 * LOOK_S)
         self._looked_at = now
         return [

@@ -1,7 +1,7 @@
-"""The record: what all daemons did in the last minutes, second by second, for whoever looks.
+"""The timeline: what all daemons did in the last minutes, second by second, for display.
 
-It is made of what daemons say of themselves about once a second, so it costs the work nothing, and a daemon that stands by
-knows what the active one does. No input or output, no clock: moments are given, in seconds on a clock that only goes forward.
+It is derived from heartbeats, so it costs the pipeline nothing, and a standby daemon shows the work of the active one. No
+I/O and no clock: times are passed in, in seconds of a monotonic clock.
 """
 
 import math
@@ -13,12 +13,12 @@ from daemon.monitoring.cumulative import BINS, Counts, quantile_ms
 __all__ = ["KEPT_S", "LAG_S", "NAMES", "Step", "Timeline"]
 
 KEPT_S = 600
-"""How long the record goes back."""
+"""How far the timeline goes back."""
 
 LAG_S = 2
-"""How far the record stays behind: by then all daemons have spoken of that time."""
+"""The delay of the timeline: by then all daemons have reported on a second."""
 
-_WAITING_HOLDS_S = 15  # how many wait is asked for every few seconds; in between it is what it was
+_WAITING_HOLDS_S = 15  # the number of waiting tickets is queried every few seconds; it is kept in between
 
 NAMES = ("requests", "grants", "releases", "expiries")
 """What is counted."""
@@ -33,7 +33,7 @@ class _Second:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Some seconds of the record taken together. Rates are per second; None: not known, or nothing to measure."""
+    """Some seconds of the timeline combined. Rates are per second; None: unknown, or nothing to measure."""
 
     requests: float | None
     grants: float | None
@@ -45,18 +45,18 @@ class Step:
 
 
 class Timeline:
-    """A ring of seconds."""
+    """A ring buffer of seconds."""
 
     def __init__(self) -> None:
-        self._seconds: dict[int, _Second] = {}  # in order: time only goes forward
+        self._seconds: dict[int, _Second] = {}  # in order: time never goes back
         self._begun_at: float | None = None
 
     def happened(self, before: Counts, after: Counts, start: float, end: float) -> None:
-        """Take in what one daemon did between two moments, spread evenly over the time between them."""
+        """Add what one daemon did between two times, distributed evenly."""
         counts = [getattr(after, name) - getattr(before, name) for name in NAMES]
         hand_offs = [new - old for new, old in zip(after.hand_offs, before.hand_offs, strict=True)]
         if end <= start or min(*counts, *hand_offs) < 0:
-            return  # no time has passed, or these are not counts of one and the same run
+            return  # no time has passed, or the counts are from different runs
         if self._begun_at is None:
             self._begun_at = start
         for second, share in _shares(max(start, end - KEPT_S), end):
@@ -66,11 +66,11 @@ class Timeline:
                 at.hand_offs[number] += count * share
 
     def waiting(self, tickets: int, now: float) -> None:
-        """Take in how many tickets wait."""
+        """Add the number of waiting tickets."""
         self._at(int(now)).waiting = tickets
 
     def steps(self, step_s: int, now: float) -> list[Step]:
-        """Give the record of the time kept, oldest first, `step_s` seconds each, up to `LAG_S` ago."""
+        """Return the timeline, oldest first, in steps of `step_s` seconds, up to `LAG_S` ago."""
         end = int(now) - LAG_S
         waiting: int | None = None
         since = 0
@@ -106,6 +106,6 @@ class Timeline:
 
 
 def _shares(start: float, end: float) -> Iterator[tuple[int, float]]:
-    """Give each second that lies between two moments, and its share of the time between them."""
+    """Return each second between two times, and its share of that time."""
     for second in range(math.floor(start), math.ceil(end)):
         yield second, (min(end, second + 1) - max(start, second)) / (end - start)

@@ -11,14 +11,16 @@ from daemon.systemd.notify import Notifier
 
 __all__ = ["Watchdog"]
 
-_PATIENCE_S = 20.0  # asked for at each look while the start waits for store or broker: several looks ahead
-_GOODBYE_S = 15.0  # beyond `stop_timeout`: for farewells to a broker and a store that may be gone
+_PATIENCE_S = 20.0  # requested at each check while startup waits for the store or broker: several checks ahead
+_GOODBYE_S = (
+    15.0  # in addition to `stop_timeout`: for closing connections to a broker and a store that may be unreachable
+)
 
 _log = structlog.get_logger()
 
 
 class Watchdog:
-    """Feels the pulse, and speaks to the service manager."""
+    """Checks for stalls, and notifies the service manager."""
 
     def __init__(self, runtime: Runtime, notifier: Notifier) -> None:
         self._runtime = runtime
@@ -29,25 +31,25 @@ class Watchdog:
         self._status = ""
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check regularly until cancelled."""
         interval_s = LOOK_S if self._watchdog_s is None else min(LOOK_S, self._watchdog_s)
         while True:
             self.look(time.monotonic())
             await asyncio.sleep(interval_s)
 
     def reloading(self) -> None:
-        """Tell that the configuration is read again; the next look at a daemon that serves says that this is over."""
+        """Report a configuration reload; the next check of a serving daemon reports its end."""
         self._notifier.reloading()
         self._has_been_ready = False
 
     def stopping(self) -> None:
-        """Tell that the stop has come."""
+        """Report the shutdown."""
         self._notifier.stopping(self._runtime.settings.daemon.stop_timeout + _GOODBYE_S)
-        self._runtime.health.set("draining", "told to stop; what is under way is finished")
+        self._runtime.health.set("draining", "stopping: finishing accepted work")
         self._tell_status()
 
     def look(self, now: float) -> None:
-        """Look once, at this moment of a clock that only goes forward."""
+        """Check once, at this time of a monotonic clock."""
         health = self._runtime.health
         self._note(self._runtime.stall_detector.look(now, excused=health.is_waiting))
         if not self._has_been_ready:
@@ -62,10 +64,12 @@ class Watchdog:
         health = self._runtime.health
         was_stalled = health.conditions("pipeline_stalled")
         if stalls:
-            told = ", ".join(f"{stall.name} for {stall.for_s:.0f} s, {stall.waiting} waiting" for stall in stalls)
-            health.set("pipeline_stalled", told)
+            description = ", ".join(
+                f"{stall.name} for {stall.for_s:.0f} s, {stall.waiting} waiting" for stall in stalls
+            )
+            health.set("pipeline_stalled", description)
             if not was_stalled:
-                _log.error("pipeline.stalled", runtime=told)
+                _log.error("pipeline.stalled", parts=description)
         elif was_stalled:
             health.clear("pipeline_stalled")
             _log.info("pipeline.goes_on")
@@ -87,7 +91,7 @@ class Watchdog:
     def _describe(self) -> str:
         reasons = {reason.name: reason.detail for reason in self._runtime.health.reasons()}
         if "draining" in reasons:
-            return "stopping: what is under way is finished"
+            return "stopping: finishing accepted work"
         if "store_away" in reasons:
             return f"waiting for the lock store: {reasons['store_away']}"
         if "broker_away" in reasons or "not_consuming" in reasons:
@@ -96,6 +100,6 @@ class Watchdog:
             return "; ".join(f"{name}: {detail}" for name, detail in reasons.items())
         number, active = self._runtime.settings.broker.partitions, self._runtime.active_session.active
         partitions = "1 partition" if number == 1 else f"{number} partitions"
-        if not active:  # RabbitMQ does not say who is the active one; the first message does
+        if not active:  # RabbitMQ does not report which consumer is active; the first message shows it
             return f"standing by for {partitions}"
         return f"serving {len(active)} of {partitions}, {self._runtime.active_session.waiting} waiting"

@@ -1,1 +1,1 @@
-"""Spans for OpenTelemetry, with the extra `otel`. Only `start` imports the rest, and only if tracing is turned on."""
+"""OpenTelemetry spans, with the extra `otel`. Only `start` imports the other modules, and only if tracing is enabled."""

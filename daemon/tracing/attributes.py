@@ -1,4 +1,4 @@
-"""What is said on spans: OpenTelemetry's names for messaging where they fit, `lockstore.` before ours. Pure."""
+"""Span attributes: OpenTelemetry's messaging conventions where they fit, otherwise prefixed `lockstore.`. Pure."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Re
 from lockstore.protocol.codec import message_id, type_of
 from lockstore.protocol.naming import Names
 
-__all__ = ["announcing", "fault_of", "storing", "telling", "whose"]
+__all__ = ["error_type_of", "event_attributes", "publish_attributes", "store_attributes", "ticket_attributes"]
 
 Attributes = dict[str, Any]
 
 _MESSAGING: Attributes = {"messaging.system": "rabbitmq"}
-_WANTED = frozenset({"holder", "requester"})  # reasons of an end that somebody wanted who had the right to
+_WANTED = frozenset({"holder", "requester"})  # reasons for which a ticket ends as intended
 
 
-def whose(event: Event) -> Attributes:
-    """Name the ticket."""
+def ticket_attributes(event: Event) -> Attributes:
+    """Return the attributes that identify the ticket."""
     named = {
         "lockstore.conversation": event.conversation_id,
         "lockstore.core.ticket": event.number,
@@ -27,27 +27,27 @@ def whose(event: Event) -> Attributes:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def telling(event: Event) -> Attributes:
-    """Say what happened to the ticket."""
-    said = whose(event)
+def event_attributes(event: Event) -> Attributes:
+    """Return the attributes that describe the event."""
+    attributes = ticket_attributes(event)
     if event.repeated:
-        said["lockstore.repeated"] = True
+        attributes["lockstore.repeated"] = True
     match event:
         case Queued():
-            said["lockstore.position"] = event.position
+            attributes["lockstore.position"] = event.position
         case Granted():
-            said |= {"lockstore.waited_ms": event.waited_ms, "lockstore.behind": event.behind}
+            attributes |= {"lockstore.waited_ms": event.waited_ms, "lockstore.behind": event.behind}
         case Released():
-            said |= {"lockstore.held_ms": event.held_ms, "lockstore.reason": event.reason}
+            attributes |= {"lockstore.held_ms": event.held_ms, "lockstore.reason": event.reason}
         case Expired():
-            said["lockstore.phase"] = event.phase
+            attributes["lockstore.phase"] = event.phase
         case Cancelled() | Rejected():
-            said["lockstore.reason"] = event.reason
-    return said
+            attributes["lockstore.reason"] = event.reason
+    return attributes
 
 
-def storing(batch: BatchReport, names: Names) -> Attributes:
-    """Say which messages the store worked on at once; none, where a deadline came by itself."""
+def store_attributes(batch: BatchReport, names: Names) -> Attributes:
+    """Return the messages that the store processed together; none if a deadline expired."""
     if batch.partition is None:
         return {}
     return _MESSAGING | {
@@ -59,24 +59,24 @@ def storing(batch: BatchReport, names: Names) -> Attributes:
     }
 
 
-def announcing(event: Event, names: Names) -> Attributes:
-    """Say where the event was published to: the requester's queue if there is one, and else where the public listens."""
-    said = _MESSAGING | {
+def publish_attributes(event: Event, names: Names) -> Attributes:
+    """Return where the event was published: to the requester's queue if there is one, otherwise to the public exchange."""
+    attributes = _MESSAGING | {
         "messaging.operation.name": "announce",
         "messaging.operation.type": "send",
         "messaging.message.id": message_id(event),
     }
     if event.to.reply_to:
-        said["messaging.destination.name"] = event.to.reply_to
-        said["messaging.destination.anonymous"] = event.to.reply_to.startswith("amq.")
+        attributes["messaging.destination.name"] = event.to.reply_to
+        attributes["messaging.destination.anonymous"] = event.to.reply_to.startswith("amq.")
     elif is_public(event):
-        said["messaging.destination.name"] = names.events
-        said["messaging.rabbitmq.destination.routing_key"] = f"{type_of(event)}.{event.conversation_id}"
-    return said
+        attributes["messaging.destination.name"] = names.events
+        attributes["messaging.rabbitmq.destination.routing_key"] = f"{type_of(event)}.{event.conversation_id}"
+    return attributes
 
 
-def fault_of(event: Event) -> str | None:
-    """Say in one word what went wrong, or None: for a status, and for `error.type`."""
+def error_type_of(event: Event) -> str | None:
+    """Return the error type of an event, or None: for the span's status and `error.type`."""
     match event:
         case Rejected():
             return event.reason

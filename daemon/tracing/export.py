@@ -1,4 +1,4 @@
-"""Where spans go: OpenTelemetry's own environment variables say it, and this reads them with OpenTelemetry's own parts."""
+"""Exports spans as configured by OpenTelemetry's environment variables, with OpenTelemetry's own components."""
 
 import os
 import threading
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 __all__ = ["FLUSH_S", "exported", "provider_of"]
 
 FLUSH_S = 3.0
-"""How long a stop waits for spans that were not sent yet; a collector that is away must not keep us."""
+"""How long a shutdown waits for unsent spans; an unreachable collector must not delay it."""
 
-_GROUP = "opentelemetry_traces_exporter"  # under which packages offer their exporters
+_GROUP = "opentelemetry_traces_exporter"  # the entry point group of exporters
 _EXPORTERS = "OTEL_TRACES_EXPORTER"
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first one that is set counts
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first one that is set is used
 _OTLP = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
 @contextmanager
 def exported(environ: Mapping[str, str] = os.environ) -> "Iterator[Tracer]":
-    """Give a tracer whose spans are sent in the background; at the end, what is left is sent within `FLUSH_S`.
+    """Yield a tracer whose spans are sent in the background. On exit, remaining spans are sent within `FLUSH_S`.
 
-    Raises ConfigError where the variables ask for what there is not.
+    Raises ConfigError if the variables name an unknown exporter or protocol.
     """
     provider = provider_of(environ)
     try:
         yield provider.get_tracer("lockstore", version("lockstore"))
     finally:
-        # A thread of its own that does not keep the process: OpenTelemetry's own limits are far longer.
+        # A daemon thread, which does not keep the process alive: OpenTelemetry's own timeouts are far longer.
         ending = threading.Thread(target=provider.shutdown, daemon=True)
         ending.start()
         ending.join(FLUSH_S)
 
 
 def provider_of(environ: Mapping[str, str]) -> TracerProvider:
-    """Set OpenTelemetry up as its variables say. Raises ConfigError."""
+    """Create the provider that the variables describe. Raises ConfigError."""
     exporters = [_exporter(name, environ) for name in _names(environ)]
     ours = Resource.create({"service.name": "lockstore", "service.version": version("lockstore")})
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
@@ -54,13 +54,13 @@ def provider_of(environ: Mapping[str, str]) -> TracerProvider:
 
 
 def _names(environ: Mapping[str, str]) -> list[str]:
-    """Name the exporters, as the variable has them; the default is OTLP, as with all that OpenTelemetry sets up."""
+    """Return the exporters that the variable lists; the default is OTLP, as in OpenTelemetry."""
     given = [name.strip() for name in environ.get(_EXPORTERS, "").split(",") if name.strip()]
     return [name for name in given or ["otlp"] if name != "none"]
 
 
 def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
-    """Make an exporter, which reads the rest of the variables itself."""
+    """Create an exporter, which reads its own variables."""
     if name == "otlp":
         variable = next((each for each in _PROTOCOLS if environ.get(each)), _PROTOCOLS[-1])
         protocol = environ.get(variable) or "http/protobuf"
@@ -76,6 +76,6 @@ def _exporter(name: str, environ: Mapping[str, str]) -> SpanExporter:
 def _made(offered: EntryPoint) -> SpanExporter:
     try:
         exporter: SpanExporter = offered.load()()
-    except Exception as error:  # noqa: BLE001 - a package that we do not know, and whatever it says of its own variables
-        raise ConfigError(f"{_EXPORTERS}: the exporter {offered.name} cannot be made: {error}") from None
+    except Exception as error:  # noqa: BLE001 - an unknown package may raise anything about its own variables
+        raise ConfigError(f"{_EXPORTERS}: the exporter {offered.name} cannot be created: {error}") from None
     return exporter

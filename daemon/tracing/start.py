@@ -1,4 +1,4 @@
-"""Where tracing is turned on. Only here is it found out whether OpenTelemetry is installed."""
+"""Enables tracing. Only this module checks whether OpenTelemetry is installed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["spans_of"]
 
 @contextmanager
 def spans_of(names: Names) -> Iterator[Callable[[BatchReport], None]]:
-    """Give an observer that makes spans, which are sent in the background until the end. Raises ConfigError."""
+    """Yield an observer that creates spans and sends them in the background. Raises ConfigError."""
     try:
         from daemon.tracing.export import exported  # noqa: PLC0415 - the extra may not be installed
         from daemon.tracing.spans import Spans  # noqa: PLC0415 - likewise

@@ -1,4 +1,4 @@
-"""How the whole installation stands: readiness, totals, daemons, and the last minutes; values, as `facts` has them. Pure."""
+"""Facts about the whole installation for display: readiness, totals, daemons, and the last minutes. Pure values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ __all__ = [
 ]
 
 STEP_S = 5
-"""How many seconds of the record are one point of a plot."""
+"""Seconds of the timeline per point of a plot."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonFacts:
-    """One reason for not being ready."""
+    """A condition that keeps the daemon from being ready."""
 
     reason: str
     for_s: float
@@ -32,32 +32,32 @@ class ReasonFacts:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All lines together."""
+    """Totals of all lines."""
 
     lines: int
     tickets: int
     waiting: int
     waiting_longest_ms: int | None
-    waiting_longest_in: str | None  # the conversation in which it is waited: it need not be the longest line
+    waiting_longest_in: str | None  # the conversation with the longest wait, which need not have the longest line
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonFacts:
-    """One daemon, as it last spoke."""
+    """A daemon, according to its last heartbeat."""
 
     host: str
     pid: int
     is_this: bool
     up_s: float
-    silent_s: float | None  # None while it speaks
+    silent_s: float | None  # None while it sends heartbeats
     messages_per_s: float  # releases and renewals too
-    partitions: dict[int, float]  # those that it is active on, and the messages per second of each
+    partitions: dict[int, float]  # those it is active on, with the messages per second of each
     stepping_back: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MinutesFacts:
-    """The last minutes of all daemons: one value for each step of time, the oldest first; None is not known."""
+    """The last minutes of all daemons: one value per time step, oldest first; None is unknown."""
 
     step_s: int
     ended_s_ago: int
@@ -72,7 +72,7 @@ class MinutesFacts:
 
 @dataclass(frozen=True, slots=True)
 class StatusFacts:
-    """Everything but the lines."""
+    """Everything except the lines."""
 
     version: str
     namespace: str
@@ -81,13 +81,15 @@ class StatusFacts:
     reasons: tuple[ReasonFacts, ...]
     totals: Totals | None  # None while the store does not answer
     partitions: int
-    partitions_without_messages: tuple[int, ...]  # no daemon has had any there: RabbitMQ tells nobody who stands by
+    partitions_without_messages: tuple[
+        int, ...
+    ]  # no daemon has received any from there: RabbitMQ does not report which daemon is on standby
     daemons: tuple[DaemonFacts, ...]
     minutes: MinutesFacts
 
 
 def daemon_facts(members: Sequence[PeerDaemon], now: float, unix_s: float) -> tuple[DaemonFacts, ...]:
-    """Tell the daemons. `now` is on the fleet's clock, `unix_s` on the wall's, which theirs may differ from."""
+    """Return the daemons. `now` is on the clock of the heartbeats, `unix_s` on the wall clock, which theirs may differ from."""
     return tuple(
         DaemonFacts(
             host=member.word.host,
@@ -104,7 +106,7 @@ def daemon_facts(members: Sequence[PeerDaemon], now: float, unix_s: float) -> tu
 
 
 def minutes_facts(steps: Sequence[Step]) -> MinutesFacts:
-    """Tell the record."""
+    """Return the timeline for display."""
     return MinutesFacts(
         step_s=STEP_S,
         ended_s_ago=LAG_S,

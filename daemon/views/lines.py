@@ -1,7 +1,7 @@
-"""What is shown of lines, tickets and conversations: values, as the JSON API gives them and the page's templates read them.
+"""Facts about lines, tickets and conversations for display: the JSON API returns them, and the page's templates read them.
 
-Times are whole milliseconds. Moments end in `at_ms`, since the epoch on the lock store's clock; everything else is a length
-of time. None is what is not known, or does not apply. Pure.
+Times are whole milliseconds. Names ending in `at_ms` are times since the Unix epoch on the lock store's clock; others are
+durations. None means unknown or not applicable. Pure.
 """
 
 from collections.abc import Sequence
@@ -27,38 +27,38 @@ __all__ = [
 ]
 
 TICKETS_MOST = 200
-"""How much of one line is shown."""
+"""The tickets of one line that are shown."""
 
-_OVERDUE_MS = 5000  # patrols end what is overdue within two seconds; after this nobody does
+_OVERDUE_MS = 5000  # patrols end overdue tickets within two seconds; later than this, none is running
 
 
 @dataclass(frozen=True, slots=True)
 class LineFacts:
-    """One line, as its row shows it."""
+    """One line, as shown in its row."""
 
     conversation_id: str
     tickets: int
-    ticket_number: int | None  # of the head, as what follows
+    ticket_number: int | None  # of the head, as are the following fields
     holder: str | None
-    state: str  # of the head: held, direct (its own process holds it), ready (not granted), empty
+    state: str  # of the head: held, direct (held by its own process), ready (not granted), empty
     held_ms: int | None
     lease_left_ms: int | None
-    lease_ms: int | None  # how long the lease was granted for, where that is known
+    lease_ms: int | None  # the lifetime of the lease, if known
     waiting: int
     waiting_longest_ms: int | None
-    trouble: str | None  # what should not be so, in words
+    trouble: str | None  # a problem, described
 
 
 @dataclass(frozen=True, slots=True)
 class LinesFacts:
-    """Some lines out of all, the longest first, and the totals of all."""
+    """A page of lines, longest first, and the totals of all."""
 
     at_ms: int
     lines_total: int
     tickets_total: int
     waiting_total: int
     waiting_longest_ms: int | None
-    waiting_longest_in: str | None  # the conversation in which it is waited
+    waiting_longest_in: str | None  # the conversation with the longest wait
     complete: bool  # whether the store sees all lines
     start: int
     most: int
@@ -73,15 +73,15 @@ class TicketFacts:
     state: str  # holds, direct, ready, waits
     holder: str | None
     request_id: str | None
-    in_state_ms: int | None  # for how long it has held, or waited
+    in_state_ms: int | None  # how long it has held, or waited
     left_ms: int  # until its lease or its wait ends
-    lease_ms: int | None  # what it asked for
+    lease_ms: int | None  # the lifetime that it requested
     reply_to: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationFacts:
-    """One conversation: its line, head first, `TICKETS_MOST` at most; its last public events, oldest first, as on the wire."""
+    """A conversation: its line, head first, at most `TICKETS_MOST` tickets; its last public events, oldest first."""
 
     conversation_id: str
     at_ms: int
@@ -94,7 +94,7 @@ class ConversationFacts:
 
 
 def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
-    """Tell one line of a survey."""
+    """Return the facts of one line."""
     head, claim = line.head, line.head.claim if line.head else None
     is_granted = claim is not None and claim.granted_at_ms is not None
     state = _head_state(head)
@@ -114,7 +114,7 @@ def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
 
 
 def lines_facts(survey: LineStatistics, start: int, most: int) -> LinesFacts:
-    """Tell a survey. Some lines have changed since they were chosen: in order are those that are shown."""
+    """Return the facts of a page of lines. Lines may have changed since they were chosen, so they are sorted again."""
     shown = sorted(survey.longest, key=lambda line: (-line.tickets, line.conversation_id))
     return LinesFacts(
         at_ms=survey.at_ms,
@@ -133,7 +133,7 @@ def lines_facts(survey: LineStatistics, start: int, most: int) -> LinesFacts:
 def conversation_facts(
     conversation_id: str, lock: TicketLock | None, at_ms: int, history: Sequence[Event], partition: int
 ) -> ConversationFacts:
-    """Tell one conversation."""
+    """Return the facts of one conversation."""
     tickets = list(lock.tickets) if lock else []
     return ConversationFacts(
         conversation_id=conversation_id,
@@ -186,7 +186,7 @@ def _trouble(head: Ticket | None, at_ms: int) -> str | None:
     if head is None:
         return None
     if at_ms - head.expires_ms > _OVERDUE_MS:
-        return "overdue: its deadline is past, and no daemon has ended it"
+        return "overdue: its deadline has passed, but no daemon has ended it"
     if _head_state(head) == "ready":
-        return "not granted: nobody is before this ticket, and no daemon has granted it"
+        return "not granted: this ticket is first in line, but no daemon has granted it"
     return None

@@ -1,4 +1,4 @@
-"""How the page says times, numbers and texts. Pure; the texts that come out are plain, and the templates escape them."""
+"""Formats times, numbers and texts for display. Pure; results are plain text, which templates escape."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from lockstore.util.escaping import INVISIBLE
 __all__ = [
     "age",
     "clock",
+    "describe_event",
     "number",
     "per_second",
     "plain",
@@ -18,20 +19,19 @@ __all__ = [
     "release_command",
     "span",
     "stamp",
-    "told",
     "whole",
 ]
 
 _DASH, _MINUS = "\u2013", "\u2212"
-_JOINERS = "\u200c\u200d"  # without them emoji and some scripts fall apart, and they reorder nothing
+_JOINERS = "\u200c\u200d"  # without them emoji and some scripts break, and they do not reorder text
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 _UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
-_FEW_S = 10  # below, tenths say something
-_MANY = 100  # from here on, tenths say nothing
+_FEW_S = 10  # tenths are shown below
+_MANY = 100  # tenths are not shown from here on
 
 
 def age(ms: float | None) -> str:
-    """Say how long something takes: `0.4 s`, `12 s`, `4 min 10 s`, `2 h 5 min`; None: a dash."""
+    """Format a duration: `0.4 s`, `12 s`, `4 min 10 s`, `2 h 5 min`; None: a dash."""
     if ms is None:
         return _DASH
     sign = _MINUS if ms < 0 else ""
@@ -47,78 +47,78 @@ def age(ms: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Say how long something took, below a second in milliseconds."""
+    """Format a duration, below a second in milliseconds."""
     ms = round(seconds * 1000)
-    return f"{ms} ms" if ms < 1000 else age(ms)  # noqa: PLR2004 - a second
+    return f"{ms} ms" if ms < 1000 else age(ms)  # noqa: PLR2004 - one second
 
 
 def whole(count: int | None) -> str:
-    """Say a count, its thousands apart; None: a dash."""
+    """Format a count with thousands separators; None: a dash."""
     return _DASH if count is None else f"{count:,}".replace(",", "\u202f")
 
 
 def number(value: float | None) -> str:
-    """Say a measure, below a hundred with its tenths; None: a dash."""
+    """Format a measured value, with tenths below a hundred; None: a dash."""
     if value is None or value == 0 or round(value, 1) >= _MANY:
         return whole(None if value is None else round(value))
     return f"{value:.1f}"
 
 
 def per_second(rate: float | None) -> str:
-    """Say a rate."""
+    """Format a rate."""
     return number(rate) if rate is None else f"{number(rate)}/s"
 
 
 def stamp(ms: float) -> str:
-    """Write a moment for machines, as ISO 8601 in UTC."""
+    """Format a time for programs, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clock(ms: float, now_ms: float) -> str:
-    """Say a moment in UTC: its time of day to the millisecond, and its date where that is not today's."""
+    """Format a time in UTC: the time of day in milliseconds, and the date unless it is today."""
     then, now = stamp(ms), stamp(now_ms)
     return then[11:23] if then[:10] == now[:10] else f"{then[:10]} {then[11:23]}"
 
 
 def ranges(numbers: Sequence[int], one: str = "", several: str = "") -> str:
-    """Say rising numbers: `0, 2-5` with a dash; after a word for one of them, or for several."""
+    """Format increasing numbers as ranges, `0, 2-5` with a dash, after the singular or plural word."""
     runs: list[list[int]] = []
     for item in numbers:
         if runs and runs[-1][-1] == item - 1:
             runs[-1].append(item)
         else:
             runs.append([item])
-    said = ", ".join(f"{run[0]}{_DASH}{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return f"{one if len(numbers) == 1 else several} {said}".strip()
+    text = ", ".join(f"{run[0]}{_DASH}{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"{one if len(numbers) == 1 else several} {text}".strip()
 
 
-def told(event: Mapping[str, Any]) -> str:
-    """Say what an event tells beside its type, from its message as docs/protocol.md has it."""
-    said = ""
+def describe_event(event: Mapping[str, Any]) -> str:
+    """Describe an event's details besides its type, from its message as in docs/protocol.md."""
+    text = ""
     match event["type"]:
         case "queued":
-            said = f"{whole(event['position'])} ahead"
+            text = f"{whole(event['position'])} ahead"
         case "granted":
-            said = f"after {span(event['waited'])}, {whole(event['behind'])} behind"
+            text = f"after {span(event['waited'])}, {whole(event['behind'])} behind"
         case "released":
-            said = f"held {span(event['held'])}" + (", by force" if event["reason"] == "forced" else "")
+            text = f"held {span(event['held'])}" + (", by force" if event["reason"] == "forced" else "")
         case "expired":
-            said = "its lease ended" if event["phase"] == "held" else "its wait ended"
+            text = "its lease ended" if event["phase"] == "held" else "its wait ended"
         case "cancelled":
             reasons = {"requester": "by the requester", "unreachable": "its reply queue is gone", "forced": "by force"}
-            said = reasons.get(event["reason"], event["reason"])
-    return f"{said}, by {event['by']}" if event.get("by") else said
+            text = reasons.get(event["reason"], event["reason"])
+    return f"{text}, by {event['by']}" if event.get("by") else text
 
 
 def release_command(conversation_id: str) -> str | None:
-    """Write the command that takes a conversation's lease away; None: its id cannot be typed as it is seen."""
+    """Return the command that ends a conversation's lease; None if its id cannot be typed as displayed."""
     if plain(conversation_id) != conversation_id:
         return None
     return f"lockstore release --force {'-- ' * conversation_id.startswith('-')}{quote(conversation_id)}"
 
 
 def plain(text: str | None) -> str:
-    """Give a user's text so that all of it is seen: what is invisible or turns the direction of writing, by its number."""
+    """Make invisible characters and direction changes in a user's text visible, by their code points."""
     if text is None:
         return ""
     return "".join(

@@ -1,4 +1,4 @@
-"""What can be asked of a conversation's line. Numbers are ticket numbers; times are whole milliseconds."""
+"""The commands on a conversation's line. Numbers are ticket numbers; times are whole milliseconds."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ __all__ = [
 ]
 
 BY_MAX = 128
-"""Characters of the name under which an operator acts; as many as a holder's."""
+"""The longest name of an operator, in characters; the same limit as for a holder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A ticket, please: a place in line for at most `wait_ms`, then a lease of `lifetime_ms` from the grant on."""
+    """Request a ticket: wait in line for at most `wait_ms`, then hold a lease of `lifetime_ms` from the grant."""
 
     conversation_id: str
     request_id: str
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The requester is done: with the lease, or with waiting. `number` or `request_id`; where both are given, both match."""
+    """End the lease, or stop waiting. By `number` or `request_id`; if both are given, both must match."""
 
     conversation_id: str
     number: int | None = None
@@ -46,7 +46,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The lease starts anew now. `lifetime_ms` None: as long as the request asked for."""
+    """Restart the lease from now. `lifetime_ms` None: the lifetime of the request."""
 
     conversation_id: str
     number: int | None = None
@@ -57,7 +57,7 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """This ticket's deadline came. Changes nothing when it did not (it was renewed, or the caller's clock is ahead)."""
+    """End this ticket if its deadline has passed. Otherwise (it was renewed, or the caller's clock is ahead) do nothing."""
 
     conversation_id: str
     number: int
@@ -65,7 +65,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The reply queue is gone. Changes nothing when the ticket has another one by now (its replica reconnected)."""
+    """Cancel this ticket because its reply queue is gone. Does nothing if it has another one by now (its replica reconnected)."""
 
     conversation_id: str
     number: int
@@ -74,10 +74,10 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class ForceRelease:
-    """An operator takes the lease away from its holder; with a `number`, takes that ticket out, wherever it stands.
+    """End the holder's lease on behalf of an operator; with a `number`, remove that ticket, wherever it is in the line.
 
-    `by` says who does it, 1 to 128 printable characters, and is told to everybody. Without a number it is not safe to
-    repeat: the second one takes the next holder's lease. Raises ValueError when `by` is none such.
+    `by` names the operator, 1 to 128 printable characters, and is published. Without a number it is not safe to repeat: the
+    second command ends the next holder's lease. Raises ValueError if `by` is invalid.
     """
 
     conversation_id: str
@@ -92,9 +92,9 @@ class ForceRelease:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Direct use, as Rasa's: a ticket whose lifetime counts from now, wherever it stands in line.
+    """Direct use, as in Rasa: issue a ticket whose lifetime starts now, whatever its place in line.
 
-    `mark`: by what it may be found if the reply is lost, where the store can keep that with the ticket.
+    `mark`: identifies the ticket if the reply is lost, in stores that can keep it with the ticket.
     """
 
     conversation_id: str
@@ -104,7 +104,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Direct use: this direct ticket is done with. Never touches a ticket of the daemon's."""
+    """Direct use: remove this direct ticket. Never touches a ticket of the daemon."""
 
     conversation_id: str
     number: int
@@ -112,7 +112,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Nothing in particular: end what is overdue at the head of the line and grant the next."""
+    """End overdue tickets at the head of the line and grant the next, nothing else."""
 
     conversation_id: str
 

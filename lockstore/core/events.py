@@ -1,8 +1,8 @@
-"""What happened in a conversation's line. Times are whole milliseconds since the epoch on the lock store's clock.
+"""The events in a conversation's line. Times are whole milliseconds since the Unix epoch on the lock store's clock.
 
-An event also has a *record*: a flat JSON-able list, the same whether Python or a Lua script wrote it. Records are what
-outboxes keep. An absent text is "" in a record, an absent number -1. Histories keep less of it: neither the conversation,
-which they belong to, nor where answers went.
+An event also has a *record*: a flat list that can be written as JSON, identical whether Python or a Lua script wrote it.
+Outboxes keep records. In a record, an absent text is "" and an absent number is -1. Histories keep shorter entries, without
+the conversation id and without reply addresses.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,18 +34,18 @@ __all__ = [
 ]
 
 REFUSALS: dict[str, tuple[str, str]] = {
-    "busy": ("busy", "wait was 0 and the conversation is held"),
-    "line_full": ("line_full", "the line has as many tickets as max_waiting allows"),
+    "busy": ("busy", "wait is 0 and the conversation is held"),
+    "line_full": ("line_full", "the line already has max_waiting tickets"),
     "store_full": ("store_full", "the lock store has no memory for another ticket"),
-    "finished": ("finished", "the ticket is over"),
+    "finished": ("finished", "the ticket has ended"),
     "unknown_ticket": ("unknown_ticket", "no such ticket was ever issued in this conversation"),
-    "too_early": ("unknown_ticket", "no such request yet; remembered: when it comes, it will be cancelled"),
-    "forbidden": ("forbidden", "user_id: must be the one that the request carried"),
-    "direct": ("forbidden", "ticket_number: issued directly, so only its own process gives it back"),
+    "too_early": ("unknown_ticket", "the request has not arrived yet; it will be cancelled when it arrives"),
+    "forbidden": ("forbidden", "user_id: must equal the user_id of the request"),
+    "direct": ("forbidden", "ticket_number: issued directly; only its own process can release it"),
     "mismatch": ("invalid", "ticket_number, request_id: must name the same ticket"),
-    "waiting": ("invalid", "ticket_number: still waiting, and only a granted ticket has a lease to renew"),
+    "waiting": ("invalid", "ticket_number: still waiting; only a granted ticket has a lease to renew"),
 }
-"""What the rules refuse: code -> (`rejected.reason` of docs/protocol.md, detail)."""
+"""Rejections by the rules: code -> (`rejected.reason` of docs/protocol.md, detail)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +56,12 @@ class _Event:
     holder: str | None
     at_ms: int
     to: Sender = NO_SENDER
-    repeated: bool = False  # told before: the reply is given again, the public is not told twice
+    repeated: bool = False  # answered before: the reply is sent again, but nothing is published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued(_Event):
-    """Someone is before this ticket: `position` tickets are ahead; it waits until `wait_until_ms` at the longest."""
+    """The ticket waits: `position` tickets are ahead of it; the wait ends at `wait_until_ms`."""
 
     position: int
     wait_until_ms: int
@@ -69,7 +69,7 @@ class Queued(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted(_Event):
-    """It is this ticket's turn; its number is the fencing token. `behind` tickets wait after it."""
+    """The ticket was granted; its number is the fencing token. `behind` tickets wait after it."""
 
     expires_at_ms: int
     waited_ms: int
@@ -78,14 +78,14 @@ class Granted(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed(_Event):
-    """The lease began anew."""
+    """The lease was renewed."""
 
     expires_at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(_Event):
-    """The lease was given back after `held_ms` (`reason` holder), or taken by an operator (forced), whom `by` names."""
+    """The lease was released after `held_ms` by its holder (`reason` holder), or by the operator named in `by` (forced)."""
 
     held_ms: int
     reason: str
@@ -94,16 +94,16 @@ class Released(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expired(_Event):
-    """The lease ended (`phase` held), or the wait did (waiting)."""
+    """The lease expired (`phase` held), or the wait did (waiting)."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(_Event):
-    """The ticket left the line before its turn: requester, unreachable (also a grant that nobody took) or forced.
+    """The ticket left the line without being served: requester, unreachable (also an undeliverable grant) or forced.
 
-    Forced is what an operator did, whom `by` names. A direct ticket that is taken is cancelled, too, wherever it stood.
+    Forced: by the operator named in `by`. A direct ticket removed by an operator is always cancelled.
     """
 
     reason: str
@@ -125,17 +125,17 @@ Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
 
 _WHOLE_MAX = 2**53 - 1
 _COMMON = frozenset(item.name for item in fields(_Event))
-_OWN = 11  # where in a record the fields begin that only its kind has
+_OWN = 11  # index in a record of the first field specific to the event's type
 _PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
 
 
 def is_public(event: Event) -> bool:
-    """Tell whether the public hears of it: a transition, told for the first time. These are what outboxes keep."""
+    """Return whether the event is published: it changed the line and is not a repeated answer. Outboxes keep such events."""
     return type(event) in _PUBLIC and not event.repeated
 
 
 def taken_by(events: Iterable[Event]) -> Event | None:
-    """Find what an operator took, among all that happened then."""
+    """Return the event of the ticket that an operator removed, among all resulting events."""
     return next((event for event in events if isinstance(event, Released | Cancelled) and event.by), None)
 
 
@@ -160,7 +160,7 @@ def _by(by: str | None) -> list[str]:
 
 
 def to_record(event: Event) -> list[Any]:
-    """Write an event as its record. Rejections have none: they change nothing, so no outbox keeps them."""
+    """Convert an event to its record. Rejections have none: they change nothing, so no outbox keeps them."""
     match event:
         case Queued():
             return ["queued", *_common(event), event.position, event.wait_until_ms]
@@ -196,7 +196,7 @@ _BUILD: dict[str, Callable[..., Event]] = {
 
 
 def from_record(record: list[Any]) -> Event:
-    """Read a record that `to_record` or a script wrote; a script's rejection is its code and how the ticket ended."""
+    """Convert a record written by `to_record` or by a script; a script's rejection has a code and how the ticket ended."""
     kind, conversation_id, number, request_id, holder, at_ms, reply_to, correlation_id, user_id, trace, again, *rest = (
         record
     )
@@ -204,7 +204,7 @@ def from_record(record: list[Any]) -> Event:
     return _BUILD[kind](
         *rest,
         conversation_id=conversation_id,
-        number=None if int(number) < 0 else int(number),  # Lua gives one of more than 14 digits as a text
+        number=None if int(number) < 0 else int(number),  # Lua writes numbers of more than 14 digits as text
         request_id=request_id or None,
         holder=holder or None,
         at_ms=at_ms,
@@ -214,11 +214,11 @@ def from_record(record: list[Any]) -> Event:
 
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
-"""What reading something that is no record may raise."""
+"""The exceptions that reading an invalid record may raise."""
 
 
 def checked_event(record: Any) -> Event:
-    """Read a record that somebody else may have written, and believe none of it. Raises one of UNREADABLE."""
+    """Convert an untrusted record, checking everything. Raises one of UNREADABLE."""
     if not isinstance(record, list):
         message = f"a record is a list, not {type(record).__name__}"
         raise TypeError(message)
@@ -238,7 +238,7 @@ def checked_event(record: Any) -> Event:
             message = f"{name}: {kind.__name__} expected, not {type(value).__name__}"
             raise TypeError(message)
         if isinstance(value, str):
-            value.encode()  # half of a surrogate pair has no bytes
+            value.encode()  # unpaired surrogates cannot be encoded
     if event.number is not None and event.number > _WHOLE_MAX:
         message = f"number: at most {_WHOLE_MAX}"
         raise ValueError(message)
@@ -246,22 +246,22 @@ def checked_event(record: Any) -> Event:
 
 
 def recorded_at_ms(record: list[Any]) -> int:
-    """Tell when the event of a record happened."""
+    """Return the time of a record's event."""
     return int(record[5])
 
 
 def to_history(event: Event) -> list[Any]:
-    """Write an event for a history: its type, number, request id, holder, time, and the fields of its own."""
+    """Convert an event to a history entry: its type, number, request id, holder, time, and type-specific fields."""
     record = to_record(event)
     return [record[0], *record[2:6], *record[_OWN:]]
 
 
 def from_history(conversation_id: str, kept: list[Any]) -> Event:
-    """Read what `to_history` or a script wrote."""
+    """Convert a history entry written by `to_history` or by a script."""
     kind, number, request_id, holder, at_ms, *own = kept
     return from_record([kind, conversation_id, number, request_id, holder, at_ms, "", "", "", "", 0, *own])
 
 
 def happened_at_ms(kept: list[Any]) -> int:
-    """Tell when the event of a history's entry happened."""
+    """Return the time of a history entry's event."""
     return int(kept[4])

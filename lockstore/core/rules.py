@@ -1,4 +1,4 @@
-"""The lawful life of a ticket, in one pure function.
+"""The life cycle of a ticket, as one pure function.
 
         Request ──────────► waiting ──(head of the line)──► granted ──Release──► released
            │  │                │                               │
@@ -8,10 +8,10 @@
            ▼                   ▼
         rejected       cancelled, expired (waiting)
 
-A direct ticket (Issue, Finish) has no claim: one deadline from its issue, and no events but that an operator took it (ForceRelease:
-cancelled). Both kinds stand in one line.
-Every command ends what is overdue at the head and grants the next head, so that no ready ticket is left without a grant.
-The Lua scripts in `lua/` say the same; a state machine in the tests holds the two together. No clock, no I/O here.
+A direct ticket (Issue, Finish) has no claim: it has one deadline, counted from its issue, and causes no events unless an
+operator removes it (ForceRelease: cancelled). Both kinds of tickets share one line. Every command ends overdue tickets at the
+head and grants the next, so that a ready ticket is never left without a grant.
+The Lua scripts in `stores/redis/lua/` implement the same rules; a state machine in the tests compares the two.
 """
 
 from dataclasses import replace
@@ -36,9 +36,9 @@ __all__ = ["SETTLE_MAX", "Limits", "apply"]
 
 
 def apply(lock: TicketLock, command: Command, now_ms: int, limits: Limits) -> tuple[TicketLock, tuple[Event, ...]]:
-    """Apply one command to a conversation's line at `now_ms`, and give the new line and what happened, in order.
+    """Apply one command to a conversation's line at `now_ms`. Returns the new line and the resulting events, in order.
 
-    The given lock is left as it is.
+    The given lock is not modified.
     """
     line = Line(lock, now_ms, limits)
     line.settle()
@@ -94,9 +94,9 @@ def _answer_anew(line: Line, ticket: Ticket, claim: Claim, command: Request) -> 
 
 
 def _enter(line: Line, command: Request) -> None:
-    """Issue a ticket, or refuse one for good: the same request again must get the same answer."""
+    """Issue a ticket, or reject the request permanently: a repeated request must get the same answer."""
     if line.limits.max_waiting == NO_ROOM:
-        line.reject("store_full", command, None)  # and it is not remembered, because there is no room for that
+        line.reject("store_full", command, None)  # not retained, because there is no memory for it
         return
     refusal: Ending | None = None
     if len(line.tickets) >= line.limits.max_waiting:
@@ -108,7 +108,7 @@ def _enter(line: Line, command: Request) -> None:
         line.reject(refusal, command, None)
         return
     claim = Claim(command.request_id, command.lifetime_ms, line.now_ms, holder=command.holder, sender=command.sender)
-    # At the head it is granted in this same step, before its wait deadline matters, even one of 0.
+    # At the head it is granted in this same step, so that even a wait of 0 does not expire first.
     if not line.tickets:
         claim = replace(claim, granted_at_ms=line.now_ms)
         ticket = Ticket(line.next_number(), (line.now_ms + command.lifetime_ms) / 1000, claim)
@@ -119,7 +119,7 @@ def _enter(line: Line, command: Request) -> None:
 
 
 def _cancel_on_arrival(line: Line, command: Request, ended: Ended) -> None:
-    """Cancel a request that was released before it came; it gets a number for that."""
+    """Cancel a request that was released before it arrived; this uses up a number."""
     if command.sender.user_id is not None and command.sender.user_id != ended.user_id:
         _enter(line, command)
         return
@@ -130,7 +130,7 @@ def _cancel_on_arrival(line: Line, command: Request, ended: Ended) -> None:
 
 
 def _refuse_absent(line: Line, command: Release | Renew) -> None:
-    """Say of a ticket that is not in the line whether it is over or never was."""
+    """Reject a command on a ticket that is not in the line: finished, or unknown."""
     ended = line.remembered(command.number, command.request_id)
     if command.number is not None:
         if command.number > (-1 if line.last_number is None else line.last_number):
@@ -150,7 +150,7 @@ def _refuse_absent(line: Line, command: Release | Renew) -> None:
 
 
 def _permitted(line: Line, ticket: Ticket, command: Release | Renew) -> Claim | None:
-    """Give the ticket's claim if this sender may act on it; otherwise tell the refusal."""
+    """Return the ticket's claim if this sender may act on it; otherwise reject the command."""
     claim = ticket.claim
     if claim is None:
         line.reject("direct", command, ticket.number)
@@ -185,8 +185,8 @@ def _renew(line: Line, command: Renew) -> None:
             return
         expires_at_ms = line.now_ms + (command.lifetime_ms or claim.lifetime_ms)
         line.tickets[line.tickets.index(ticket)] = Ticket(ticket.number, expires_at_ms / 1000, claim)
-        told = line.told(ticket, claim) | {"to": command.sender}
-        line.events.append(Renewed(**told, expires_at_ms=expires_at_ms))
+        fields = line.event_fields(ticket, claim) | {"to": command.sender}
+        line.events.append(Renewed(**fields, expires_at_ms=expires_at_ms))
 
 
 def _withdraw(line: Line, command: Withdraw) -> None:

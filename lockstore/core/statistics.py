@@ -1,4 +1,4 @@
-"""What operators are told of the lines as they stand: the values, and counting lines that are read one by one. Pure.
+"""Statistics of lines for operators: values, and counting lines that are read one by one. Pure.
 
 Times are those of the lock store's clock, in whole milliseconds.
 """
@@ -14,14 +14,14 @@ from lockstore.core.ticket import Ticket, TicketLock
 __all__ = ["DEEPEST", "Backlog", "LineStatistics", "LineSummary", "Pending", "Tally", "backlog_of", "summary_of"]
 
 DEEPEST = 10_000
-"""Lines that a survey's pages reach: whoever looks for one further down finds it by a part of its name."""
+"""How many of the longest lines the pages show; shorter ones are found by searching for their conversation id."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineSummary:
-    """One line: how many stand in it, who is at its head, and since when the first one who waits has done so.
+    """One line: its number of tickets, its head, and since when its first waiting ticket has waited.
 
-    `waiting_since_ms` is None where nobody waits. Of a direct ticket only `concurrent_redis` knows when it came.
+    `waiting_since_ms` is None if no ticket waits. For direct tickets only `concurrent_redis` knows the arrival time.
     """
 
     conversation_id: str
@@ -32,10 +32,10 @@ class LineSummary:
 
 @dataclass(frozen=True, slots=True)
 class LineStatistics:
-    """All lines in which somebody stands, at one time, and a page of them: the longest first, then by conversation id.
+    """All lines that have tickets, at one moment, and a page of them: longest first, then by conversation id.
 
-    `waiting` are the tickets that are not at the head of their line. Not `complete`: the store could not look at all lines,
-    and all figures are of those that it did look at.
+    `waiting` counts the tickets that are not at the head of their line. If not `complete`, the store could not read all
+    lines, and all figures cover only those it did read.
     """
 
     at_ms: int
@@ -46,14 +46,14 @@ class LineStatistics:
     longest: tuple[LineSummary, ...]
     complete: bool
     oldest_wait_in: str | None = None
-    """The conversation in which `oldest_wait_ms` is waited: the longest line need not be the one that is stuck."""
+    """The conversation with the longest wait, `oldest_wait_ms`. It need not have the longest line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What a store has before it: events in its outboxes and the age of the oldest, deadlines that came and nobody saw to.
+    """A store's backlog: events in its outboxes, the age of the oldest, and overdue deadlines.
 
-    With `concurrent_redis` an event stays in the outbox for up to a second after it was announced.
+    With `concurrent_redis` an event stays in the outbox for up to a second after it was published.
     """
 
     outbox: int
@@ -63,18 +63,18 @@ class Backlog:
 
 
 class Pending(NamedTuple):
-    """What is left to do in one line. Times in ms of the store's clock."""
+    """The pending work of one line. Times in ms of the store's clock."""
 
     deadlines_ms: tuple[int, ...]
-    """Of its tickets."""
+    """The deadlines of its tickets."""
     kept: int
-    """Events that are not announced yet."""
+    """The number of unpublished events."""
     kept_since_ms: int | None
-    """When the oldest of them happened."""
+    """The time of the oldest of them."""
 
     @classmethod
     def of(cls, lock: TicketLock) -> "Pending":
-        """Sum up a line."""
+        """Summarize a line."""
         deadlines_ms = tuple(ticket.expires_ms for ticket in lock.tickets)
         return cls(deadlines_ms, len(lock.outbox), _kept_since_ms(lock))
 
@@ -90,7 +90,7 @@ def _kept_since_ms(lock: TicketLock) -> int | None:
 
 
 def backlog_of(lines: Iterable[Pending], now_ms: int) -> Backlog:
-    """Sum up what is left to do in all of them."""
+    """Sum up the pending work of lines."""
     kept, overdue = 0, 0
     oldest_ms: int | None = None
     first_ms: int | None = None
@@ -110,30 +110,30 @@ def _earlier(one_ms: int | None, other_ms: int | None) -> int | None:
 
 
 def _waiting_since_ms(lock: TicketLock) -> int | None:
-    """Give the time at which the first ticket that waits came into line, None: nobody waits, or nobody knows."""
+    """Return the arrival time of the first waiting ticket, None if no ticket waits or the time is unknown."""
     waiting = (ticket.claim for ticket in lock.tickets if ticket.claim and ticket.claim.granted_at_ms is None)
     first = next(waiting, None)
     return None if first is None else first.queued_at_ms
 
 
 def summary_of(lock: TicketLock) -> LineSummary:
-    """Sum up a line."""
+    """Summarize a line."""
     head = lock.tickets[0] if lock.tickets else None
     return LineSummary(lock.conversation_id, len(lock.tickets), head, _waiting_since_ms(lock))
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts lines, and keeps in mind the longest."""
+    """Counts lines, and keeps the longest ones."""
 
     lines: int = 0
     tickets: int = 0
     first_wait: tuple[int, str] | None = None
-    """Since when the one has waited that waits longest, and in which conversation."""
+    """Since when the longest-waiting ticket has waited, and its conversation."""
     _seen: list[tuple[int, str, TicketLock]] = field(default_factory=list)
 
     def add(self, lock: TicketLock) -> None:
-        """Count one line in which somebody stands."""
+        """Count a line that has tickets."""
         self.lines += 1
         self.tickets += len(lock.tickets)
         since_ms = _waiting_since_ms(lock)
@@ -143,6 +143,6 @@ class Tally:
         self._seen.append((-len(lock.tickets), lock.conversation_id, lock))
 
     def page(self, most: int, start: int) -> tuple[LineSummary, ...]:
-        """Give the lines from the `start`-th on, the longest first."""
+        """Return a page of the longest lines, beginning at `start`."""
         longest = heapq.nsmallest(min(start + most, DEEPEST), self._seen, key=lambda seen: seen[:2])
         return tuple(summary_of(lock) for _, _, lock in longest[start:])

@@ -1,7 +1,7 @@
-"""The values of one conversation's line: `Ticket`, `Claim`, `Ended` and `TicketLock`.
+"""The values of a conversation's line: `Ticket`, `Claim`, `Ended` and `TicketLock`.
 
-`Ticket` and `TicketLock` carry Rasa's names and JSON, so that Rasa's users and Rasa's data find what they know. The odd
-values of that public face (`now_serving` of an empty line is 0) are for them alone; the rules never read them.
+`Ticket` and `TicketLock` are compatible with Rasa's classes and JSON. The odd values of that interface (`now_serving` of an
+empty line is 0) exist only for compatibility; the rules never use them.
 """
 
 import json
@@ -26,7 +26,7 @@ def _without_blanks(value: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sent a message and where its answer goes: the AMQP properties of docs/protocol.md. Absent is None."""
+    """The sender of a message and its reply address: the AMQP properties of docs/protocol.md. None if absent."""
 
     reply_to: str | None = None
     correlation_id: str | None = None
@@ -35,12 +35,12 @@ class Sender:
 
 
 NO_SENDER = Sender()
-"""No reply queue: only public events speak."""
+"""No reply queue: only public events are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a ticket issued by the daemon carries beyond Rasa's: who asked, and the lease that begins at the grant."""
+    """What a ticket of the daemon carries besides Rasa's fields: the request, its sender, and the time of the grant."""
 
     request_id: str
     lifetime_ms: int
@@ -50,13 +50,13 @@ class Claim:
     sender: Sender = NO_SENDER
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the fields that are set, for JSON; the sender's stand beside the others."""
+        """Return the fields that are set, for JSON, including the sender's."""
         own = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sender"}
         return _without_blanks(own | asdict(self.sender))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `as_dict` wrote."""
+        """Parse what `as_dict` wrote."""
         sender = {item.name: data[item.name] for item in fields(Sender) if item.name in data}
         own = {item.name: data[item.name] for item in fields(cls) if item.name in data}
         return cls(**own, sender=Sender(**sender))
@@ -66,8 +66,8 @@ class Claim:
 class Ticket:
     """A place in one conversation's line.
 
-    `expires` is its present deadline in seconds since the epoch: the end of the lease once it is granted, the wait
-    deadline before. A ticket without a claim was issued directly, as Rasa does, and has one deadline from its issue on.
+    `expires` is its current deadline in seconds since the Unix epoch: the end of the wait, or of the lease once it is
+    granted. A ticket without a claim was issued directly, as Rasa does, and has a single deadline.
     """
 
     number: int
@@ -80,21 +80,21 @@ class Ticket:
         return round(self.expires * 1000)
 
     def has_expired(self) -> bool:
-        """Tell by this process's clock whether the deadline is past. The rules go by the store's clock instead."""
+        """Return whether the deadline has passed on this process's clock. The rules use the store's clock instead."""
         return time.time() > self.expires
 
     def as_dict(self) -> dict[str, Any]:
-        """Give Rasa's two fields, and the claim where there is one."""
+        """Return Rasa's two fields, and the claim if there is one."""
         rasa = {"number": self.number, "expires": self.expires}
         return rasa if self.claim is None else {**rasa, "claim": self.claim.as_dict()}
 
     def dumps(self) -> str:
-        """Write the ticket as Rasa does: one JSON object."""
+        """Serialize the ticket as Rasa does: one JSON object."""
         return json.dumps(self.as_dict())
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read Rasa's ticket or ours; without our field it is a direct one. Raises ValueError, TypeError or KeyError."""
+        """Parse Rasa's ticket or ours; without our field it is a direct one. Raises ValueError, TypeError or KeyError."""
         number, expires, claim = data["number"], data["expires"], data.get("claim")
         if not (isinstance(number, int) and math.isfinite(expires)):
             message = f"not a ticket: number {number!r}, expires {expires!r}"
@@ -104,7 +104,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A request that is over, remembered until `forget_at_ms` so that it is never served twice."""
+    """A finished request, retained until `forget_at_ms` so that it is never served twice."""
 
     how: Ending
     number: int | None
@@ -114,19 +114,18 @@ class Ended:
 
 
 def _kept(item: Any) -> list[Any]:
-    """Give an item of an outbox; what is none counts as a record of long ago, that whoever announces cannot read."""
-    is_item = isinstance(item, list) and len(item) == 2 and type(item[0]) is int  # noqa: PLR2004 - when, and what
+    """Return an outbox item. An invalid one becomes a very old record, which is reported as unreadable when published."""
+    is_item = isinstance(item, list) and len(item) == 2 and type(item[0]) is int  # noqa: PLR2004 - time and record
     return item if is_item else [0, item]
 
 
 @dataclass(init=False, slots=True)
 class TicketLock:
-    """The line of one conversation: its tickets in order, and what must outlive them.
+    """The line of one conversation: its tickets in order, and the data that outlives them.
 
-    `last_number` is the highest number ever issued (None: none yet): numbers are never given twice, even when the line
-    was empty in between. `ended` are the requests that are over; `outbox` the events that nobody has announced yet, each
-    as [kept since (ms), record]; `history` the last public events, oldest first, as `events.to_history` writes them.
-    Rasa's reader ignores all four.
+    `last_number` is the highest number ever issued (None: none yet): no number is issued twice, even if the line was empty
+    in between. `ended` are finished requests; `outbox` are unpublished events, each as [kept since (ms), record]; `history`
+    are the last public events, oldest first, as written by `events.to_history`. Rasa's reader ignores all four.
     """
 
     conversation_id: str
@@ -151,21 +150,21 @@ class TicketLock:
         self.ended = ended
         self.outbox = outbox
         self.history = history
-        if self.tickets:  # written by Rasa, which keeps no last number
+        if self.tickets:  # written by Rasa, which does not store a last number
             self.last_number = max(self.tickets[-1].number, self.highest)
 
     @property
     def highest(self) -> int:
-        """The highest number ever issued, or -1: one below the first number of a new line."""
+        """The highest number ever issued, or -1: one less than the first number of a new line."""
         return _NO_TICKET_ISSUED if self.last_number is None else self.last_number
 
     @property
     def is_forgettable(self) -> bool:
-        """Whether nothing but the last number is left to remember."""
+        """Whether nothing but the last number needs to be stored."""
         return not (self.tickets or self.ended or self.outbox or self.history)
 
     def in_place_of(self, before: "TicketLock") -> "TicketLock":
-        """Give this line as it may be written over `before`: numbers go no lower, and what must be told is still told."""
+        """Return this line for overwriting `before`: the last number does not decrease, and unpublished events are kept."""
         last = max(before.highest, self.highest)
         return replace(
             self,
@@ -179,18 +178,18 @@ class TicketLock:
 
     @property
     def last_issued(self) -> int:
-        """The number of the last ticket in line, -1 when the line is empty."""
+        """The number of the last ticket in line, -1 if the line is empty."""
         self.remove_expired_tickets()
         return self.tickets[-1].number if self.tickets else _NO_TICKET_ISSUED
 
     @property
     def now_serving(self) -> int:
-        """The number of the first ticket in line, 0 when the line is empty."""
+        """The number of the first ticket in line, 0 if the line is empty."""
         self.remove_expired_tickets()
         return self.tickets[0].number if self.tickets else 0
 
     def issue_ticket(self, lifetime: float) -> int:
-        """Put a direct ticket at the end of the line for `lifetime` seconds from now, and give its number."""
+        """Append a direct ticket to the line, valid for `lifetime` seconds from now, and return its number."""
         self.remove_expired_tickets()
         number = self.highest + 1
         self.tickets.append(Ticket(number, time.time() + lifetime))
@@ -198,26 +197,26 @@ class TicketLock:
         return number
 
     def is_locked(self, ticket_number: int) -> bool:
-        """Tell whether it is not yet this ticket's turn."""
+        """Return whether this ticket still has to wait."""
         return self.now_serving != ticket_number
 
     def is_someone_waiting(self) -> bool:
-        """Tell whether any ticket is left, the one being served included."""
+        """Return whether the line has any ticket, including the holder's."""
         return bool(self.tickets)
 
     def remove_ticket_for(self, ticket_number: int) -> None:
-        """Take this number out of the line, if it stands there."""
+        """Remove the ticket with this number, if it is in the line."""
         self.tickets = deque(ticket for ticket in self.tickets if ticket.number != ticket_number)
 
     def remove_expired_tickets(self) -> None:
-        """Drop direct tickets past their deadline. The daemon's own end through the rules, which announce it."""
+        """Remove overdue direct tickets. The rules end the daemon's tickets, and publish that."""
         if any(ticket.claim is None and ticket.has_expired() for ticket in self.tickets):
             self.tickets = deque(
                 ticket for ticket in self.tickets if ticket.claim is not None or not ticket.has_expired()
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """Give Rasa's two fields, and ours only where they say something that the tickets do not."""
+        """Return Rasa's two fields, and ours only if they add something to the tickets."""
         data: dict[str, Any] = {
             "conversation_id": self.conversation_id,
             "tickets": [ticket.dumps() for ticket in self.tickets],
@@ -233,12 +232,12 @@ class TicketLock:
         return data
 
     def dumps(self) -> str:
-        """Write the lock as Rasa does: JSON, in which each ticket is itself a JSON string."""
+        """Serialize the lock as Rasa does: JSON, in which each ticket is itself a JSON string."""
         return json.dumps(self.as_dict())
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what Rasa's or our `dumps` wrote (after `json.loads`)."""
+        """Parse what Rasa's or our `dumps` wrote (after `json.loads`)."""
         return cls(
             data["conversation_id"],
             deque(Ticket.from_dict(json.loads(ticket)) for ticket in data.get("tickets", ())),

@@ -1,6 +1,6 @@
-"""Between bytes on the wire and the values of the rules: decoding requests, encoding answers, routing. No I/O.
+"""Converts between messages and the values of the rules: decoding requests, encoding answers. No I/O.
 
-The format is docs/protocol.md's; the models are in `messages`.
+docs/protocol.md specifies the format; `messages` has the models.
 """
 
 import uuid
@@ -40,21 +40,21 @@ __all__ = [
 
 BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
 REPLY_MIN_MS = 300_000
-"""For how long a reply can be read at least, in ms."""
+"""The shortest time for which a reply can be read, in ms."""
 
-_EXPIRATION_MAX_MS = 2**32 - 1  # RabbitMQ's own limit
-_DETAIL_MAX = 500  # characters of a rejection's detail; a sender's own text may be quoted in it
+_EXPIRATION_MAX_MS = 2**32 - 1  # RabbitMQ's limit
+_DETAIL_MAX = 500  # longest detail of a rejection, in characters; it may quote the sender's text
 _KNOWN_FIELDS = {
     "request": RequestMessage.model_fields,
     "release": ReleaseMessage.model_fields,
     "renew": RenewMessage.model_fields,
 }
-_EPSILON = 0.0005  # seconds: whatever is asked for, and is not 0, is at least a millisecond
+_EPSILON = 0.0005  # seconds: any value greater than 0 becomes at least one millisecond
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """The defaults and limits of what a request may ask for, in seconds and bytes."""
+    """Defaults and limits of requests, in seconds and bytes."""
 
     lifetime: float = 60
     wait: float = 300
@@ -94,7 +94,7 @@ def _with_correlation(sender: Sender, request_id: str | None) -> Sender:
 
 
 def _check_sender(sender: Sender) -> None:
-    """Refuse what no answer could carry back. AMQP itself holds senders to it; what is read leniently may have grown."""
+    """Reject properties that no answer could carry. AMQP limits them as well, but lenient decoding may have lengthened them."""
     for name in ("reply_to", "correlation_id", "user_id"):
         value = getattr(sender, name)
         if value is not None and not fits_short_string(value):
@@ -103,7 +103,7 @@ def _check_sender(sender: Sender) -> None:
 
 
 def decode(body: bytes, message_id: str | None, sender: Sender, bounds: RequestLimits) -> Request | Release | Renew:
-    """Read a message of a replica's, or raise MessageError with the field and the rule that it breaks."""
+    """Decode a message of a replica. Raises MessageError with the field and the rule."""
     if len(body) > BODY_MAX_BYTES:
         detail = f"body: must be at most {BODY_MAX_BYTES} bytes"
         raise MessageError("too_large", detail)
@@ -137,7 +137,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: RequestL
 
 @dataclass(frozen=True, slots=True)
 class PartialMessage:
-    """What can be told of a message that could not be read, so that its sender knows which one was refused."""
+    """The fields of an invalid message that are still usable, so that its sender learns which message was rejected."""
 
     conversation_id: str | None = None
     request_id: str | None = None
@@ -145,7 +145,7 @@ class PartialMessage:
 
     @classmethod
     def of(cls, body: bytes, message_id: str | None) -> "PartialMessage":
-        """Look for the common fields in a refused body, and believe none that is not of its type and size."""
+        """Extract the common fields of an invalid body, each only if it is valid itself."""
         fallback = if_valid("request_id", message_id)
         if len(body) > BODY_MAX_BYTES:
             return cls(None, fallback)
@@ -162,7 +162,7 @@ class PartialMessage:
 
 
 def message_id(event: Event) -> str:
-    """Name an event: the same name whenever and by whomever it is announced, another for every other event."""
+    """Return an event's message id: the same whenever and by whichever daemon it is published, and unique."""
     if isinstance(event, Rejected):
         return uuid.uuid4().hex
     line = blake2b(event.conversation_id.encode(), digest_size=12).hexdigest()
@@ -182,7 +182,7 @@ _TYPES: dict[type, str] = {
 
 
 def type_of(event: Event) -> str:
-    """Give the event's word on the wire."""
+    """Return the event's type on the wire."""
     return _TYPES[type(event)]
 
 
@@ -190,7 +190,7 @@ def _by(by: str | None) -> dict[str, str]:
     return {} if by is None else {"by": by}
 
 
-def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for each kind of event
+def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for each type of event
     match event:
         case Queued():
             return {"position": event.position, "wait_until": event.wait_until_ms / 1000}
@@ -215,7 +215,7 @@ def _own_fields(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one line for
 
 
 def expiration_ms(event: Event) -> int:
-    """Give the time for which a reply is of use to whoever asked, in ms: until the lease or the wait ends, or a while."""
+    """Return how long a reply is useful, in ms: until the lease or the wait ends, or a fixed time."""
     match event:
         case Queued():
             lasts_ms = event.wait_until_ms - event.at_ms
@@ -227,7 +227,7 @@ def expiration_ms(event: Event) -> int:
 
 
 def encode(event: Event) -> bytes:
-    """Write an event as the body of its message."""
+    """Encode an event as a message body."""
     return to_json(
         {
             "type": _TYPES[type(event)],

@@ -1,4 +1,4 @@
-"""The messages of docs/protocol.md as pydantic models: what is accepted, and what is said. Schemas are made from these."""
+"""The messages of docs/protocol.md as pydantic models: those accepted, and those sent. The schemas are generated from them."""
 
 from typing import Annotated, Any, Literal
 
@@ -25,11 +25,11 @@ __all__ = [
     "if_valid",
 ]
 
-CONVERSATION_ID_MAX_BYTES = 200  # docs/protocol.md; with the longest event type it still fits an AMQP routing key
+CONVERSATION_ID_MAX_BYTES = 200  # docs/protocol.md; with the longest event type it still fits into an AMQP routing key
 SHORT_STRING_MAX_BYTES = 255
-"""What AMQP's short strings hold, in bytes of UTF-8: a request id becomes a correlation id, and that is one."""
+"""The limit of AMQP's short strings, in bytes of UTF-8. It applies to request ids, which become correlation ids."""
 
-_NUMBER_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+_NUMBER_MAX = 2**53 - 1  # the largest integer that every JSON parser reads exactly
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
 
@@ -44,12 +44,12 @@ def _at_most_bytes(most: int) -> AfterValidator:
 
 
 def fits_short_string(value: str) -> bool:
-    """Tell whether AMQP can carry a text as a property, a routing key or the name of a queue."""
+    """Return whether AMQP can carry a text as a property, a routing key or a queue name."""
     if len(value) > SHORT_STRING_MAX_BYTES:
         return False
     try:
         return value.isascii() or len(value.encode()) <= SHORT_STRING_MAX_BYTES
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # unpaired surrogate
         return False
 
 
@@ -75,9 +75,14 @@ RequestId = Annotated[
 ]
 Holder = Annotated[str, Field(max_length=128, pattern=_PRINTABLE)]
 TicketNumber = Annotated[int, Field(ge=0, le=_NUMBER_MAX)]
-Lifetime = Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds of lease, from the grant on")]
-Wait = Annotated[float, Field(ge=0, allow_inf_nan=False, description="seconds in line; 0 = now or not at all")]
-By = Annotated[str | None, Field(description="the operator, where reason is forced; absent otherwise")]
+Lifetime = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="duration of the lease in seconds, from the grant")
+]
+Wait = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="maximum time in line in seconds; 0: granted immediately or rejected"),
+]
+By = Annotated[str | None, Field(description="the operator, if reason is forced; otherwise absent")]
 Seconds = Annotated[float, Field(description="seconds since the Unix epoch on the lock store's clock")]
 
 
@@ -89,23 +94,23 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
 
 
 def if_valid(field: str, value: Any) -> Any:
-    """Give the value of one of the common fields back if it keeps that field's rules, else None."""
+    """Return the value if it is valid for this common field, else None."""
     try:
         return _FIELDS[field].validate_python(value, strict=True)
     except ValidationError:
         return None
 
 
-class _Said(BaseModel):
-    """Strict, and closed: a typo must not pass silently."""
+class _Incoming(BaseModel):
+    """Strict, without unknown fields: a typo must not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     conversation_id: ConversationId
 
 
-class RequestMessage(_Said):
-    """A ticket, please."""
+class RequestMessage(_Incoming):
+    """Request a ticket."""
 
     type: Literal["request"]
     request_id: RequestId | None = None
@@ -120,11 +125,11 @@ _NAMES_A_TICKET: dict[str, Any] = {
         {"required": ["request_id"], "properties": {"request_id": {"type": "string"}}},
     ]
 }
-"""For schemas: one of the two is needed. `lockstore.protocol.codec` refuses what has neither, since it can name the remedy."""
+"""For the schemas: one of the two is required. `lockstore.protocol.codec` checks this with a better error message."""
 
 
-class ReleaseMessage(_Said):
-    """Done with it; a ticket still waiting is cancelled."""
+class ReleaseMessage(_Incoming):
+    """Release a lease, or cancel a waiting ticket."""
 
     model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
 
@@ -133,8 +138,8 @@ class ReleaseMessage(_Said):
     request_id: RequestId | None = None
 
 
-class RenewMessage(_Said):
-    """The lease starts anew now."""
+class RenewMessage(_Incoming):
+    """Restart the lease from now."""
 
     model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
 
@@ -148,8 +153,8 @@ Inbound = Annotated[RequestMessage | ReleaseMessage | RenewMessage, Field(discri
 INBOUND: TypeAdapter[Inbound] = TypeAdapter(Inbound)
 
 
-class _Told(BaseModel):
-    """Open: a reader of today must get along with a field of tomorrow."""
+class _Outgoing(BaseModel):
+    """Open: today's readers must accept fields added later."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -160,8 +165,8 @@ class _Told(BaseModel):
     at: Seconds
 
 
-class QueuedMessage(_Told):
-    """Someone is before this ticket."""
+class QueuedMessage(_Outgoing):
+    """The ticket is waiting behind others."""
 
     type: Literal["queued"]
     ticket_number: int
@@ -169,8 +174,8 @@ class QueuedMessage(_Told):
     wait_until: Seconds
 
 
-class GrantedMessage(_Told):
-    """It is this ticket's turn; `ticket_number` is the fencing token."""
+class GrantedMessage(_Outgoing):
+    """The ticket was granted; `ticket_number` is the fencing token."""
 
     type: Literal["granted"]
     ticket_number: int
@@ -179,16 +184,16 @@ class GrantedMessage(_Told):
     behind: Annotated[int, Field(ge=0, description="tickets waiting behind")]
 
 
-class RenewedMessage(_Told):
-    """The lease was extended."""
+class RenewedMessage(_Outgoing):
+    """The lease was renewed."""
 
     type: Literal["renewed"]
     ticket_number: int
     expires_at: Seconds
 
 
-class ReleasedMessage(_Told):
-    """The holder gave it back, or an operator took it."""
+class ReleasedMessage(_Outgoing):
+    """The lease was released by its holder or by an operator."""
 
     type: Literal["released"]
     ticket_number: int
@@ -197,16 +202,16 @@ class ReleasedMessage(_Told):
     by: By = None
 
 
-class ExpiredMessage(_Told):
-    """The lease or the wait ended."""
+class ExpiredMessage(_Outgoing):
+    """The lease or the wait expired."""
 
     type: Literal["expired"]
     ticket_number: int
     phase: Literal["held", "waiting"]
 
 
-class CancelledMessage(_Told):
-    """A waiting ticket left the line; or a grant could not be delivered."""
+class CancelledMessage(_Outgoing):
+    """A waiting ticket left the line, or a grant could not be delivered."""
 
     type: Literal["cancelled"]
     ticket_number: int
@@ -214,7 +219,7 @@ class CancelledMessage(_Told):
     by: By = None
 
 
-class RejectedMessage(_Told):
+class RejectedMessage(_Outgoing):
     """The message was refused."""
 
     type: Literal["rejected"]

@@ -1,4 +1,4 @@
-"""Names on the broker, and which partition serves a conversation. docs/protocol.md has the table."""
+"""Exchange and queue names, and the partition of a conversation. Specified in docs/protocol.md."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ __all__ = ["Names", "partition_of"]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What things are called on the broker, under one namespace."""
+    """The names on the broker within one namespace."""
 
     namespace: str = "lockstore"
 
     @property
     def requests(self) -> str:
-        """The direct exchange that takes requests, and the prefix of the request queues."""
+        """The direct exchange for requests, and the prefix of the request queues."""
         return f"{self.namespace}.requests"
 
     @property
@@ -24,14 +24,14 @@ class Names:
 
     @property
     def dead_letters(self) -> str:
-        """The exchange and the queue of the messages that could not be served."""
+        """The exchange and the queue for messages that could not be served."""
         return f"{self.namespace}.dead-letters"
 
     def request_queue(self, partition: int) -> str:
-        """Name the queue of one partition."""
+        """Return the name of a partition's queue."""
         return f"{self.requests}.{partition}"
 
 
 def partition_of(conversation_id: str, partitions: int) -> int:
-    """Give the partition that serves a conversation; as text it is the routing key of its messages."""
+    """Return the partition that serves a conversation; as text it is the routing key of its messages."""
     return zlib.crc32(conversation_id.encode()) % partitions if partitions > 1 else 0

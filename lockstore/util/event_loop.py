@@ -1,4 +1,4 @@
-"""Which event loop a store is used from: connections and waiting callers belong to one."""
+"""Binding a store to one event loop, to which its connections and waiting callers belong."""
 
 import asyncio
 
@@ -13,13 +13,13 @@ _REFUSAL = (
 
 
 class OneEventLoop:
-    """The event loop of the first use, which is the only one until the store is closed."""
+    """The event loop of the first use, which remains the only one until the store is closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """Raise EventLoopError where this is another one."""
+        """Raise EventLoopError if this is another event loop."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -27,5 +27,5 @@ class OneEventLoop:
             raise EventLoopError(_REFUSAL)
 
     def release(self) -> None:
-        """Let the next use decide anew."""
+        """Allow the next use in any event loop."""
         self._loop = None

@@ -1,4 +1,4 @@
-"""TLS files in the configuration: what goes together, and whether they can be used. For Redis and RabbitMQ alike."""
+"""TLS files in the configuration: consistency checks, loading, and errors. For Redis and RabbitMQ."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,9 @@ from lockstore.errors import ConfigError
 
 __all__ = ["CertificateFault", "TlsFiles", "causes", "certificate_fault", "check_tls_files", "tls_context"]
 
-# What OpenSSL's X509_verify_cert answers.
-_OTHER_NAME = {62, 64}  # of a host, of an address
-_OTHER_TIME = {9, 10}  # not yet, no longer
+# Results of OpenSSL's X509_verify_cert.
+_OTHER_NAME = {62, 64}  # host name, IP address
+_OTHER_TIME = {9, 10}  # not yet valid, expired
 
 _REFUSALS = {
     "BAD_CERTIFICATE",
@@ -24,20 +24,20 @@ _REFUSALS = {
 
 
 class CertificateFault(NamedTuple):
-    """What keeps a TLS connection from being made, and stays until somebody mends it."""
+    """A permanent problem with a TLS certificate."""
 
     option: str
-    """Where to look first."""
+    """The option to check first."""
     what: str
     remedy: str
 
 
 class TlsFiles(Protocol):
-    """The three options, under the names that both sections have."""
+    """The three options, which have the same names in both sections."""
 
     @property
     def ssl_ca_certs(self) -> Path | None:
-        """File of trusted CAs."""
+        """File of trusted CA certificates."""
 
     @property
     def ssl_certfile(self) -> Path | None:
@@ -45,20 +45,20 @@ class TlsFiles(Protocol):
 
     @property
     def ssl_keyfile(self) -> Path | None:
-        """Client key; None: it stands in the certificate's file."""
+        """Client key; None: it is in the certificate's file."""
 
 
 def check_tls_files(files: TlsFiles, *, tls: bool, switch: str) -> None:
-    """Refuse, with ValueError, files that would be passed over in silence. `switch`: what turns TLS on."""
+    """Reject files that would be silently ignored. `switch`: the option that turns TLS on. Raises ValueError."""
     if files.ssl_keyfile is not None and files.ssl_certfile is None:
         raise ValueError("ssl_keyfile: a key without ssl_certfile")
     given = [name for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if getattr(files, name) is not None]
     if given and not tls:
-        raise ValueError(f"{given[0]}: given, but the connection is not encrypted; that takes {switch}")
+        raise ValueError(f"{given[0]}: given, but the connection is not encrypted; set {switch}")
 
 
 def tls_context(files: TlsFiles, section: str) -> SSLContext:
-    """Load the files. Raises ConfigError where they cannot be."""
+    """Load the files. Raises ConfigError if that fails."""
     try:
         context = create_default_context(cafile=files.ssl_ca_certs)
         if files.ssl_certfile is not None:
@@ -69,7 +69,7 @@ def tls_context(files: TlsFiles, section: str) -> SSLContext:
 
 
 def certificate_fault(error: BaseException | None) -> CertificateFault | None:
-    """Find out what is wrong with a certificate, the server's or ours, if that is behind an error."""
+    """Return the problem with a certificate, the server's or ours, that caused this error; None if there is none."""
     for cause in causes(error):
         if isinstance(cause, SSLCertVerificationError):
             return _of_the_server(cause)
@@ -79,7 +79,7 @@ def certificate_fault(error: BaseException | None) -> CertificateFault | None:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, what it was raised from, and so on. aiormq's lead back to where they began."""
+    """Iterate over an error and its causes. aiormq's chains contain cycles."""
     given: list[BaseException] = []
     while error is not None and not any(error is before for before in given):
         yield error
@@ -92,40 +92,42 @@ def _of_the_server(error: SSLCertVerificationError) -> CertificateFault:
     if error.verify_code in _OTHER_NAME:
         return CertificateFault(
             "host",
-            f"the server's certificate is made out to another name: {reason}",
-            "connect by a name that stands in the certificate, or have this one put into it",
+            f"the server's certificate is issued for another name: {reason}",
+            "connect by a name in the certificate, or have this name added to it",
         )
     if error.verify_code in _OTHER_TIME:
         return CertificateFault(
             "ssl_ca_certs",
-            f"the server's certificate is not valid at this time: {reason}",
-            "have it renewed, or set this machine's clock",
+            f"the server's certificate is expired or not yet valid: {reason}",
+            "renew it, or correct this machine's clock",
         )
     return CertificateFault(
-        "ssl_ca_certs", f"the server's certificate is not trusted: {reason}", "name the file of the CA that signed it"
+        "ssl_ca_certs",
+        f"the server's certificate is not trusted: {reason}",
+        "set it to the file of the CA that signed the certificate",
     )
 
 
 def _of_the_client(alert: str) -> CertificateFault | None:
-    """Read what a server says when it ends the connection; TLS 1.2 has no word for a certificate that is missing."""
+    """Interpret the TLS alert of a server that closed the connection; TLS 1.2 has none for a missing certificate."""
     if alert == "CERTIFICATE_REQUIRED":
         return CertificateFault(
             "ssl_certfile",
-            "the server demands a client certificate",
-            "name its file, and that of its key in ssl_keyfile",
+            "the server requires a client certificate",
+            "set it to the certificate's file, and ssl_keyfile to the key's",
         )
     if alert == "HANDSHAKE_FAILURE":
         return CertificateFault(
             "ssl_certfile",
-            "the server broke off the TLS handshake",
-            "it may demand a client certificate: name its file, and that of its key in ssl_keyfile; "
-            "or the two have no version of TLS and no cipher in common",
+            "the server aborted the TLS handshake",
+            "it may require a client certificate: set this option and ssl_keyfile; "
+            "or the two sides have no TLS version or cipher in common",
         )
     if alert in _REFUSALS:
         reason = alert.lower().replace("_", " ").replace(" ca", " CA")
         return CertificateFault(
             "ssl_certfile",
-            f"the server does not take the client certificate: {reason}",
-            "name one that is valid, and signed by a CA that the server trusts",
+            f"the server rejects the client certificate: {reason}",
+            "set it to a valid certificate signed by a CA that the server trusts",
         )
     return None

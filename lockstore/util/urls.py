@@ -1,4 +1,4 @@
-"""What URLs with a user and a password have in common: taken apart without guessing. No message repeats any of it."""
+"""Strict parsing of URLs with credentials. No error message repeats any part of a URL."""
 
 import re
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
@@ -32,9 +32,9 @@ _OF_THE_LIBRARY = {"auth", "cadata", "capath", "connection_timeout", "name", "ti
 
 
 def split_url(url: str) -> SplitResult:
-    """Take a URL apart. Raises ValueError with the rule where a sign of it could be meant in two ways."""
+    """Split a URL. Raises ValueError with the rule if a character could be interpreted in two ways."""
     if not is_one_line(url):
-        raise ValueError("must not contain control characters, a line end among them")
+        raise ValueError("must not contain control characters such as a line end")
     scheme, _, rest = url.partition("://")
     server = _SERVER_END.split(rest, maxsplit=1)[0]
     behind = rest[len(server) :]
@@ -44,12 +44,12 @@ def split_url(url: str) -> SplitResult:
     if at:
         _check_credentials(who)
     if scheme == "unix" and host_and_port:
-        raise ValueError(f"not a URL: a socket is named as unix:///run/redis.sock; {ENCODING_RULE}")
+        raise ValueError(f"not a URL: write a socket as unix:///run/redis.sock; {ENCODING_RULE}")
     _check_server(host_and_port)
     try:
         parts = urlsplit(url)
         unused = parts.port, parts.hostname
-    except ValueError:  # its reason may quote what is really a part of the password
+    except ValueError:  # its message may quote part of the password
         raise ValueError(f"not a URL: {ENCODING_RULE}") from None
     del unused
     check_encoding(parts.path)
@@ -65,15 +65,15 @@ def _check_credentials(who: str) -> None:
 
 
 def check_encoding(text: str) -> None:
-    """Check what is percent-encoded in a part of a URL. Raises ValueError with the rule."""
+    """Validate the percent-encoding of a part of a URL. Raises ValueError with the rule."""
     if _BAD_PERCENT.search(text):
-        raise ValueError(f"not a URL: a % stands for itself only as %25; {ENCODING_RULE}")
+        raise ValueError(f"not a URL: write a % as %25; {ENCODING_RULE}")
     try:
         unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise ValueError("not a URL: what is percent-encoded must be UTF-8") from None
+        raise ValueError("not a URL: percent-encoded text must be UTF-8") from None
     if not is_one_line(unquote(text)):
-        raise ValueError("not a URL: what is percent-encoded must not contain control characters")
+        raise ValueError("not a URL: percent-encoded text must not contain control characters")
 
 
 def _check_server(server: str) -> None:
@@ -84,32 +84,30 @@ def _check_server(server: str) -> None:
     elif port:
         colon, port = port[0], port[1:]
     if colon not in ("", ":") or (host and not _HOST.fullmatch(host)):
-        raise ValueError(
-            f"not a URL: no host can be called so, and an IPv6 address stands in brackets; {ENCODING_RULE}"
-        )
+        raise ValueError(f"not a URL: the host name is invalid; an IPv6 address needs brackets; {ENCODING_RULE}")
     if colon and port.isascii() and port.isdigit() and int(port[:9]) == 0:
         raise ValueError(f"the URL's port must be 1 to {PORT_MAX}")
     if colon and not (_PORT_TEXT.fullmatch(port) and 1 <= int(port) <= PORT_MAX):
         raise ValueError(
-            f"not a URL: the port must be 1 to {PORT_MAX}, an IPv6 address stands in brackets; {ENCODING_RULE}"
+            f"not a URL: the port must be 1 to {PORT_MAX}, an IPv6 address needs brackets; {ENCODING_RULE}"
         )
 
 
 def check_amqp_url(url: str) -> None:
-    """Check the URL of a broker. Raises ValueError with the rule that it breaks."""
+    """Validate a broker URL. Raises ValueError with the rule."""
     if not url.startswith(_AMQP_SCHEMES):
         raise ValueError("must begin with amqp:// or amqps://")
     parts = split_url(url)
     if not parts.hostname:
-        raise ValueError("must name a host, as amqp://user:password@host:5672/")
+        raise ValueError("must contain a host, as in amqp://user:password@host:5672/")
     if parts.path != "//" and "/" in parts.path[1:]:
-        raise ValueError("a / in the name of the virtual host is written as %2F; nothing stands behind that name")
+        raise ValueError("write a / in the virtual host as %2F; nothing may follow the virtual host")
     if "?" in url:
         raise ValueError(_refused_parameters(parts.query))
 
 
 def _refused_parameters(query: str) -> str:
-    """Say what a URL's parameters have to be instead. Unknown ones are not named: they may be a part of a password."""
+    """Explain why a URL's parameters are rejected. Unknown names are not repeated: they may be part of a password."""
     for name in (pair.partition("=")[0] for pair in query.split("&")):
         if name in _NEVER_UNVERIFIED:
             return f"{name} after the ? is not supported: the broker's certificate is always verified"
@@ -117,4 +115,4 @@ def _refused_parameters(query: str) -> str:
             return f"{name} after the ? is not supported; use the option broker.{_OF_BROKER[name]}"
         if name in _OF_THE_LIBRARY:
             return f"{name} after the ? is not supported"
-    return f"takes no parameters behind a ?; if the ? is in a password, {ENCODING_RULE}"
+    return f"must not have parameters after a ?; if the ? is part of a password, {ENCODING_RULE}"

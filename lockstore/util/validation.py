@@ -1,6 +1,6 @@
-"""What the pydantic models of options and messages share: kinds of field, and how a broken rule is reported.
+"""Shared pydantic field types of options and messages, and the reporting of validation errors.
 
-A number or a truth value may be given as a text, because a text is what a file, a variable or a credential has.
+Numbers and booleans may be given as text, as files, environment variables and credentials do.
 """
 
 import re
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 NUMBER_MAX = 1_000_000_000
-"""The largest number that an option takes; as seconds it is 31 years. Milliseconds of it are still exact everywhere."""
+"""The largest number that an option accepts; as seconds it is 31 years. It is still exact in milliseconds."""
 
 _TOO_LARGE = f"must be at most {NUMBER_MAX}"
-_DIGITS_MAX = 18  # of a text, before it is made a number
+_DIGITS_MAX = 18  # of a text, before it is converted
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _UNLIMITED = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
@@ -79,10 +79,10 @@ _BOUND_RULES = {
 def _check_exists(path: Path) -> Path:
     try:
         found = is_one_line(str(path)) and path.is_file()
-    except OSError:  # too long a name
+    except OSError:  # the name is too long
         found = False
     if not found:
-        # A path is shown, but only what looks like one: a password may have got into the wrong line.
+        # The path is shown only if it looks like one: a password may have been entered here by mistake.
         shown = str(path)
         named = f": {shown}" if "/" in shown and "://" not in shown and "@" not in shown and shown.isprintable() else ""
         raise ValueError(f"no such file{named}")
@@ -91,7 +91,7 @@ def _check_exists(path: Path) -> Path:
 
 def _whole_number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("must be a number, and not true or false")  # noqa: TRY004 - pydantic takes a ValueError for a broken rule
+        raise ValueError("must be a number, and not true or false")  # noqa: TRY004 - pydantic reports a ValueError as a validation error
     if not isinstance(value, str):
         return value
     if not _WHOLE.fullmatch(value):
@@ -114,7 +114,7 @@ def _decimal_number(value: Any) -> Any:
 
 
 def as_number(text: str) -> float:
-    """Read a number in plain digits, as 2.5 or 1e3. Raises ValueError with the rule, and without the text."""
+    """Parse a number in decimal notation, such as 2.5 or 1e3. Raises ValueError, without repeating the text."""
     if _UNLIMITED.fullmatch(text):
         raise ValueError("must be a finite number")
     if not _DECIMAL.fullmatch(text):
@@ -126,15 +126,15 @@ def as_number(text: str) -> float:
 
 
 def _fault_of(text: str) -> str:
-    """Say what keeps a text from being a number, as far as that shows nothing of it but a sign."""
+    """Describe why a text is not a number, revealing at most one character of it."""
     if text.strip() != text:
-        return ", without a space or a line end beside them"
+        return ", without surrounding spaces or line ends"
     if trailed := _TRAILED.fullmatch(text):
-        return f', without the "{trailed[1]}" behind them'
+        return f', without the "{trailed[1]}" after them'
     if _WITH_UNIT.fullmatch(text):
         return ", without a unit"
     if re.fullmatch(r"[-+]?0[0-9]+(?:\.[0-9]*)?", text):
-        return ", without a 0 before them"
+        return ", without a leading 0"
     return ""
 
 
@@ -150,19 +150,19 @@ def _switch(value: Any) -> Any:
 
 
 def is_one_line(text: str) -> bool:
-    """Tell whether a text has no line end, no other control character, and no half of a character."""
+    """Return whether a text has no line end, no other control character, and no unpaired surrogate."""
     return _UNFIT.search(text) is None
 
 
 def without_control_characters(value: str) -> str:
-    """Take a text of one line. Raises ValueError for any other, as one with the line end of a file."""
+    """Return the text if it is a single line. Raises ValueError for others, such as one with a file's line end."""
     if not is_one_line(value):
-        raise ValueError("must not contain control characters, a line end among them")
+        raise ValueError("must not contain control characters such as a line end")
     return value
 
 
 ExistingFile = Annotated[Path, AfterValidator(_check_exists)]
-"""A path that stops the start, named, when there is no such file."""
+"""A path to an existing file; a missing one is a validation error that shows the path."""
 
 Number = Annotated[float, BeforeValidator(_decimal_number), AfterValidator(_check_size)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number), AfterValidator(_check_size)]
@@ -170,17 +170,17 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell by its name whether an option holds a secret."""
+    """Return whether an option of this name holds a secret."""
     return _SECRETS.search(name) is not None
 
 
 def looks_like_name(text: str) -> bool:
-    """Tell what may be shown as an option's name: a part of a password may stand where a name is expected."""
+    """Return whether a text may be shown as an option's name: part of a password may be where a name is expected."""
     return _NAME.fullmatch(text) is not None
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Give the question for the nearest name that is known, with a prefix; an empty text where none is near."""
+    """Return a suggestion for the most similar known name, with a prefix; "" if there is none."""
     near = get_close_matches(name.lower().replace("-", "_"), list(known), 1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
@@ -188,10 +188,10 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 def broken_rule(
     error: ValidationError, *within: str, skip: int = 0, known: Mapping[str, Iterable[str]] | None = None
 ) -> str:
-    """Name the first field at fault and the rule that it breaks: `section.field: rule`. It shows no value.
+    """Return the first invalid field and the rule, as `section.field: rule`, without showing a value.
 
-    `within`: what to put before the field's own place. `skip`: how many parts of that place are not the sender's words.
-    `known`: the names that there are, by what stands directly before them, so that a near one can be offered.
+    `within`: prefix of the field's location. `skip`: number of leading parts of the location that the sender did not write.
+    `known`: known names by the name before them, for suggestions.
     """
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"].startswith("union_tag"):
@@ -200,7 +200,7 @@ def broken_rule(
     shown = [*within, *(str(part) for part in first["loc"][skip:])]
     if first["type"] == "extra_forbidden":
         near = (known or {}).get(whole[-2] if len(whole) > 1 else "", ())
-        rule = f"is not known here{did_you_mean(whole[-1], near, ''.join(f'{part}.' for part in shown[:-1]))}"
+        rule = f"is unknown{did_you_mean(whole[-1], near, ''.join(f'{part}.' for part in shown[:-1]))}"
     else:
         rule = _rule(first)
     return f"{'.'.join(shown) or 'body'}: {rule}"
@@ -214,4 +214,4 @@ def _rule(details: ErrorDetails) -> str:
         return "must not be empty"
     if kind in _BOUND_RULES:
         return _BOUND_RULES[kind].format_map(context)
-    return _FIXED_RULES.get(kind, "is not what it has to be")
+    return _FIXED_RULES.get(kind, "is invalid")

@@ -39,21 +39,21 @@ def test_a_name_that_is_not_known_is_answered_with_the_one_that_is_meant(
         f"{section}:\n  {'type: redis' if section == 'lock_store' else '{}'}\n".replace("  {}\n", "")
         + f"  {name}: {SECRET}\n",
     )
-    assert said == f"{section}.{name}: is not known here; did you mean {meant}?"
+    assert said == f"{section}.{name}: is unknown; did you mean {meant}?"
 
 
 def test_a_name_that_is_near_to_none_is_refused_without_a_guess(tmp_path: Path) -> None:
-    assert refusal(tmp_path, f"broker: {{xyzzy: {SECRET}}}\n") == "broker.xyzzy: is not known here"
-    assert refusal(tmp_path, f"{REDIS}  xyzzy: {SECRET}\n") == "lock_store.xyzzy: is not known here"
+    assert refusal(tmp_path, f"broker: {{xyzzy: {SECRET}}}\n") == "broker.xyzzy: is unknown"
+    assert refusal(tmp_path, f"{REDIS}  xyzzy: {SECRET}\n") == "lock_store.xyzzy: is unknown"
 
 
 @pytest.mark.parametrize(
     ("written", "rule"),
     [
-        ("6379/", 'must be a whole number in plain digits, without the "/" behind them'),
-        ("'6379,'", 'must be a whole number in plain digits, without the "," behind them'),
-        ("'6379 '", "must be a whole number in plain digits, without a space or a line end beside them"),
-        ("06379", "must be a whole number in plain digits, without a 0 before them"),
+        ("6379/", 'must be a whole number in plain digits, without the "/" after them'),
+        ("'6379,'", 'must be a whole number in plain digits, without the "," after them'),
+        ("'6379 '", "must be a whole number in plain digits, without surrounding spaces or line ends"),
+        ("06379", "must be a whole number in plain digits, without a leading 0"),
         ("0x1F", "must be a whole number in plain digits"),
         ("0o17", "must be a whole number in plain digits"),
         ("0b11", "must be a whole number in plain digits"),
@@ -83,7 +83,7 @@ def test_a_port_that_is_none_is_told_the_rule(written: str, rule: str, tmp_path:
     [
         ("60s", "must be a number in plain digits, without a unit"),
         ("5 min", "must be a number in plain digits, without a unit"),
-        ("010", "must be a number in plain digits, without a 0 before them"),
+        ("010", "must be a number in plain digits, without a leading 0"),
         ("1:30", "must be a number in plain digits"),
         ("1_000", "must be a number in plain digits"),
         ("1,5", "must be a number in plain digits"),

@@ -20,7 +20,7 @@ BROKEN: list[tuple[str, str]] = [
     ("lock_store: {type: redis}\nlock_store: {type: in_memory}\n", "line 2: lock_store stands twice, in line 1 and in line 2"),
     (f"lock_store:\n  type: redis\n  password: !{SECRET}\n", "put it in quotes"),
     (f"lock_store:\n  type: redis\n  password: *{SECRET}\n", "put the value in quotes"),
-    ("lock_store:\n  type: redis\n  port: '6379/'\n", 'without the \\"/\\" behind them'),
+    ("lock_store:\n  type: redis\n  port: '6379/'\n", 'without the \\"/\\" after them'),
     ("lock_store: {type: redis, host: 'redis://h?foo=bar'}\n", "only db, username and password are supported"),
     ("lock_store: {type: redis, host: 'rediss://h?ssl_cert_reqs=none'}\n", "certificate is always verified"),
     (f"broker: {{url: 'amqp://u:12#{SECRET}@host'}}\n", "percent-encoding"),

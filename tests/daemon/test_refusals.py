@@ -38,7 +38,7 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b'{"type": "release", "conversation_id": "c", "ticket_number": -1}', "ticket_number: must be 0 or more"),
     (b'{"type": "release", "conversation_id": "c", "ticket_number": "1"}', "ticket_number: must be a whole number"),
     (b'{"type": "release", "conversation_id": "c", "ticket_number": true}', "ticket_number: must be a whole number"),
-    (b'{"type": "renew", "conversation_id": "c", "request_id": "r", "wait": 3}', "wait: is not known here"),
+    (b'{"type": "renew", "conversation_id": "c", "request_id": "r", "wait": 3}', "wait: is unknown"),
 ]  # fmt: skip
 
 
@@ -70,7 +70,7 @@ async def test_an_unknown_field_is_invalid_and_parked(bot: Bot, c: str) -> None:
     await bot.request(c, lifetme=3)
     answer = await bot.expect("rejected")
     assert answer["reason"] == "invalid"
-    assert answer["detail"] == "lifetme: is not known here; did you mean lifetime?"
+    assert answer["detail"] == "lifetme: is unknown; did you mean lifetime?"
     [letter] = await dead_letters(bot, 1)
     assert letter.headers["x-error-reason"] == "invalid"
     assert letter.headers["x-error-detail"] == answer["detail"]

@@ -73,7 +73,7 @@ def test_a_broker_that_a_stranger_vouches_for_is_refused(tls_url: str, certifica
 def test_a_broker_that_demands_a_certificate_says_so(tls_url: str, certificates: Path, tmp_path: Path) -> None:
     refused = run_serve({"broker": {"url": tls_url, "ssl_ca_certs": str(certificates / "ca.pem")}}, tmp_path)
     assert refused.returncode == 2
-    assert "broker.ssl_certfile: the server demands a client certificate" in refused.stderr
+    assert "broker.ssl_certfile: the server requires a client certificate" in refused.stderr
 
 
 def test_a_file_that_is_no_certificate_is_refused(tls_url: str, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_server_that_a_stranger_vouches_for_stops_the_start(
 ) -> None:
     told = told_by({**strict_place, **files.strangers.section, **files.ours.shown}, tmp_path)
     assert "lock_store.ssl_ca_certs: the server's certificate is not trusted: self-signed certificate" in told
-    assert "name the file of the CA that signed it" in told
+    assert "set it to the file of the CA that signed the certificate" in told
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -146,7 +146,7 @@ def test_a_server_that_demands_a_certificate_stops_the_start_without_one(
     strict_place: dict[str, Any], files: Files, tmp_path: Path
 ) -> None:
     told = told_by({**strict_place, **files.ours.section}, tmp_path)
-    assert "lock_store.ssl_certfile: the server demands a client certificate; name its file" in told
+    assert "lock_store.ssl_certfile: the server requires a client certificate; set it to the certificate's file" in told
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -154,7 +154,7 @@ def test_a_server_that_does_not_trust_our_certificate_stops_the_start(
     strict_place: dict[str, Any], files: Files, tmp_path: Path
 ) -> None:
     told = told_by({**strict_place, **files.ours.section, **files.strangers.shown}, tmp_path)
-    assert "lock_store.ssl_certfile: the server does not take the client certificate: unknown CA" in told
+    assert "lock_store.ssl_certfile: the server rejects the client certificate: unknown CA" in told
 
 
 @asynccontextmanager
@@ -169,26 +169,26 @@ async def served_by(tls: RedisTls, mode: str, **options: str) -> AsyncIterator[d
 async def test_a_server_of_another_name_stops_the_start(mode: str, files: Files, tmp_path: Path) -> None:
     async with served_by(files.elsewhere, mode) as place:
         told = told_by({**place, **files.elsewhere.section}, tmp_path)
-    assert "lock_store.host: the server's certificate is made out to another name: IP address mismatch" in told
-    assert "not valid for '127.0.0.1'; connect by a name that stands in the certificate" in told
+    assert "lock_store.host: the server's certificate is issued for another name: IP address mismatch" in told
+    assert "not valid for '127.0.0.1'; connect by a name in the certificate" in told
 
 
 async def test_a_host_name_is_looked_for_in_the_certificate(files: Files, tmp_path: Path) -> None:
     async with served_by(files.elsewhere, "standard") as place:
         told = told_by({**place, "host": "localhost", **files.elsewhere.section}, tmp_path)
-    assert "made out to another name: Hostname mismatch, certificate is not valid for 'localhost'" in told
+    assert "issued for another name: Hostname mismatch, certificate is not valid for 'localhost'" in told
 
 
 async def test_a_certificate_whose_time_is_over_stops_the_start(files: Files, tmp_path: Path) -> None:
     async with served_by(files.expired, "standard") as place:
         told = told_by({**place, **files.expired.section}, tmp_path)
-    assert "the server's certificate is not valid at this time: certificate has expired; have it renewed" in told
+    assert "the server's certificate is expired or not yet valid: certificate has expired; renew it" in told
 
 
 async def test_a_server_with_old_tls_cannot_say_that_it_demands_a_certificate(files: Files, tmp_path: Path) -> None:
     async with served_by(files.ours, "standard", **STRICT, **{"tls-protocols": "TLSv1.2"}) as place:
         told = told_by({**place, **files.ours.section}, tmp_path)
-    assert "lock_store.ssl_certfile: the server broke off the TLS handshake; it may demand a client certificate" in told
+    assert "lock_store.ssl_certfile: the server aborted the TLS handshake; it may require a client certificate" in told
 
 
 def test_a_file_that_is_no_certificate_stops_the_start(free: dict[str, Any], files: Files, tmp_path: Path) -> None:

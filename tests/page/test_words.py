@@ -9,7 +9,18 @@ from yarl import URL
 
 from daemon.http.status_page.plots import HEIGHT, WIDTH, plot
 from daemon.http.status_page.urls import conversation_id_of, conversation_place
-from daemon.views.text import age, clock, number, per_second, plain, ranges, release_command, stamp, told, whole
+from daemon.views.text import (
+    age,
+    clock,
+    describe_event,
+    number,
+    per_second,
+    plain,
+    ranges,
+    release_command,
+    stamp,
+    whole,
+)
 
 IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=50)
 ODD_IDS = [
@@ -102,14 +113,14 @@ def test_emoji_and_all_scripts_stay_as_they_are() -> None:
 
 def test_each_event_says_what_it_tells() -> None:
     said = [
-        told({"type": "queued", "position": 3}),
-        told({"type": "granted", "waited": 1.5, "behind": 2}),
-        told({"type": "released", "held": 0.384, "reason": "holder"}),
-        told({"type": "released", "held": 70.0, "reason": "forced", "by": "ann"}),
-        told({"type": "expired", "phase": "held"}),
-        told({"type": "expired", "phase": "waiting"}),
-        told({"type": "cancelled", "reason": "unreachable"}),
-        told({"type": "cancelled", "reason": "forced", "by": "ann"}),
+        describe_event({"type": "queued", "position": 3}),
+        describe_event({"type": "granted", "waited": 1.5, "behind": 2}),
+        describe_event({"type": "released", "held": 0.384, "reason": "holder"}),
+        describe_event({"type": "released", "held": 70.0, "reason": "forced", "by": "ann"}),
+        describe_event({"type": "expired", "phase": "held"}),
+        describe_event({"type": "expired", "phase": "waiting"}),
+        describe_event({"type": "cancelled", "reason": "unreachable"}),
+        describe_event({"type": "cancelled", "reason": "forced", "by": "ann"}),
     ]
     assert said == [
         "3 ahead",

@@ -190,7 +190,7 @@ def test_the_database_is_the_options_the_urls_or_in_a_cluster_0(given: dict[str,
         pytest.param({**CLUSTER, "endpoints": TWO, "host": "a", "port": 7000}, [], id="host is one of the endpoints"),
         pytest.param(
             {**CLUSTER, "endpoints": TWO, "host": "h", "port": 9, "db": 2},
-            ["lock_store.host, port: ignored", "lock_store.db: passed over"],
+            ["lock_store.host, port: ignored", "lock_store.db: ignored"],
             id="host, port and db",
         ),
     ],

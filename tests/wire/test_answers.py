@@ -33,7 +33,7 @@ EVENTS: list[Event] = [
     Cancelled(**COMMON, reason="forced", by="anna@ops"),
     Cancelled(**{**COMMON, "request_id": None, "holder": None}, reason="forced", by="anna@ops"),
     *(Rejected(**COMMON, reason=reason, detail=detail) for reason, detail in REFUSALS.values()),
-    Rejected(**COMMON, reason="finished", detail="the ticket is over", ended="expired"),
+    Rejected(**COMMON, reason="finished", detail="the ticket has ended", ended="expired"),
     Rejected(**COMMON, reason="wrong_partition", detail="conversation_id: ...", partitions=4),
     Rejected(**COMMON, reason="too_large", detail="body: ..."),
 ]

@@ -71,7 +71,7 @@ class Renderer:
             "ranges": words.ranges,
             "release_command": words.release_command,
             "stamp": words.stamp,
-            "told": words.told,
+            "described": words.describe_event,
             "whole": words.whole,
         }
         self._templates.globals |= {
