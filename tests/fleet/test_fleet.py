@@ -1,5 +1,6 @@
 """Many daemons on many partitions that die all the while: one order, nothing lost, nothing twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,7 @@ async def test_a_daemon_to_which_nothing_happens_is_well(
     rabbitmq: RabbitMQ, redis_server: RedisServer, namespace: str, tmp_path: Path
 ) -> None:
     store = {"type": "concurrent_redis", "host": redis_server.host, "port": redis_server.port}
-    outcome = await run(Site(configured(rabbitmq, namespace, store, CALM.work), [redis_server], tmp_path), CALM)
+    plan = replace(CALM, patience_s=120)  # it ends as soon as all is well
+    outcome = await run(Site(configured(rabbitmq, namespace, store, CALM.work), [redis_server], tmp_path), plan)
     assert outcome.is_well, table(outcome)
     assert not outcome.toll.counts
