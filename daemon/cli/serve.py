@@ -27,6 +27,7 @@ __all__ = ["run", "serve"]
 def serve(config: Path | None, log_level: LogLevel) -> int:
     """Serve, and give the exit code. What is wrong with the configuration is logged as all else is."""
     logs.set_up(log_level)
+    logs.redirect_stderr()
     try:
         loaded = settings.load(config)
         store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
@@ -48,7 +49,7 @@ def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
 
 
 async def run(service: Service) -> None:
-    """Run a service until the process is told to stop; SIGHUP has it read its configuration again."""
+    """Run a service until the process is told to stop; SIGHUP has it read its configuration again, unless nohup ignores it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -57,7 +58,8 @@ async def run(service: Service) -> None:
 
     limit = StopLimit(lambda: service.stop_timeout_s + BEYOND_S, service.describe_left, begin_stop)
     limit.install()
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run(stop)
     except* ConfigError as group:

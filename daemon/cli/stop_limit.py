@@ -9,6 +9,7 @@ from types import FrameType
 import structlog
 
 from daemon.cli.exit_codes import OVERDUE
+from daemon.monitoring import log_setup as logs
 
 __all__ = ["BEYOND_S", "StopLimit"]
 
@@ -46,5 +47,6 @@ class StopLimit:
     def _give_up(self) -> None:
         try:
             _log.error("daemon.stop_overdue", left=self._left())
+            logs.drain()
         finally:
             os._exit(OVERDUE)  # nothing of what is left could be waited for; a killed daemon does no harm either

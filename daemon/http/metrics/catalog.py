@@ -35,6 +35,7 @@ _ALL = (
     Metric("lockstore_store_failures_total", "counter", "Calls to the lock store that failed and were tried again."),
     Metric("lockstore_broker_reconnects_total", "counter", "Connections to RabbitMQ that were lost or not made."),
     Metric("lockstore_topology_repairs_total", "counter", "Times that this daemon declared again what was removed."),
+    Metric("lockstore_log_lines_lost_total", "counter", "Lines of the log that were dropped."),
     # --- what came
     Metric("lockstore_messages_total", "counter", "Messages that were served and acknowledged."),
     Metric("lockstore_requests_total", "counter", "Of these, requests for a ticket."),

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from daemon.http.metrics.catalog import CATALOG
 from daemon.http.metrics.poller import StorePoller
+from daemon.monitoring import log_setup as logs
 from daemon.monitoring.health import Condition
 from daemon.monitoring.histogram import Histogram
 from daemon.serving.runtime import Runtime
@@ -71,6 +72,7 @@ class _Daemon(Collector):
         yield _counter("lockstore_store_failures_total", counters.store_failures)
         yield _counter("lockstore_broker_reconnects_total", counters.reconnects)
         yield _counter("lockstore_topology_repairs_total", counters.repairs)
+        yield _counter("lockstore_log_lines_lost_total", logs.lines_lost())
         yield _counter("lockstore_messages_total", counters.messages)
         yield _counter("lockstore_requests_total", counters.requests)
         yield _counter("lockstore_redeliveries_total", counters.redeliveries)
