@@ -18,6 +18,7 @@ from daemon.broker.connection import (
     as_config_error,
     connect,
     open_channel,
+    or_lost,
     say_what_ended,
 )
 from daemon.config.reload import Reread, merge_reloadable
@@ -35,11 +36,14 @@ from lockstore.errors import ConfigError
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest, try_within
 
 __all__ = ["Service"]
 
 _FIRST_S, _MOST_S = 0.1, 5.0  # pauses between tries while the broker is away
 _OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a leader answers neither of these two
+
+_CLOSE_STORE_S = 0.3  # for a store's farewell
 
 _log = structlog.get_logger()
 
@@ -120,6 +124,7 @@ class Service:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""
+        request = CancelRequest()
         try:
             if not await _unless(stop, self._runtime.store.open()):
                 return
@@ -127,11 +132,12 @@ class Service:
                 try:
                     await self._live(stop)
                 except* CONNECTION_ERRORS as group:
+                    request.check(group)  # the group of a session that ends just then does not pass it on
                     if (fault := as_config_error(group)) is not None:
                         raise fault from None
                     await self._pause(stop, say_what_ended(group, address_of(self._runtime.settings.broker)))
         finally:
-            await self._runtime.store.store.close()
+            await try_within(_CLOSE_STORE_S, self._runtime.store.store.close())
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
@@ -149,7 +155,7 @@ class Service:
                 await self._open(session, connection)
 
             async with asyncio.timeout(_OPEN_S):
-                if not await _unless(stop, begin()):
+                if not await _unless(stop, or_lost(begin)):
                     return
             _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
             self._backoff.reset()
@@ -157,7 +163,8 @@ class Service:
             with self._current(session):
                 self._watchdog.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
                 async with asyncio.TaskGroup() as tasks:
-                    watching = tasks.create_task(TopologyWatch(self._runtime, found[0]).run(self._ending))
+                    watch = TopologyWatch(self._runtime, found[0])
+                    watching = tasks.create_task(or_lost(watch.run, self._ending))
                     await session.serve(self._ending)
                     watching.cancel()
             health.set("not_consuming", "begins anew, with the configuration as it is now")

@@ -1,9 +1,9 @@
 """The connection to RabbitMQ: how it is made, how its end is noticed, and what its errors say."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, UnderlayConnection
@@ -16,6 +16,7 @@ from lockstore.amqp.errors import BROKER, CONNECTION_ERRORS, BrokerAddress, brok
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.protocol.codec import BODY_MAX_BYTES
+from lockstore.util.cancellation import CancelRequest, keep_cancellation, try_within
 from lockstore.util.tls import certificate_fault, tls_context
 
 __all__ = [
@@ -27,13 +28,17 @@ __all__ = [
     "innermost",
     "is_blocked",
     "open_channel",
+    "or_lost",
     "raise_when_closed",
     "raise_when_one_closes",
     "say_what_ended",
     "underlying_channel",
 ]
 
-_CLOSE_S = 5.0  # for a farewell; a broker that is gone does not answer one
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_CLOSE_S = 0.5  # for a farewell; a broker that is gone does not answer one
 
 
 class _Underlay(UnderlayConnection):
@@ -50,6 +55,11 @@ class _Underlay(UnderlayConnection):
 
 class FilteredConnection(aio_pika.Connection):
     """A connection that no message can end, however it is written, and that tells why it could not be opened."""
+
+    def abort(self) -> None:
+        """Close the socket now, whatever has not been sent. It may be closed already."""
+        if self.transport is not None:
+            cast("OpeningConnection", self.transport.connection).abort()
 
     async def connect(self, timeout: Any = None) -> None:  # noqa: ASYNC109 - aio-pika's name
         """Connect, as aio-pika's own connection does."""
@@ -84,16 +94,24 @@ async def _connect(broker: BrokerSettings) -> AbstractConnection:
 
 
 async def _close(connection: AbstractConnection) -> None:
+    request = CancelRequest()
     try:
-        async with asyncio.timeout(_CLOSE_S):
-            await connection.close()
-    except CONNECTION_ERRORS:
-        pass  # it was gone already
-    except asyncio.CancelledError:
-        # aiormq passes on the cancellation of its own reader; only ours may go on from here.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+        await try_within(_CLOSE_S, connection.close())
+    except (*CONNECTION_ERRORS, asyncio.CancelledError):
+        pass  # it was gone already; and aiormq passes on the cancellation of its own reader
+    finally:
+        if isinstance(connection, FilteredConnection):
+            connection.abort()
+    request.check()
+
+
+async def or_lost(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await what works on a connection. That this is broken off by the connection's end, and not by us, is a BrokerLostError."""
+    return await keep_cancellation(_lost, work, *args, **kwargs)
+
+
+def _lost() -> BrokerLostError:
+    return BrokerLostError("the connection was closed")
 
 
 async def open_channel(connection: AbstractConnection, **options: bool) -> AbstractChannel:

@@ -20,6 +20,7 @@ from daemon.config.settings import BrokerSettings
 from lockstore.errors import ConfigError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
@@ -55,6 +56,7 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     repartition. Raises one of `link.CONNECTION_ERRORS`.
     """
     backoff = Backoff(_FIRST_S, _MOST_S)
+    request = CancelRequest()
     lock = await _taken(connection, names)
     while lock is None:
         await asyncio.sleep(backoff.next_s())
@@ -62,9 +64,11 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     try:
         yield
     finally:
-        with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
-            await lock.delete()
-            await lock.channel.close()
+        # Whoever is cancelled gives up the connection, and does not wait for a broker that hangs.
+        if not request.is_made:
+            with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
+                await lock.delete()
+                await lock.channel.close()
 
 
 async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQueue | None":

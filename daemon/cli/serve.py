@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvloop
@@ -26,6 +27,7 @@ __all__ = ["run", "serve"]
 
 def serve(config: Path | None, log_level: LogLevel) -> int:
     """Serve, and give the exit code. What is wrong with the configuration is logged as all else is."""
+    _end_when_told()
     logs.set_up(log_level)
     logs.redirect_stderr()
     try:
@@ -38,6 +40,16 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
         structlog.get_logger().error("daemon.refused", error=str(error))
         return BAD_CONFIGURATION
     return OK
+
+
+def _end_when_told() -> None:
+    """Let a signal end the process at once as long as nothing is begun; `run` takes the signals over."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(OK)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
+from daemon.broker.connection import or_lost
 from daemon.monitoring.batch_report import BatchReport
 from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
@@ -120,7 +121,8 @@ class Pipeline:
                 # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
                 announcing = await self._announcer.send(batch.notices)
                 self._progress.step()
-                unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
+                finishing = tasks.create_task(or_lost(self._finish, batch, announcing, before))
+                unfinished.append((finishing, announcing.sent_at))
             await asyncio.gather(*(task for task, _ in unfinished))
             await self._held.close()
 

@@ -14,6 +14,7 @@ from lockstore.stores.base import LockStore
 from lockstore.stores.maybe_async import call_maybe_async
 from lockstore.stores.results import Outcome
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest
 
 __all__ = ["RetryingStore"]
 
@@ -72,11 +73,12 @@ class RetryingStore:
 
     async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
         """Make a call until the store answers. `sign` is called before each further try: the caller is alive, and waits."""
-        backoff = Backoff(_FIRST_S, _MOST_S)
+        backoff, request = Backoff(_FIRST_S, _MOST_S), CancelRequest()
         while True:
             try:
                 answer = await call()
             except StoreUnavailableError as error:
+                request.check(error)  # a storage may take its own cancellation for a failure
                 pause_s = backoff.next_s()
                 if self.up:
                     _log.warning("store.unavailable", error=str(error))
@@ -86,6 +88,7 @@ class RetryingStore:
                 await asyncio.sleep(pause_s)
                 sign()
             else:
+                request.check()
                 if not self.up:
                     _log.info("store.available")
                     self._health.clear("store_away")

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -13,6 +12,7 @@ from daemon.broker import request_queues as layout
 from daemon.broker.connection import (
     is_blocked,
     open_channel,
+    or_lost,
     raise_when_closed,
     raise_when_one_closes,
     underlying_channel,
@@ -25,10 +25,13 @@ from daemon.serving.partition_worker import PartitionWorker
 from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
+from lockstore.util.cancellation import try_within
 
 __all__ = ["Session", "count_channels"]
 
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.5  # for telling the other daemons
+_LEAST_S = 0.1  # for what is under way, however short the time for all is
+_STEP_BACK_S = 0.3  # for closing the channels; the end of the connection closes them as well
 _BLOCKED_LOOK_S = 0.5
 _TRANSIENT_CHANNELS = (
     4  # the topology watch, with the lock and the channel that it declares on; counting messages in queues
@@ -79,15 +82,15 @@ class Session:
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(raise_when_closed(self._connection, self._runtime.settings.broker)),
-                tasks.create_task(raise_when_one_closes(self._channels)),
-                tasks.create_task(self._runtime.freeze_detector.run()),
-                tasks.create_task(self._dispatcher.run()),
-                tasks.create_task(self._sweeper.run(self._sweeping)),
-                tasks.create_task(self._watch_blocking()),
-                tasks.create_task(self._balancer.run(self._presence)),
+                tasks.create_task(or_lost(raise_when_closed, self._connection, self._runtime.settings.broker)),
+                tasks.create_task(or_lost(raise_when_one_closes, self._channels)),
+                tasks.create_task(or_lost(self._runtime.freeze_detector.run)),
+                tasks.create_task(or_lost(self._dispatcher.run)),
+                tasks.create_task(or_lost(self._sweeper.run, self._sweeping)),
+                tasks.create_task(or_lost(self._watch_blocking)),
+                tasks.create_task(or_lost(self._balancer.run, self._presence)),
             ]
-            serving = [tasks.create_task(worker.run()) for worker in self._workers]
+            serving = [tasks.create_task(or_lost(worker.run)) for worker in self._workers]
             await ending.wait()
             await self._drain(serving)
             for task in beside:
@@ -120,16 +123,19 @@ class Session:
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""
-        with suppress(TimeoutError):  # a broker that takes nothing more just now must not keep us from stopping
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._balancer.leave(self._presence)
+        ends_at = time.monotonic() + self._runtime.settings.daemon.stop_timeout
+        # A broker that takes nothing more just now must not keep us from stopping.
+        await try_within(_GOODBYE_S, self._balancer.leave(self._presence))
         for worker in self._workers:
             worker.leave()
-        _, unfinished = await asyncio.wait(serving, timeout=self._runtime.settings.daemon.stop_timeout)
+        _, unfinished = await asyncio.wait(serving, timeout=max(_LEAST_S, ends_at - time.monotonic()))
         for task in unfinished:
             task.cancel()
         if unfinished:
             _log.warning("daemon.unfinished", partitions=len(unfinished))
+        await try_within(_STEP_BACK_S, self._close_workers())
+
+    async def _close_workers(self) -> None:
         for worker in self._workers:
             await worker.close()
 

@@ -34,6 +34,7 @@ from aiormq.exceptions import (
 
 from lockstore.amqp.compat import FRAME_ERRORS
 from lockstore.errors import BrokerLostError, LockstoreError
+from lockstore.util.cancellation import CancelRequest
 from lockstore.util.tls import causes, certificate_fault
 
 __all__ = [
@@ -241,29 +242,24 @@ def broker_errors(address: BrokerAddress, *ends: AbstractBase) -> Iterator[None]
     When aiormq closes, it fails what waits with the cause: one of CONNECTION_ERRORS, a bare Exception, whatever its reader
     raised, or even a CancelledError that nobody asked for. `ends`: the channel, or the connection, that is worked on.
     """
-    task = asyncio.current_task()
-    cancelling = task.cancelling() if task else 0
+    request = CancelRequest()
     try:
         yield
+        request.check()
     except LockstoreError:
         raise
     except asyncio.CancelledError:
-        # A task may also have been cancelled before it came here, and hear of it only now.
-        if task is None or task.cancelling() > cancelling or not (task.cancelling() == 0 or _is_any_closed(ends)):
+        if request.is_made:
             raise
         raise BrokerLostError(_ended_by(ends, address)) from None
     except CONNECTION_ERRORS as error:
-        if task is not None and task.cancelling() > cancelling:
-            raise asyncio.CancelledError from error  # at times aiormq raises the end in place of a cancellation
+        request.check(error)  # at times aiormq raises the end in place of a cancellation
         raise BrokerLostError(describe_error(error, address).what) from error
     except Exception as error:
         if not _is_end(error, ends):
             raise
+        request.check(error)
         raise BrokerLostError(_ended_by(ends, address)) from error
-
-
-def _is_any_closed(ends: tuple[AbstractBase, ...]) -> bool:
-    return any(end.is_closed for end in ends)
 
 
 def _is_end(error: Exception, ends: tuple[AbstractBase, ...]) -> bool:

@@ -42,6 +42,7 @@ class OpeningConnection(aiormq.Connection):
         """Take what aiormq's takes, and the most bytes that a body may have before only a prefix of it is read."""
         super().__init__(*args, **kwargs)
         self._body_limit = body_limit
+        self._socket: asyncio.StreamWriter | None = None
 
     async def connect(self, client_properties: FieldTable | None = None) -> bool:
         """Connect. Raises whatever `broker_errors` knows."""
@@ -51,9 +52,15 @@ class OpeningConnection(aiormq.Connection):
             close_abandoned_socket(error)
             raise
 
+    def abort(self) -> None:
+        """Close the socket now, whatever has not been sent. It may be closed already."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
     async def _rpc(  # type: ignore[override]  # aiormq's is static, and called on the connection
         self, request: Frame, writer: asyncio.StreamWriter, frame_receiver: FrameReceiver, *args: Any, **kwargs: Any
     ) -> FrameTypes | None:
+        self._socket = writer
         # aiormq has no other place. The broker's greeting was read before this, and no publisher has a hand in that.
         if not isinstance(frame_receiver.reader, FrameFilter):
             filtering = FrameFilter(frame_receiver.reader, self._body_limit)

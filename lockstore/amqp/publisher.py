@@ -18,6 +18,7 @@ from pamqp.commands import Basic
 
 from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
 from lockstore.errors import BrokerLostError
+from lockstore.util.cancellation import CancelRequest
 
 __all__ = ["Encoded", "OnAnswer", "Outgoing", "Publisher", "Sent", "Unpublished"]
 
@@ -153,16 +154,16 @@ class Sent:
 
         Raises BrokerLostError when the channel closes first.
         """
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task else 0
+        request = CancelRequest()
         try:
             await self.ended
         except asyncio.CancelledError:
-            # Cancelled itself: this task was, perhaps before it came here. aiormq fails it with the error instead.
-            if self.ended.cancelled() or task is None or task.cancelling() > cancelling:
+            # Cancelled itself: the one who awaits it was. aiormq fails it with the error instead.
+            if self.ended.cancelled() or request.is_made:
                 raise
             raise BrokerLostError("the channel was closed") from None  # so aiormq says it, at times
         except Exception as error:
+            request.check(error)
             raise BrokerLostError(f"{type(error).__name__}: {error}") from error
         return self.results
 
