@@ -1,7 +1,7 @@
-"""Between the socket and aiormq's reader: every frame that a publisher has a hand in is made readable, and bounded.
+"""A filter between the socket and aiormq's reader that makes frames influenced by publishers decodable, and bounds them.
 
-aiormq reads frames from an `asyncio.StreamReader`, and ends the connection when one cannot be decoded. A FrameFilter stands in
-that reader's place. It is given to one connection and changes nothing for other users of aiormq or pamqp in the process.
+aiormq reads frames from an `asyncio.StreamReader`, and closes the connection if one cannot be decoded. A FrameFilter
+replaces that reader on one connection, and affects no other user of aiormq or pamqp in the process.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ __all__ = ["FrameFilter"]
 _FRAME = struct.Struct(">BHI")  # type, channel, size of the payload
 _FRAME_END = b"\xce"
 _METHOD, _HEADER, _BODY = 1, 2, 3
-_HEARTBEAT = _FRAME.pack(8, 0, 0) + _FRAME_END  # in place of what is dropped: aiormq must hear that the broker is there
+_HEARTBEAT = (
+    _FRAME.pack(8, 0, 0) + _FRAME_END
+)  # replaces dropped frames, so that aiormq still sees traffic from the broker
 
 _TEXT_MAX = 255  # bytes of a short string
 
-# Methods that repeat a publisher's words: how many bytes stand before the first of their short strings, how many of
-# these follow, and whether a consumer tag stands before all that.
+# Methods that repeat a publisher's text: the number of bytes before the first of their short strings, the number of these
+# strings, and whether a consumer tag precedes all that.
 _TEXTS = {
     bytes([0, 10, 0, 50]): (2, 1, False),  # Connection.Close
     bytes([0, 10, 0, 60]): (0, 1, False),  # Connection.Blocked
@@ -31,9 +33,9 @@ _TEXTS = {
 
 
 class FrameFilter:
-    """Reads frames, and gives them out as the StreamReader would, each of them readable.
+    """Reads frames and returns decodable ones, with the interface of a StreamReader.
 
-    Of a body of more than `body_limit` bytes it gives out only a prefix; the rest is never held.
+    Of a body longer than `body_limit` bytes it returns only a prefix, and never keeps the rest in memory.
     """
 
     def __init__(self, reader: asyncio.StreamReader, body_limit: int) -> None:
@@ -41,15 +43,15 @@ class FrameFilter:
         self._body_limit = body_limit
         self._ready = b""
         self._offset = 0
-        self._cuts: dict[int, int | None] = {}  # channel: bytes of the body still to be given out; None: all that come
+        self._cuts: dict[int, int | None] = {}  # channel: bytes of the body still to return; None: all that arrive
         self._is_framed = True
 
     def at_eof(self) -> bool:
-        """Tell whether nothing more will come."""
+        """Return whether the stream has ended."""
         return self._offset == len(self._ready) and self._reader.at_eof()
 
     async def read(self, most: int = -1) -> bytes:
-        """Give what is here of a frame, or whatever comes, unfiltered."""
+        """Return the rest of the current frame, or unfiltered data."""
         if self._offset == len(self._ready):
             return await self._reader.read(most)
         stop = len(self._ready) if most < 0 else self._offset + most
@@ -58,7 +60,7 @@ class FrameFilter:
         return given
 
     async def readexactly(self, size: int) -> bytes:
-        """Give that many bytes. Raises IncompleteReadError at the end of the stream."""
+        """Return exactly this many bytes. Raises IncompleteReadError at the end of the stream."""
         while len(self._ready) - self._offset < size:
             self._ready = self._ready[self._offset :] + await self._next()
             self._offset = 0
@@ -67,11 +69,11 @@ class FrameFilter:
         return self._ready[start : self._offset]
 
     async def _next(self) -> bytes:
-        """Read one frame, and give what is to be given out for it."""
+        """Read one frame, and return its replacement."""
         if not self._is_framed:
             return await self._reader.readexactly(1)
         head = await self._reader.readexactly(_FRAME.size)
-        if head.startswith(b"AMQP"):  # a broker that speaks another version says so, and hangs up
+        if head.startswith(b"AMQP"):  # a broker with another protocol version says so, and hangs up
             self._is_framed = False
             return head
         kind, channel, size = _FRAME.unpack(head)
@@ -103,7 +105,7 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _legible(method: bytes) -> bytes:
-    """Give a method whose texts are UTF-8: itself, if they are."""
+    """Return a method frame with valid UTF-8 strings: unchanged if they are valid."""
     place = _TEXTS.get(method[:4])
     if place is None:
         return method
@@ -114,7 +116,7 @@ def _legible(method: bytes) -> bytes:
             offset += 1 + method[4]
         return _legible_from(method, offset, count)
     except IndexError:
-        return method  # not the method that it says it is: let pamqp judge
+        return method  # malformed; pamqp will reject it
 
 
 def _legible_from(method: bytes, offset: int, count: int) -> bytes:

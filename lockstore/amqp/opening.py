@@ -1,4 +1,4 @@
-"""aiormq's connection as we need it: no publisher can end it, and it says why a broker refused to open it."""
+"""aiormq's connection, protected from malformed messages, and with the broker's reason if it refuses to open."""
 
 import asyncio
 from typing import Any, cast
@@ -20,7 +20,7 @@ _ACCESS_REFUSED = 403
 
 
 class _RefusalReader(FrameReceiver):
-    """Reads one answer of the broker's while a connection is opened; that it closes the connection is raised."""
+    """Reads one answer of the broker while a connection is being opened, and raises its reason for closing it."""
 
     def __init__(self, inner: FrameReceiver) -> None:
         self._inner = inner
@@ -36,16 +36,16 @@ class _RefusalReader(FrameReceiver):
 
 
 class OpeningConnection(aiormq.Connection):
-    """A connection of aiormq's. Its `connect` raises the broker's own reason, and its reader has a FrameFilter before it."""
+    """aiormq's Connection. Its `connect` raises the broker's reason, and a FrameFilter precedes its reader."""
 
     def __init__(self, *args: Any, body_limit: int, **kwargs: Any) -> None:
-        """Take what aiormq's takes, and the most bytes that a body may have before only a prefix of it is read."""
+        """Takes aiormq's arguments, and the body size above which only a prefix is read."""
         super().__init__(*args, **kwargs)
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
 
     async def connect(self, client_properties: FieldTable | None = None) -> bool:
-        """Connect. Raises whatever `broker_errors` knows."""
+        """Connect. Raises errors that `broker_errors` translates."""
         try:
             return cast("bool", await super().connect(client_properties))
         except BaseException as error:
@@ -61,8 +61,9 @@ class OpeningConnection(aiormq.Connection):
         self, request: Frame, writer: asyncio.StreamWriter, frame_receiver: FrameReceiver, *args: Any, **kwargs: Any
     ) -> FrameTypes | None:
         self._socket = writer
-        # aiormq has no other place. The broker's greeting was read before this, and no publisher has a hand in that.
+        # aiormq has no better hook. Only the broker's greeting was read before, which no publisher can influence.
         if not isinstance(frame_receiver.reader, FrameFilter):
             filtering = FrameFilter(frame_receiver.reader, self._body_limit)
-            frame_receiver.reader = cast("asyncio.StreamReader", filtering)  # it has all that aiormq uses of one
+            # It provides everything that aiormq uses of a reader.
+            frame_receiver.reader = cast("asyncio.StreamReader", filtering)
         return await super()._rpc(request, writer, _RefusalReader(frame_receiver), *args, **kwargs)

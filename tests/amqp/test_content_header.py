@@ -100,7 +100,7 @@ def test_lengths_and_types_that_lie_are_named(table: bytes, fault: str) -> None:
 def test_what_follows_a_property_without_an_end_cannot_be_found() -> None:
     found, notes = decoded(header({PRIORITY: b"\3", CORRELATION_ID: b"\xffk", APP_ID: b""}))
     assert found.properties.priority == 3
-    assert notes == Notes(("correlation_id: cut short, and what follows it cannot be found",))
+    assert notes == Notes(("correlation_id: cut short, so the following ones cannot be located",))
 
 
 @pytest.mark.parametrize("flags", [b"", b"\0", b"\0\1", b"\0\1\0", b"\xff\xff\xff\xff", b"\0\2", b"\0\1\x80\0"])

@@ -67,7 +67,7 @@ async def tidy(broker: FakeBroker) -> AsyncIterator[LockClient]:
         yield locks
         if locks._registry is not None:
             async with asyncio.timeout(10):
-                await locks._registry.outbox.emptied()
+                await locks._registry.releases.emptied()
         await steps(SETTLED)
         assert [request_id for request_id in broker.line if request_id != "stranger"] == []
     await steps(3)

@@ -48,11 +48,11 @@ class Client:
         self.desk = CallRegistry("amqp://localhost/", Names(), 1)
         self.outcomes: list[Decision] = []
         self.call = Call(LockParams("talk", 30, lifetime), asyncio.get_running_loop().time(), lambda: "id-1")
-        self.call.ask(asyncio.get_running_loop().time(), epoch=1)
+        self.call.ask(asyncio.get_running_loop().time(), connection_number=1)
         self.desk.listen(self.call, self)
 
-    def told(self, outcome: Decision) -> None:
-        self.outcomes.append(outcome)
+    def handle_decision(self, decision: Decision) -> None:
+        self.outcomes.append(decision)
 
     def connected(self) -> None: ...
 
@@ -68,8 +68,8 @@ class Client:
     @property
     def releases(self) -> list[dict[str, Any]]:
         letters = []
-        while not self.desk.outbox._letters.empty():
-            letters.append(json.loads(self.desk.outbox._letters.get_nowait().body))
+        while not self.desk.releases._queue.empty():
+            letters.append(json.loads(self.desk.releases._queue.get_nowait().body))
         return letters
 
 
@@ -197,7 +197,7 @@ async def test_no_lease_is_longer_than_what_was_asked_for(lifetime: float | None
 
 async def test_a_wait_that_the_daemon_states_has_a_limit() -> None:
     client = Client()
-    client.call.wanted = LockParams("talk")
+    client.call.params = LockParams("talk")
     client.hear(said("queued", position=1, wait_until=9e10))
     assert client.call.deadline < asyncio.get_running_loop().time() + 31 * 86_400
 
@@ -257,7 +257,7 @@ def test_whatever_arrives_raises_nothing_and_leaves_sound_times(
     async def run() -> None:
         loop = asyncio.get_running_loop()
         client = Client()
-        feed = EventStream(client.desk.link, (), None)
+        feed = EventStream(client.desk.reconnector, (), None)
         if is_held:
             client.hear(granted())
             client.call.renew(loop.time())

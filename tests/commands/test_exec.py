@@ -143,7 +143,7 @@ async def test_a_turn_that_does_not_come_in_time_has_a_code_of_its_own(place: Pl
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0", "--", "echo", "no"),
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0.3", "--", "echo", "no"),
         )
-    for ran, why in ((now, "someone holds the conversation"), (soon, "the turn did not come before the wait was over")):
+    for ran, why in ((now, "the conversation is held"), (soon, "the wait expired before the grant")):
         assert (ran.returncode, ran.stdout) == (124, "")
         assert ran.stderr == (
             f"lockstore exec: busy: {why}; what is in the way is told by: lockstore show busy, lockstore check\n"
