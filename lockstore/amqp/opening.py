@@ -39,7 +39,7 @@ class OpeningConnection(aiormq.Connection):
     """aiormq's Connection. Its `connect` raises the broker's reason, and a FrameFilter precedes its reader."""
 
     def __init__(self, *args: Any, body_limit: int, **kwargs: Any) -> None:
-        """Takes aiormq's arguments, and the body size above which only a prefix is read."""
+        """Accept aiormq's arguments, and the body size above which only a prefix is read."""
         super().__init__(*args, **kwargs)
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
