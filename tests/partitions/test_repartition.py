@@ -38,7 +38,8 @@ class Callers:
 
     async def _call(self, conversation: str) -> None:
         while not self._stopping:
-            async with self._locks.lock(conversation, wait=60, lifetime=3) as ticket:
+            # A lease that no busy machine outlasts: nobody is to lose one here. A release that got lost would show as well.
+            async with self._locks.lock(conversation, wait=90, lifetime=60) as ticket:
                 assert conversation not in self._inside
                 self._inside.add(conversation)
                 self.numbers[conversation].append(ticket.number)
