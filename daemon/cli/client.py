@@ -1,4 +1,4 @@
-"""A client of the daemon's that connects as the configuration says."""
+"""A client for commands, connecting as configured."""
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -12,9 +12,9 @@ _IN_QUERY = {"ssl_ca_certs": "cafile", "ssl_certfile": "certfile", "ssl_keyfile"
 
 
 def create_client(broker: BrokerSettings) -> LockClient:
-    """Make a client for the daemons of these settings. Raises ConfigError for certificates that cannot be loaded."""
+    """Create a client for the daemons of these settings. Raises ConfigError if a certificate cannot be loaded."""
     if broker.speaks_tls:
-        tls_context(broker, "broker")  # the client would not say which file it is
+        tls_context(broker, "broker")  # the client's error would not name the file
     url = urlsplit(broker.url.get_secret_value())
     files = {name: getattr(broker, option) for option, name in _IN_QUERY.items()}
     options = [f"{name}={quote(str(file))}" for name, file in files.items() if file is not None]

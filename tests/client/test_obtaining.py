@@ -228,5 +228,5 @@ async def test_closing_fails_what_waits_and_gives_it_up(daemon: StandIn, rabbitm
     with pytest.raises(LockError, match="closed"):
         await task
     assert (await daemon.take("release"))["request_id"] == request["request_id"]
-    with pytest.raises(LockError, match="not open"):
+    with pytest.raises(LockError, match="the client is closed"):
         await hold(locks)

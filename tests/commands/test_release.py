@@ -115,7 +115,7 @@ async def test_a_command_whose_lock_is_taken_is_ended(place: Place) -> None:
     await released(place, "executed", "--force", "--yes", "--by", "on call")
     _, said = await asyncio.to_thread(running.communicate, timeout=LIMIT_S)
     assert running.returncode == 75
-    assert "it was released (forced by on call); the command was ended" in said
+    assert "it was released (forced by on call); the command was terminated" in said
 
 
 def test_the_command_line_that_a_trouble_names_is_one_that_a_shell_takes() -> None:

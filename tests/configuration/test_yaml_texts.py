@@ -96,22 +96,22 @@ def test_a_password_that_yaml_would_change_is_refused_with_the_sign_and_is_to_be
 @pytest.mark.parametrize(
     ("written", "rule"),
     [
-        (f"'{SECRET}", "a quote that is not closed"),
-        (f'"{SECRET}', "a quote that is not closed"),
-        (f'"{SECRET}\\q"', "begins an escape"),
-        (f'"{SECRET}\\xZZ"', "begins an escape"),
-        (f'"{SECRET}\\ud800"', "half a character"),
+        (f"'{SECRET}", "unclosed quote"),
+        (f'"{SECRET}', "unclosed quote"),
+        (f'"{SECRET}\\q"', "starts an escape"),
+        (f'"{SECRET}\\xZZ"', "starts an escape"),
+        (f'"{SECRET}\\ud800"', "an unpaired surrogate"),
         (f'"{SECRET}\\x00"', "control characters"),
         (f'"{SECRET}\\n"', "control characters"),
         (f'"{SECRET}\\t"', "control characters"),
         (f'"{SECRET}\\x85"', "control characters"),
         (f"|\n    {SECRET}", "control characters"),
-        (f"'{SECRET}' more", "look at the indentation"),
+        (f"'{SECRET}' more", "check the indentation"),
         (f"[{SECRET}]", "lock_store.password: must be a text"),
         (f"{{a: {SECRET}}}", "lock_store.password: must be a text"),
         (f"{{{SECRET}}}", "a name without a value in braces"),
-        (f"{SECRET}\n    more", "goes on in the next line"),
-        (f"more\n    {SECRET}", "goes on in the next line"),
+        (f"{SECRET}\n    more", "continues in the next line"),
+        (f"more\n    {SECRET}", "continues in the next line"),
     ],
 )
 def test_a_password_that_cannot_be_is_refused_and_not_repeated(written: str, rule: str, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_comment_may_stand_behind_a_secret_that_it_cannot_be_a_part_of(name: s
 
 def test_a_comment_that_may_be_the_rest_of_a_url_is_refused_and_any_other_is_a_comment(tmp_path: Path) -> None:
     said = refusal(tmp_path, f"broker:\n  url: amqp://u:12 #{SECRET}@host\n")
-    assert "broker.url: a # cuts the URL off" in said
+    assert "broker.url: a # truncates the URL" in said
     url = load_whole(write(tmp_path, "broker:\n  url: amqp://u:p@host # ask ops@example.org\n")).broker.url
     assert url.get_secret_value() == "amqp://u:p@host"
 
@@ -151,5 +151,5 @@ def test_a_store_of_ones_own_gets_what_every_reader_of_yaml_agrees_on(
 @pytest.mark.parametrize("written", ["0123", "yes", "off", "y", "1e3", "1_000", "12:30:45", "2026-11-28", "1.10", "0x1F", "0o17", "=", "<<", ".inf", "9" * 30])  # fmt: skip
 def test_a_store_of_ones_own_gets_nothing_that_readers_of_yaml_take_differently(written: str, tmp_path: Path) -> None:
     said = refusal(tmp_path, f"lock_store:\n  type: my.own.Store\n  deep: {{colour: {written}}}\n")
-    assert said.startswith("lock_store.deep.colour: may be read as a number, a date or a truth value")
+    assert said.startswith("lock_store.deep.colour: could be read as a number, a date or a boolean")
     assert said.endswith("put it in quotes")

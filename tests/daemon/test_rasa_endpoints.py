@@ -181,12 +181,12 @@ lock_store:
     [
         pytest.param(("mybot", "my-bot"), {"REDIS_PASSWORD": "x"}, "lock_store.key_prefix: must be", id="key_prefix"),
         pytest.param(
-            ("", ""), {}, "lock_store.password: the environment has no variable REDIS_PASSWORD", id="variable"
+            ("", ""), {}, "lock_store.password: the environment variable REDIS_PASSWORD is not set", id="variable"
         ),
         pytest.param(
             ("db: 0", "deployment_mode: cluster\n  endpoints: ['a:1', '${B}']"),
             {"REDIS_PASSWORD": "x"},
-            "lock_store.endpoints.1: the environment has no variable B",
+            "lock_store.endpoints.1: the environment variable B is not set",
             id="variable of an entry",
         ),
         pytest.param(

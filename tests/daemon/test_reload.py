@@ -37,7 +37,7 @@ OTHERS: dict[str, Any] = {
 @pytest.mark.parametrize(("section", "name"), [(section, name) for section in FIXED for name in sorted(FIXED[section])])
 def test_what_takes_a_restart_is_refused_by_name(section: str, name: str) -> None:
     other = Settings.model_validate({section: {name: OTHERS[name]}})
-    with pytest.raises(ConfigError, match=rf"{section}.{name}: has changed, which takes a restart"):
+    with pytest.raises(ConfigError, match=rf"{section}.{name}: has changed, which requires a restart"):
         merge_reloadable(Settings(), other)
 
 
@@ -125,7 +125,7 @@ async def test_a_reload_takes_effect_and_one_that_cannot_be_changes_nothing(
         refused = await reload(
             daemon, config | {"broker": {**config["broker"], "partitions": 2}}, "daemon.reload_refused"
         )
-        assert refused["error"] == "broker.partitions: has changed, which takes a restart"
+        assert refused["error"] == "broker.partitions: has changed, which requires a restart"
         refused = await reload(daemon, config | {"daemon": {"lifetme": 1}}, "daemon.reload_refused")
         assert "daemon.lifetme" in refused["error"]
         assert await lease() == pytest.approx(20)

@@ -66,7 +66,7 @@ def test_a_lifetime_variable_that_is_no_number_is_refused(given: str, monkeypatc
         ("broker: {prefetch: many}", "broker.prefetch: must be a whole number"),
         ("broker: {partitions: 0}", "broker.partitions: must be 1 or more"),
         ("lock_store: redis", "lock_store: must be a mapping of options"),
-        ("lock_store: {password: '${NOWHERE}'}", "lock_store.password: the environment has no variable NOWHERE"),
+        ("lock_store: {password: '${NOWHERE}'}", "lock_store.password: the environment variable NOWHERE is not set"),
     ],
 )
 def test_what_is_refused_names_the_field_and_the_rule(text: str, said: str, tmp_path: Path) -> None:
