@@ -8,19 +8,18 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import structlog
-from aio_pika.abc import AbstractConnection
 
 from daemon.broker import request_queues as layout
 from daemon.broker import topology
 from daemon.broker.connection import (
     CONNECTION_ERRORS,
-    address_of,
+    FilteredConnection,
     as_config_error,
-    connect,
     open_channel,
     or_lost,
     say_what_ended,
 )
+from daemon.broker.nodes import BrokerNodes
 from daemon.config.reload import Reread, merge_reloadable
 from daemon.config.settings import Settings
 from daemon.http.app import create_app
@@ -64,6 +63,7 @@ class Service:
         """
         self._runtime = create_runtime(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
+        self._nodes = BrokerNodes(settings.broker)
         self._is_first = True
         self._notifier = Notifier.of(os.environ)
         self._watchdog = Watchdog(self._runtime, self._notifier)
@@ -135,7 +135,7 @@ class Service:
                     request.check(group)  # the group of a session that ends just then does not pass it on
                     if (fault := as_config_error(group)) is not None:
                         raise fault from None
-                    await self._pause(stop, say_what_ended(group, address_of(self._runtime.settings.broker)))
+                    await self._pause(stop, say_what_ended(group, self._nodes.address))
         finally:
             await try_within(_CLOSE_STORE_S, self._runtime.store.store.close())
             _log.info("daemon.stopped")
@@ -146,18 +146,20 @@ class Service:
         broker, health = self._runtime.settings.broker, self._runtime.health
         async with AsyncExitStack() as stack:
             session = Session(self._runtime)
-            found: list[AbstractConnection] = []
+            found: list[FilteredConnection] = []
 
             async def begin() -> None:
-                connection = await stack.enter_async_context(connect(broker))
+                connection = await stack.enter_async_context(self._nodes.connect(broker))
                 found.append(connection)
                 health.clear("broker_away")
-                await self._open(session, connection)
+                async with asyncio.timeout(_OPEN_S):
+                    await or_lost(self._open, session, connection)
 
-            async with asyncio.timeout(_OPEN_S):
-                if not await _unless(stop, or_lost(begin)):
-                    return
-            _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
+            if not await _unless(stop, or_lost(begin)):
+                return
+            _log.info(
+                "daemon.ready", partitions=broker.partitions, namespace=broker.namespace, node=self._nodes.address.place
+            )
             self._backoff.reset()
             health.clear("not_consuming")
             with self._current(session):
@@ -178,7 +180,7 @@ class Service:
             self._runtime.active_session.session = None
             self._runtime.stall_detector.watch(())
 
-    async def _open(self, session: Session, connection: AbstractConnection) -> None:
+    async def _open(self, session: Session, connection: FilteredConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
         broker = self._runtime.settings.broker
         async with layout.topology_lock(connection, broker.names):
@@ -205,8 +207,9 @@ class Service:
         health.set("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
         self._runtime.counters.reconnects += 1
-        pause_s = self._backoff.next_s()
-        _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
+        # Another node is tried at once. None is left of which it is not known that it fails: then in ever longer pauses.
+        pause_s = 0.0 if self._nodes.has_untried else self._backoff.next_s()
+        _log.warning("broker.lost", error=error, node=self._nodes.address.place, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))
 
 

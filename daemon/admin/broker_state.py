@@ -35,6 +35,8 @@ class BrokerState:
     daemons: "list[Heartbeat]"
     dead_letters: int | None  # None: there is no queue of them
     missing_exchanges: Sequence[str] = ()
+    node: str = ""
+    """Host and port of the node that was asked."""
 
     @property
     def number(self) -> int:

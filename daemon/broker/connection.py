@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 from typing import Any, ParamSpec, TypeVar, cast
 
 import aio_pika
@@ -12,7 +13,9 @@ from aiormq.channel import Channel
 from yarl import URL
 
 from daemon.config.settings import BrokerSettings
-from lockstore.amqp.errors import BROKER, CONNECTION_ERRORS, BrokerAddress, broker_errors, describe_error, innermost
+from lockstore.amqp.address import BROKER, BrokerAddress
+from lockstore.amqp.errors import CONNECTION_ERRORS, broker_errors, describe_error, innermost
+from lockstore.amqp.hosts import BrokerHosts, Endpoint
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.protocol.codec import BODY_MAX_BYTES
@@ -25,6 +28,7 @@ __all__ = [
     "address_of",
     "as_config_error",
     "connect",
+    "hosts_of",
     "innermost",
     "is_blocked",
     "open_channel",
@@ -32,6 +36,7 @@ __all__ = [
     "raise_when_closed",
     "raise_when_one_closes",
     "say_what_ended",
+    "try_hosts",
     "underlying_channel",
 ]
 
@@ -56,6 +61,14 @@ class _Underlay(UnderlayConnection):
 class FilteredConnection(aio_pika.Connection):
     """A connection that no message can end, however it is written, and that tells why it could not be opened."""
 
+    def __init__(self, endpoint: Endpoint, heartbeat: int, ssl_context: SSLContext | None) -> None:
+        super().__init__(
+            URL(endpoint.url).update_query(heartbeat=heartbeat),
+            ssl_context=ssl_context,
+            client_properties={"connection_name": "lockstore"},
+        )
+        self.endpoint = endpoint
+
     def abort(self) -> None:
         """Close the socket now, whatever has not been sent. It may be closed already."""
         if self.transport is not None:
@@ -63,7 +76,9 @@ class FilteredConnection(aio_pika.Connection):
 
     async def connect(self, timeout: Any = None) -> None:  # noqa: ASYNC109 - aio-pika's name
         """Connect, as aio-pika's own connection does."""
-        self.transport = await _Underlay.connect(self.url, self._on_connection_close, timeout=timeout, **self.kwargs)
+        self.transport = await _Underlay.connect(
+            self.url, self._on_connection_close, timeout=timeout, endpoint=self.endpoint, **self.kwargs
+        )
         await self._on_connected()
 
 
@@ -72,25 +87,47 @@ def address_of(broker: BrokerSettings) -> BrokerAddress:
     return BrokerAddress.of(broker.url.get_secret_value())
 
 
+def hosts_of(broker: BrokerSettings) -> BrokerHosts:
+    """Give the hosts of `broker.url`, none of which has been tried yet."""
+    return BrokerHosts(broker.url.get_secret_value(), broker.connect_timeout)
+
+
 @asynccontextmanager
-async def connect(broker: BrokerSettings) -> AsyncIterator[AbstractConnection]:
-    """Connect, and close at the end. Raises one of CONNECTION_ERRORS, or ConfigError for certificates that cannot be loaded."""
-    connection = await _connect(broker)
+async def connect(broker: BrokerSettings, hosts: BrokerHosts | None = None) -> AsyncIterator[FilteredConnection]:
+    """Connect to one of the hosts, and close at the end. `hosts`: those that were tried before, if there were any.
+
+    Raises one of CONNECTION_ERRORS, or ConfigError for certificates that cannot be loaded.
+    """
+    connection = await _connect(broker, hosts or hosts_of(broker))
     try:
         yield connection
     finally:
         await _close(connection)
 
 
-async def _connect(broker: BrokerSettings) -> AbstractConnection:
-    with broker_errors(address_of(broker)):
-        return await aio_pika.connect(
-            broker.url.get_secret_value(),
-            ssl_context=tls_context(broker, "broker") if broker.speaks_tls else None,
-            heartbeat=broker.heartbeat,
-            client_properties={"connection_name": "lockstore"},
-            connection_class=FilteredConnection,
-        )
+async def try_hosts(broker: BrokerSettings) -> dict[str, BrokerLostError | None]:
+    """Connect to every address of every host, and give by place what went wrong there; None: nothing."""
+    open_one = _opener(broker)
+
+    async def attempt(endpoint: Endpoint) -> None:
+        await _close(await open_one(endpoint))
+
+    return await hosts_of(broker).try_each(attempt)
+
+
+async def _connect(broker: BrokerSettings, hosts: BrokerHosts) -> FilteredConnection:
+    return await hosts.connect(_opener(broker))
+
+
+def _opener(broker: BrokerSettings) -> Callable[[Endpoint], Awaitable[FilteredConnection]]:
+    context = tls_context(broker, "broker") if broker.speaks_tls else None
+
+    async def open_one(endpoint: Endpoint) -> FilteredConnection:
+        connection = FilteredConnection(endpoint, broker.heartbeat, context)
+        await connection.connect()
+        return connection
+
+    return open_one
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -129,13 +166,13 @@ async def underlying_channel(channel: AbstractChannel) -> Channel:
     return below
 
 
-async def raise_when_closed(connection: AbstractConnection, broker: BrokerSettings) -> None:
+async def raise_when_closed(connection: FilteredConnection) -> None:
     """Wait for the connection's end, which aio-pika's own `closed()` tells only when we close it ourselves."""
     transport = connection.transport
     assert transport is not None  # noqa: S101 - it is connected
     below = transport.connection
     await asyncio.wait([below.closing])
-    with broker_errors(address_of(broker), below):
+    with broker_errors(connection.endpoint.address, below):
         await below.closing
     raise BrokerLostError("the connection was closed")
 

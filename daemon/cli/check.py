@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from daemon.admin.checks.broker import BrokerChecks
+from daemon.admin.checks.broker import BrokerChecks, check_hosts
 from daemon.admin.checks.lines import check_lines
 from daemon.admin.checks.round_trip import ASK_THE_DAEMON, RoundTrip
 from daemon.admin.checks.runner import CheckResult, Failure, Step, Steps
 from daemon.admin.checks.store import CONVERSATION, StoreChecks
-from daemon.broker.connection import CONNECTION_ERRORS, address_of, as_config_error, connect
+from daemon.broker.connection import (
+    CONNECTION_ERRORS,
+    FilteredConnection,
+    address_of,
+    as_config_error,
+    connect,
+    hosts_of,
+)
 from daemon.cli import progress
 from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.report import Report, carry_out
@@ -105,7 +112,7 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
 async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -> "AbstractConnection | None":
     """Take the steps at RabbitMQ, and give the connection, which lasts as long as the stack."""
     broker, way = loaded.broker, address_of(loaded.broker)
-    found: list[AbstractConnection] = []
+    found: list[FilteredConnection] = []
     remedy = f"is RabbitMQ running there? broker.url names {way.place}"
 
     async def reach() -> CheckResult:
@@ -116,10 +123,12 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
                 raise
             described = describe_error(error, way)
             raise Failure(described.what, described.remedy or remedy) from None
-        return CheckResult("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
+        return CheckResult("ok", f"{found[0].endpoint.address}{', encrypted' if broker.speaks_tls else ''}")
 
-    if not await steps.take("RabbitMQ: connection", reach(), remedy):
+    if not await steps.take("RabbitMQ: connection", reach(), remedy, None):
         return None
+    if hosts_of(broker).are_several:
+        await steps.take("RabbitMQ: hosts", check_hosts(broker), _BROKER_REMEDY, None)
     checks = BrokerChecks(loaded, found[0])
     await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
     await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)

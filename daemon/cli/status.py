@@ -55,6 +55,7 @@ class _Report(Report):
         return {
             "ok": self.exit_code == OK,
             "lock_store": self.kind,
+            "broker": broker_state and broker_state.node,
             "namespace": broker_state and broker_state.namespace,
             "partitions": broker_state and broker_state.partitions,
             "daemons": broker_state and [word.model_dump(exclude={"counts"}) for word in broker_state.daemons],
@@ -110,8 +111,9 @@ class _Look:
 
     async def _at_broker(self, stack: AsyncExitStack) -> None:
         broker = self._loaded.broker
-        self._connection = await stack.enter_async_context(connect(broker))
-        self._report.broker_state = await read_broker_state(self._connection, broker)
+        connection = self._connection = await stack.enter_async_context(connect(broker))
+        found = await read_broker_state(connection, broker)
+        self._report.broker_state = replace(found, node=connection.endpoint.address.place)
 
     async def _at_store(self, stack: AsyncExitStack, daemon_url: str | None) -> None:
         self._source = await stack.enter_async_context(open_line_reader(self._loaded, daemon_url))
@@ -138,7 +140,7 @@ class _Look:
 def _show_broker_state(broker_state: BrokerState) -> None:
     said = counted(broker_state.number, "request queue", "request queues")
     say(
-        f"Namespace {broker_state.namespace}: {said}, {counted(broker_state.dead_letters or 0, 'dead letter', 'dead letters')}"
+        f"Namespace {broker_state.namespace} at {escape(broker_state.node)}: {said}, {counted(broker_state.dead_letters or 0, 'dead letter', 'dead letters')}"
     )
     now = time.time()
     show(

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.config.settings import PARTITIONS_MOST
 from daemon.monitoring.cumulative import Counts
-from lockstore.amqp.errors import BROKER, broker_errors
+from lockstore.amqp.address import BROKER
+from lockstore.amqp.errors import broker_errors
 
 if TYPE_CHECKING:
     from lockstore.protocol.naming import Names

@@ -24,6 +24,7 @@ from pydantic import (
 from daemon.config.file import read_sections
 from daemon.config.interpolation import interpolate
 from daemon.config.section_checks import check_places, store_section
+from lockstore.amqp.hosts import CONNECT_LIMIT_S
 from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError
 from lockstore.protocol.codec import RequestLimits
@@ -98,9 +99,12 @@ class BrokerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: Annotated[SecretStr, Field(description="amqp:// or amqps://")] = SecretStr(
-        "amqp://guest:guest@localhost:5672/"
-    )
+    url: Annotated[
+        SecretStr, Field(description="amqp:// or amqps://, with one host or several, separated by commas")
+    ] = SecretStr("amqp://guest:guest@localhost:5672/")
+    connect_timeout: Annotated[
+        Number, Field(gt=0, le=60, allow_inf_nan=False, description="seconds for one address, before the next is tried")
+    ] = CONNECT_LIMIT_S
     ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CA certificates, for amqps://")] = (
         None
     )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from lockstore.amqp.errors import BROKER, broker_errors, describe_error
+from lockstore.amqp.address import BROKER
+from lockstore.amqp.errors import broker_errors, describe_error
 from lockstore.errors import BrokerLostError
 
 __all__ = ["QueueConsumer"]

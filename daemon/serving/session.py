@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterable
 
 import structlog
-from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
 from daemon.broker import request_queues as layout
 from daemon.broker.connection import (
+    FilteredConnection,
     is_blocked,
     open_channel,
     or_lost,
@@ -56,7 +56,7 @@ class Session:
         self._workers: list[PartitionWorker] = []
         self._channels: list[Channel] = []  # but for those that the workers consume from
 
-    async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+    async def open(self, connection: FilteredConnection, partitions: Iterable[int]) -> None:
         """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
         runtime = self._runtime
         runtime.freeze_detector.begin()
@@ -82,7 +82,7 @@ class Session:
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(or_lost(raise_when_closed, self._connection, self._runtime.settings.broker)),
+                tasks.create_task(or_lost(raise_when_closed, self._connection)),
                 tasks.create_task(or_lost(raise_when_one_closes, self._channels)),
                 tasks.create_task(or_lost(self._runtime.freeze_detector.run)),
                 tasks.create_task(or_lost(self._dispatcher.run)),

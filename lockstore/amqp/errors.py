@@ -10,10 +10,8 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ssl import SSLError
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from aiormq.abc import AbstractBase
 from aiormq.base import Base
@@ -32,15 +30,14 @@ from aiormq.exceptions import (
     ProtocolSyntaxError,
 )
 
+from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.compat import FRAME_ERRORS
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.util.cancellation import CancelRequest
 from lockstore.util.tls import causes, certificate_fault
 
 __all__ = [
-    "BROKER",
     "CONNECTION_ERRORS",
-    "BrokerAddress",
     "Description",
     "broker_errors",
     "describe_error",
@@ -62,37 +59,6 @@ class Description(NamedTuple):
 
     what: str
     remedy: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """The address in a broker's URL, without the password."""
-
-    host: str
-    port: int
-    vhost: str
-    user: str
-
-    @classmethod
-    def of(cls, url: str) -> "BrokerAddress":
-        """Parse an AMQP URL."""
-        parts = urlsplit(url)
-        port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
-        return cls(parts.hostname or "", port, unquote(parts.path[1:]) or "/", unquote(parts.username or "guest"))
-
-    def __str__(self) -> str:
-        return f"{self.place}, virtual host {self.vhost}, user {self.user}"
-
-    @property
-    def place(self) -> str:
-        """Host and port."""
-        if not self.port:
-            return self.host
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-
-BROKER = BrokerAddress("RabbitMQ", 0, "of broker.url", "of broker.url")
-"""Used where the address is unknown."""
 
 
 def innermost(error: BaseException) -> BaseException:

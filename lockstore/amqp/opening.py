@@ -10,9 +10,12 @@ from pamqp.base import Frame
 from pamqp.commands import Connection as Methods
 from pamqp.common import FieldTable
 from pamqp.frame import FrameTypes
+from yarl import URL
 
+from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.compat import close_abandoned_socket
 from lockstore.amqp.frame_filter import FrameFilter
+from lockstore.amqp.hosts import Endpoint
 
 __all__ = ["OpeningConnection"]
 
@@ -38,9 +41,13 @@ class _RefusalReader(FrameReceiver):
 class OpeningConnection(aiormq.Connection):
     """aiormq's Connection. Its `connect` raises the broker's reason, and a FrameFilter precedes its reader."""
 
-    def __init__(self, *args: Any, body_limit: int, **kwargs: Any) -> None:
-        """Accept aiormq's arguments, and the body size above which only a prefix is read."""
-        super().__init__(*args, **kwargs)
+    def __init__(self, url: str | URL, *, body_limit: int, endpoint: Endpoint | None = None, **kwargs: Any) -> None:
+        """Accept aiormq's arguments, and the body size above which only a prefix is read.
+
+        `endpoint`: the address that the URL was made from, if any.
+        """
+        super().__init__(url, **kwargs, **(endpoint.tls_name if endpoint is not None else {}))
+        self.address = endpoint.address if endpoint is not None else BrokerAddress.of(str(url))
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
 

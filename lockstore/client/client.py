@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
+from lockstore.amqp.hosts import CONNECT_LIMIT_S
 from lockstore.client.acquire import LockAcquirer
 from lockstore.client.call_state import Call
 from lockstore.client.cleanup import run_to_end
@@ -17,7 +17,7 @@ from lockstore.client.held_ticket import HeldTicket
 from lockstore.client.hold import LeaseGuard
 from lockstore.client.loop_affinity import LoopAffinity
 from lockstore.client.outbound import LockParams
-from lockstore.client.reconnect import broker_url
+from lockstore.client.reconnect import broker_hosts
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import ConfigError, LockError
 from lockstore.protocol.messages import Outbound
@@ -33,17 +33,26 @@ class LockClient:
     """A connection to a lockstore daemon through RabbitMQ: `async with LockClient(url) as locks:`.
 
     `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer. The
-    URL may contain aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
+    URL may name several hosts, `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of
+    their addresses for at most `connect_timeout` seconds; after a lost connection the others come first. The URL may contain
+    aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
 
     Opening does not wait for the broker: while it is unreachable, calls wait as they do for their turn, and the client
     keeps reconnecting. A client serves any number of tasks of the event loop that opened it. Raises ConfigError for an
     invalid argument.
     """
 
-    def __init__(self, url: str, *, namespace: str = "lockstore", partitions: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "lockstore",
+        partitions: int = 1,
+        connect_timeout: float = CONNECT_LIMIT_S,
+    ) -> None:
         if partitions < 1:
             raise ConfigError("partitions: must be at least 1")
-        self._url = broker_url(url)
+        self._hosts = broker_hosts(url, connect_timeout)
         self._names = Names(namespace)
         self._partitions = partitions
         self._registry: CallRegistry | None = None
@@ -51,7 +60,7 @@ class LockClient:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
-        return f"LockClient(host={urlsplit(self._url).hostname!r}, namespace={self._names.namespace!r})"
+        return f"LockClient(host={self._hosts.names!r}, namespace={self._names.namespace!r})"
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -68,7 +77,7 @@ class LockClient:
             self._opened()
             raise RuntimeError("the client is already open")
         self._affinity = LoopAffinity()
-        self._registry = registry = CallRegistry(self._url, self._names, self._partitions)
+        self._registry = registry = CallRegistry(self._hosts, self._names, self._partitions)
         self._tasks = [
             asyncio.create_task(registry.reconnector.run(), name="lockstore connection"),
             asyncio.create_task(registry.releases.run(), name="lockstore releases"),

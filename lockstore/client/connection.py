@@ -14,8 +14,10 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.address import BROKER
 from lockstore.amqp.compat import on_consumer_cancel
-from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
+from lockstore.amqp.errors import broker_errors
+from lockstore.amqp.hosts import BrokerHosts, Endpoint
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.client.cleanup import run_to_end
@@ -28,6 +30,7 @@ __all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_conne
 
 OnReply = Callable[[DeliveredMessage], None]
 
+BEGIN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 3.0
 _PERSISTENT = 2  # AMQP's delivery_mode
 
@@ -48,8 +51,9 @@ def translate_error(*ends: AbstractBase) -> AbstractContextManager[None]:
 class Connection:
     """A live connection, created by `open_connection`. Once `over` returns, it cannot be used again."""
 
-    def __init__(self, number: int, connection: AbstractConnection, channel: Channel, names: Names) -> None:
+    def __init__(self, number: int, connection: OpeningConnection, channel: Channel, names: Names) -> None:
         self.number = number
+        self.node = connection.address.place
         self.reply_to = f"{names.namespace}.replies.{uuid.uuid4().hex}"
         self.names = names
         self._connection = connection
@@ -139,23 +143,36 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(
-    number: int, url: str, names: Names, on_reply: OnReply, limit_s: float
+    number: int, hosts: BrokerHosts, names: Names, on_reply: OnReply, begin_limit_s: float = BEGIN_LIMIT_S
 ) -> AsyncIterator[Connection]:
-    """Connect, and close at the end. Raises BrokerLostError if that fails or takes more than `limit_s` seconds."""
-    opening: AbstractConnection | None = None
+    """Connect to one of the hosts, and close at the end. Raises BrokerLostError if none can be connected to.
+
+    `begin_limit_s`: seconds to declare the reply queue once the connection is open.
+    """
+    endpoint, opened = await hosts.connect(lambda endpoint: _open(endpoint, names))
     try:
-        with broker_errors(BrokerAddress.of(url)):
-            async with asyncio.timeout(limit_s):
-                # Created before it connects, so that it can be closed however connecting ends.
-                opening = OpeningConnection(url, body_limit=BODY_MAX_BYTES)
-                await opening.connect({"connection_name": f"{names.namespace} client"})
-                channel = cast("Channel", await opening.channel())
-                connection = Connection(number, opening, channel, names)
-                await connection.begin(on_reply)
-        yield connection
+        try:
+            with broker_errors(opened.address):
+                async with asyncio.timeout(begin_limit_s):
+                    channel = cast("Channel", await opened.channel())
+                    connection = Connection(number, opened, channel, names)
+                    await connection.begin(on_reply)
+            yield connection
+        finally:
+            hosts.mark_failed(endpoint)  # however it ended, try another host first next time
     finally:
-        if opening is not None:
-            await run_to_end(_close(opening))
+        await run_to_end(_close(opened))
+
+
+async def _open(endpoint: Endpoint, names: Names) -> tuple[Endpoint, OpeningConnection]:
+    # Created before it connects, so that it can be closed however connecting ends.
+    connection = OpeningConnection(endpoint.url, body_limit=BODY_MAX_BYTES, endpoint=endpoint)
+    try:
+        await connection.connect({"connection_name": f"{names.namespace} client"})
+    except BaseException:
+        await run_to_end(_close(connection))
+        raise
+    return endpoint, connection
 
 
 async def _close_opening(opening: asyncio.Future[AbstractChannel]) -> None:

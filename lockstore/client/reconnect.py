@@ -2,24 +2,28 @@
 
 import asyncio
 import logging
+from math import inf
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 from aiormq.abc import DeliveredMessage
 
+from lockstore.amqp.hosts import CONNECT_LIMIT_S, BrokerHosts
 from lockstore.client.connection import Connection, open_connection
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
+from lockstore.util.urls import split_hosts
 
-__all__ = ["Reconnector", "Subscriber", "broker_url"]
+__all__ = ["Reconnector", "Subscriber", "broker_hosts"]
 
 logger = logging.getLogger(__name__)
 
-CONNECT_LIMIT_S = 15.0
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MOST_S = 5.0
 STEADY_S = 5.0  # a connection that lasted this long was stable: the backoff starts again
+
+_NO_URL = "url: must be an AMQP URL, as amqp://user:password@host:5672/vhost"
 
 HEARTBEAT_S = 10
 """Default heartbeat. aiormq's default of 60 would detect a dead peer after three minutes, but a lease lasts one."""
@@ -38,25 +42,31 @@ class Subscriber(Protocol):
         """Handle a message from the reply queue."""
 
 
-def broker_url(url: str) -> str:
-    """Return the URL to connect with. Raises ConfigError, without repeating the URL, which contains a password."""
+def broker_hosts(url: str, connect_limit_s: float = CONNECT_LIMIT_S) -> BrokerHosts:
+    """Return the hosts to connect to. Raises ConfigError, without repeating the URL, which contains a password."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises if it is not a number
-    except (AttributeError, ValueError):
-        raise ConfigError("url: must be an AMQP URL, as amqp://user:password@host:5672/vhost") from None
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise ConfigError("url: must begin with amqp:// or amqps://, and name a host")
-    if "heartbeat" in parse_qs(parts.query):
-        return url
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"heartbeat={HEARTBEAT_S}"]))))
+        urls = split_hosts(url)
+        each = [urlsplit(one) for one in urls]
+        _ = [parts.port for parts in each]  # raises for what is not a number
+        is_ambiguous = "#" in url
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(_NO_URL) from None
+    if any(parts.scheme not in ("amqp", "amqps") or not parts.hostname for parts in each):
+        raise ConfigError("url: must begin with amqp:// or amqps://, and name a host, or several separated by commas")
+    if is_ambiguous:
+        raise ConfigError(_NO_URL)
+    if not 0 < connect_limit_s < inf:
+        raise ConfigError("connect_timeout: must be more than 0, and finite")
+    if "heartbeat" not in parse_qs(each[0].query):
+        url = f"{url}{'&' if each[0].query else '' if url.endswith('?') else '?'}heartbeat={HEARTBEAT_S}"
+    return BrokerHosts(url, connect_limit_s)
 
 
 class Reconnector:
     """Maintains one connection at a time. Run `run` in a task; it ends only when cancelled."""
 
-    def __init__(self, url: str, names: Names, subscriber: Subscriber) -> None:
-        self._url = broker_url(url)
+    def __init__(self, hosts: BrokerHosts, names: Names, subscriber: Subscriber) -> None:
+        self._hosts = hosts
         self._names = names
         self._subscriber = subscriber
         self._number = 0
@@ -104,25 +114,26 @@ class Reconnector:
     async def _connect_for_ever(self) -> None:
         while not self.is_closing:
             try:
-                await self._live()
+                node = await self._live()
             except BrokerLostError as error:
                 self.failure = f"the broker cannot be reached: {error}"
                 extra = {"code": "lock_client.broker_unreachable", "reason": str(error)}
                 logger.warning("the broker cannot be reached, retrying: %s", error, extra=extra)
             else:
-                self.failure = "the connection to the broker was lost"
-                extra = {"code": "lock_client.connection_lost"}
-                logger.warning("the connection to the broker was lost, reconnecting", extra=extra)
-            await asyncio.sleep(self._backoff.next_s())
+                self.failure = f"the connection to the broker was lost: {node}"
+                extra = {"code": "lock_client.connection_lost", "node": node}
+                logger.warning("the connection to the broker was lost, reconnecting: %s", node, extra=extra)
+            # Try another host immediately; once all have failed, pause.
+            await asyncio.sleep(0 if self._hosts.has_untried else self._backoff.next_s())
 
-    async def _live(self) -> None:
+    async def _live(self) -> str:
+        """Connect, wait for the end of the connection, and return its node."""
         self._number += 1
-        async with open_connection(
-            self._number, self._url, self._names, self._subscriber.handle_reply, CONNECT_LIMIT_S
-        ) as connection:
+        async with open_connection(self._number, self._hosts, self._names, self._subscriber.handle_reply) as connection:
             loop = asyncio.get_running_loop()
             began_at = loop.time()
             self._connection.set_result(connection)
+            self._say_connected(connection.node)
             self._subscriber.connected()
             try:
                 await connection.over()
@@ -132,3 +143,12 @@ class Reconnector:
                 self._subscriber.disconnected()
                 if loop.time() - began_at > STEADY_S:
                     self._backoff.reset()
+                    self._hosts.forget_failures()
+        return connection.node
+
+    def _say_connected(self, node: str) -> None:
+        others = self._hosts.passed_over
+        extra = {"code": "lock_client.connected", "node": node, "passed_over": others}
+        logger.info(
+            "connected to the broker: %s%s", node, f", after: {'; '.join(others)}" if others else "", extra=extra
+        )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from aiormq.abc import DeliveredMessage
 
+from lockstore.amqp.hosts import BrokerHosts
 from lockstore.client.call_state import Call
 from lockstore.client.connection import NotTakenError
 from lockstore.client.decisions import Decision, WrongPartition
@@ -48,10 +49,10 @@ class Listener(Protocol):
 class CallRegistry:
     """The calls of one client by their request ids, and what they share: connection, release queue, routes."""
 
-    def __init__(self, url: str, names: Names, partitions: int) -> None:
+    def __init__(self, hosts: BrokerHosts, names: Names, partitions: int) -> None:
         self.names = names
         self.routes = Routes(partitions)
-        self.reconnector = Reconnector(url, names, self)
+        self.reconnector = Reconnector(hosts, names, self)
         self.releases = ReleaseQueue(self.reconnector, self.routes)
         self._calls: dict[str, tuple[Call, Listener]] = {}
         self._finished: OrderedDict[str, str] = OrderedDict()  # request id to conversation id, oldest first

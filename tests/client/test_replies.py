@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from lockstore.amqp.hosts import BrokerHosts
 from lockstore.client.call_state import Call, Phase
 from lockstore.client.decisions import Decision, Obtained
 from lockstore.client.event_stream import EventStream
@@ -45,7 +46,7 @@ class Client:
     """A desk without a connection, and one call at it."""
 
     def __init__(self, lifetime: float | None = 60) -> None:
-        self.desk = CallRegistry("amqp://localhost/", Names(), 1)
+        self.desk = CallRegistry(BrokerHosts("amqp://localhost/"), Names(), 1)
         self.outcomes: list[Decision] = []
         self.call = Call(LockParams("talk", 30, lifetime), asyncio.get_running_loop().time(), lambda: "id-1")
         self.call.ask(asyncio.get_running_loop().time(), connection_number=1)

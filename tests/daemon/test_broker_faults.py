@@ -15,7 +15,9 @@ from pydantic import SecretStr
 from daemon.broker.connection import CONNECTION_ERRORS, address_of, connect, raise_when_closed, say_what_ended
 from daemon.config.settings import BrokerSettings
 from harness import DaemonProcess, RabbitMQ, RedisServer
-from lockstore.amqp.errors import BROKER, broker_errors
+from lockstore.amqp.address import BROKER
+from lockstore.amqp.errors import broker_errors
+from lockstore.amqp.hosts import BrokerHosts
 from lockstore.client import LockClient
 from lockstore.client.connection import open_connection, translate_error
 from lockstore.errors import BrokerLostError, LockError
@@ -48,14 +50,14 @@ async def account(rabbitmq: RabbitMQ) -> AsyncIterator[Account]:
 async def said_by_daemon(url: str) -> str:
     broker = BrokerSettings(url=SecretStr(url))
     with pytest.raises(CONNECTION_ERRORS) as caught:
-        async with asyncio.timeout(3), connect(broker):
+        async with connect(broker):
             pass
     return say_what_ended(caught.value, address_of(broker))
 
 
 async def said_by_client(url: str) -> str:
     with pytest.raises(BrokerLostError) as caught:
-        async with open_connection(1, url, Names("n"), lambda _: None, limit_s=3):
+        async with open_connection(1, BrokerHosts(url), Names("n"), lambda _: None):
             pass
     return str(caught.value)
 
@@ -95,7 +97,7 @@ async def test_a_connection_that_is_ended_says_who_ended_it(
 ) -> None:
     broker = BrokerSettings(url=SecretStr(account.url()))
     async with connect(broker) as connection:
-        ending = asyncio.create_task(raise_when_closed(connection, broker))
+        ending = asyncio.create_task(raise_when_closed(connection))
         await asyncio.sleep(0)
         await account.ctl(*command)
         with pytest.raises(BrokerLostError) as caught:
@@ -167,7 +169,7 @@ async def test_a_missed_heartbeat_is_called_so() -> None:
         stack.callback(node.process.resume)
         with pytest.raises(BrokerLostError) as caught:
             async with asyncio.timeout(60):
-                await raise_when_closed(connection, broker)
+                await raise_when_closed(connection)
         assert "timed out (missed heartbeats)" in str(caught.value)
 
 

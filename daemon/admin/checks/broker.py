@@ -10,9 +10,9 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 from daemon.admin.broker_state import dead_letters
 from daemon.admin.checks.runner import CheckResult, Failure
 from daemon.broker import request_queues as layout
-from daemon.broker.connection import address_of, is_blocked, open_channel
+from daemon.broker.connection import address_of, is_blocked, open_channel, try_hosts
 from daemon.cluster.listening import collect_heartbeats
-from daemon.config.settings import Settings
+from daemon.config.settings import BrokerSettings, Settings
 from daemon.serving.session import count_channels
 from lockstore.protocol.codec import BODY_MAX_BYTES
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from daemon.cluster.heartbeat import Heartbeat
 
-__all__ = ["BrokerChecks"]
+__all__ = ["BrokerChecks", "check_hosts"]
 
 _OLDEST = (3, 10)
 _TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
@@ -157,6 +157,16 @@ class BrokerChecks:
             return False
         await channel.close()
         return True
+
+
+async def check_hosts(broker: BrokerSettings) -> CheckResult:
+    """Connect to each host of broker.url."""
+    results = await try_hosts(broker)
+    faults = [str(fault) for fault in results.values() if fault is not None]
+    said = f"{len(results) - len(faults)} of {len(results)} addresses can be connected to"
+    if faults:
+        return CheckResult("warn", f"{said}; {'; '.join(faults)}", "start it, or take it out of broker.url")
+    return CheckResult("ok", f"{said}: {', '.join(sorted(results))}")
 
 
 _START = "start one: lockstore serve"

@@ -54,15 +54,20 @@ class Steps:
         """Add what is known without doing anything."""
         self.taken.append(Step(name, verdict, took_ms))
 
-    async def take(self, name: str, work: Coroutine[Any, Any, CheckResult], remedy: str) -> bool:
-        """Take a step, and tell whether one may go on from there. `remedy`: for what goes wrong without one of its own."""
+    async def take(
+        self, name: str, work: Coroutine[Any, Any, CheckResult], remedy: str, limit_s: float | None = STEP_S
+    ) -> bool:
+        """Take a step, and tell whether one may go on from there. `remedy`: for what goes wrong without one of its own.
+
+        `limit_s`: seconds; None: the step has limits of its own.
+        """
         self.begun(name)
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(STEP_S):
+            async with asyncio.timeout(limit_s):
                 verdict = await work
         except TimeoutError:
-            verdict = CheckResult("fail", f"no answer within {STEP_S:g} s", remedy)
+            verdict = CheckResult("fail", f"no answer within {limit_s or STEP_S:g} s", remedy)
         except (LockstoreError, BaseExceptionGroup, *CONNECTION_ERRORS) as error:
             verdict = _failed(innermost(error), remedy)
         self.note(name, verdict, (time.perf_counter() - began) * 1000)
