@@ -161,7 +161,7 @@ async def _resolve(url: str, limit_s: float) -> list[Endpoint]:
             async with asyncio.timeout(limit_s):
                 found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # what is no name at all: a part of it is empty, or too long
-        raise BrokerLostError(f"the host {address.host} is not known") from error
+        raise BrokerLostError(f"the host {address.host} is unknown") from error
     except BrokerLostError as error:
         if not isinstance(error.__cause__, TimeoutError):
             raise
