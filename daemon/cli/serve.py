@@ -1,4 +1,4 @@
-"""What `lockstore serve` does: runs a daemon until a signal stops it. Another one has it read its configuration again."""
+"""`lockstore serve`: runs a daemon until a signal stops it; SIGHUP reloads its configuration."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ __all__ = ["run", "serve"]
 
 
 def serve(config: Path | None, log_level: LogLevel) -> int:
-    """Serve, and give the exit code. What is wrong with the configuration is logged as all else is."""
+    """Serve, and return the exit code. Configuration errors are logged like everything else."""
     _end_when_told()
     logs.set_up(log_level)
     logs.redirect_stderr()
@@ -43,7 +43,7 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
 
 
 def _end_when_told() -> None:
-    """Let a signal end the process at once as long as nothing is begun; `run` takes the signals over."""
+    """Let a signal end the process immediately until `run` installs its own handlers."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(OK)
@@ -54,14 +54,14 @@ def _end_when_told() -> None:
 
 @contextmanager
 def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
-    """Have spans made of what is served, and sent until the end."""
+    """Create spans of served batches, and send them until the end."""
     with spans_of(loaded.broker.names) as observer:
         service.observe(observer)
         yield
 
 
 async def run(service: Service) -> None:
-    """Run a service until the process is told to stop; SIGHUP has it read its configuration again, unless nohup ignores it."""
+    """Run a service until the process is told to stop; SIGHUP reloads the configuration, unless nohup ignores it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

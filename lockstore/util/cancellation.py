@@ -1,8 +1,8 @@
-"""Who ended what is awaited: whoever cancelled this task, or the library that awaits on its behalf.
+"""Determines whether a task was cancelled, or a library cancelled an awaited future on its behalf.
 
-A cancellation can get lost. aiormq cancels what waits on a channel that closes, and raises the channel's end in place of a
-cancellation that comes at the same moment; `asyncio.wait_for` and the task group of Python 3.11 and 3.12 prefer a result, or
-another task's error. But a task counts the requests to end (`Task.cancelling`), and that count can be relied on.
+A cancellation can be lost. aiormq cancels futures when a channel closes, and raises the channel's end instead of a
+simultaneous cancellation; `asyncio.wait_for`, and the task group of Python 3.11 and 3.12, prefer a result or another task's
+error. A task's count of cancellation requests (`Task.cancelling`) is reliable.
 """
 
 import asyncio
@@ -16,26 +16,25 @@ P = ParamSpec("P")
 
 
 class CancelRequest:
-    """Whether the running task was asked to end since this was made."""
+    """Whether the running task was cancelled since this object was created."""
 
     __slots__ = ("_before", "_task")
 
     def __init__(self) -> None:
-        """Begin in the task that is looked after."""
+        """Start watching the running task."""
         self._task = asyncio.current_task()
         self._before = 0
-        if (
-            self._task is not None
-        ):  # one that the task has not been told of yet, since it runs just now, is still to come
+        # A request that has not been delivered yet, because the task is running, counts as a new one.
+        if self._task is not None:
             self._before = self._task.cancelling() - bool(getattr(self._task, "_must_cancel", False))
 
     @property
     def is_made(self) -> bool:
-        """Whether somebody has asked."""
+        """Whether a cancellation was requested."""
         return self._task is not None and self._task.cancelling() > self._before
 
     def check(self, instead_of: BaseException | None = None) -> None:
-        """Raise CancelledError where somebody has asked, also if what was awaited has kept it to itself."""
+        """Raise CancelledError if a cancellation was requested, even if the awaited call swallowed it."""
         if self.is_made:
             raise asyncio.CancelledError from instead_of
 
@@ -43,10 +42,10 @@ class CancelRequest:
 async def keep_cancellation(
     lost: Callable[[], Exception], work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Await `work`, called here so that a task that is cancelled before it begins has begun nothing, and end as cancelled if and only if this task was cancelled.
+    """Await `work`, and end as cancelled if and only if this task was cancelled.
 
-    A CancelledError that nobody asked this task for becomes the error that `lost` makes: a task group would take the one
-    that raises it for a task that has ended well.
+    `work` is called here, so that nothing has started in a task that is cancelled before it begins. A CancelledError that was
+    not requested becomes the error that `lost` creates: a task group would consider a task that raises it successful.
     """
     request = CancelRequest()
     try:
@@ -63,7 +62,7 @@ async def keep_cancellation(
 
 
 async def try_within(limit_s: float, work: Coroutine[Any, Any, T]) -> bool:
-    """Tell whether a farewell was done in time. Whatever it hangs on, and whether it heeds a cancellation, this goes on."""
+    """Return whether a closing step finished in time. Continues even if it hangs and ignores its cancellation."""
     task = asyncio.create_task(work)
     task.add_done_callback(_retrieve)
     try:
@@ -78,4 +77,4 @@ async def try_within(limit_s: float, work: Coroutine[Any, Any, T]) -> bool:
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # of one that nobody waits for any more
+        task.exception()  # retrieved, since no caller awaits the task any more

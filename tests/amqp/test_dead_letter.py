@@ -63,7 +63,7 @@ def test_what_cannot_be_written_is_left_out_and_named(value: Any) -> None:
     headers = {"kept": 1, "bad": [value]}
     written = dead(a_message(headers=headers)).written(FRAME)
     assert read_again(written).headers["kept"] == 1
-    assert read_again(written).headers["x-left-out"] == ["headers.bad: cannot be written"]
+    assert read_again(written).headers["x-left-out"] == ["headers.bad: cannot be encoded"]
 
 
 def test_properties_that_cannot_be_written_are_left_out_and_named() -> None:
@@ -72,7 +72,7 @@ def test_properties_that_cannot_be_written_are_left_out_and_named() -> None:
     )
     written = read_again(dead(properties).written(FRAME))
     assert (written.timestamp, written.message_type, written.reply_to, written.app_id) == (None, None, None, "a")
-    left_out = ["reply_to: cannot be written", "timestamp: cannot be written", "type: cannot be written"]
+    left_out = ["reply_to: cannot be encoded", "timestamp: cannot be encoded", "type: cannot be encoded"]
     assert written.headers["x-left-out"] == left_out
 
 

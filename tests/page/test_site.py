@@ -71,12 +71,12 @@ async def test_lines_are_bounded_when_nobody_asks_for_a_number(client: Client) -
         ("lines?start=-1", f"start: must be a whole number from 0 to {DEEPEST}"),
         ("lines?start=%D9%A3", f"start: must be a whole number from 0 to {DEEPEST}"),
         (f"lines?start={'9' * 3000}", f"start: must be a whole number from 0 to {DEEPEST}"),
-        ("lines?limit=3", "limit: unknown parameter; known here: start, most"),
-        ("status?most=3", "most: unknown parameter; none is known here"),
+        ("lines?limit=3", "limit: unknown parameter; known parameters: start, most"),
+        ("status?most=3", "most: unknown parameter; there are no parameters"),
         ("find", "text: must not be empty"),
         (f"find?text={'x' * 201}", "text: must be at most 200 characters"),
-        ("conversations/", "no conversation is named, or not in UTF-8"),
-        ("conversations/%FF", "no conversation is named, or not in UTF-8"),
+        ("conversations/", "the conversation id is missing, or not UTF-8"),
+        ("conversations/%FF", "the conversation id is missing, or not UTF-8"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_with_the_reason(query: str, detail: str, client: Client) -> None:

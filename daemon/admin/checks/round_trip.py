@@ -1,4 +1,4 @@
-"""Steps of a check through a running daemon, as any client would: a request, a renewal, a release, and what the public hears."""
+"""Checks of a running daemon with a client's requests: request, renewal, release, and the public events."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ASK_THE_DAEMON", "RoundTrip"]
 
-_LIFETIME_S, _WAIT_S = 5, 8  # the wait outlasts what a check that was broken off has left
-ASK_THE_DAEMON = "ask the daemon why: its log, and /readyz at daemon.http"
+_LIFETIME_S, _WAIT_S = 5, 8  # the wait outlasts the lease of a check that was interrupted
+ASK_THE_DAEMON = "see the daemon's log, and /readyz at daemon.http"
 
 
 class RoundTrip:
-    """One conversation with the daemon: `async with RoundTrip(connection, broker) as trip:`."""
+    """An exchange of messages with a daemon: `async with RoundTrip(connection, broker) as trip:`."""
 
     def __init__(self, connection: "AbstractConnection", broker: BrokerSettings) -> None:
         self._connection = connection
@@ -36,7 +36,7 @@ class RoundTrip:
         self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
-        """Listen first. Raises one of `link.CONNECTION_ERRORS`."""
+        """Subscribe. Raises one of CONNECTION_ERRORS."""
         self._channel = await open_channel(self._connection)
         self._reply_to = (await self._listening(self._answers)).name
         public = await self._listening(self._heard)
@@ -60,29 +60,29 @@ class RoundTrip:
         return queue
 
     async def granted(self) -> CheckResult:
-        """Ask for a ticket and get it."""
+        """Request a ticket, and expect its grant."""
         await self._say("request", lifetime=_LIFETIME_S, wait=_WAIT_S, holder=CONVERSATION)
         told = await self._answer("granted", passing=("queued",))
         return CheckResult("ok", f"ticket {told['ticket_number']} was granted")
 
     async def renewed(self) -> CheckResult:
-        """Renew its lease."""
+        """Renew the lease."""
         await self._say("renew")
         await self._answer("renewed")
         return CheckResult("ok", "its lease was renewed")
 
     async def released(self) -> CheckResult:
-        """Give it back."""
+        """Release the lease."""
         await self._say("release")
         await self._answer("released")
-        return CheckResult("ok", "it was given back")
+        return CheckResult("ok", "the lease was released")
 
     async def events(self) -> CheckResult:
-        """Hear of it as everybody may."""
+        """Expect the public events."""
         heard = []
         while "released" not in heard:
             heard.append((await self._heard.get())["type"])
-        return CheckResult("ok", f"{', '.join(heard)} were heard on {self._names.events}")
+        return CheckResult("ok", f"{', '.join(heard)} were received from {self._names.events}")
 
     async def _say(self, kind: str, **fields: Any) -> None:
         body = {"type": kind, "conversation_id": CONVERSATION, "request_id": self._request_id, **fields}
