@@ -54,7 +54,7 @@ class Repartition:
     """
 
     def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = no_failpoint) -> None:
-        """`settings` are those after the change. `checkpoint` is called by name between the steps."""
+        """Use the settings after the change. `checkpoint` is called by name between the steps."""
         self._settings = settings
         self._store = store
         self._checkpoint = checkpoint
