@@ -137,12 +137,17 @@ class LockClient:
         return self._read(feed)
 
     async def _shut_down(self, registry: CallRegistry) -> None:
-        registry.reconnector.is_closing = True
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT_S):
                     await registry.close()
+        except asyncio.CancelledError:  # with every other task of the event loop: the reconnector then gives all back
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CLOSE_LIMIT_S)
+            raise
         finally:
+            registry.reconnector.is_closing = True
             ending = set(self._tasks)
             while ending:
                 for task in ending:

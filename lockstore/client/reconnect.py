@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from aiormq.abc import DeliveredMessage
 
 from lockstore.amqp.hosts import CONNECT_LIMIT_S, BrokerHosts
+from lockstore.client.cleanup import run_to_end
 from lockstore.client.connection import Connection, open_connection
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
@@ -37,6 +38,9 @@ class Subscriber(Protocol):
 
     def disconnected(self) -> None:
         """Handle the loss of the connection: answers to what was sent on it will not arrive."""
+
+    async def give_all_back(self) -> None:
+        """Give everything back before the client ends: its tasks were cancelled from outside."""
 
     def handle_reply(self, message: DeliveredMessage) -> None:
         """Handle a message from the reply queue."""
@@ -100,6 +104,7 @@ class Reconnector:
         except asyncio.CancelledError:
             if not self.is_closing:
                 ended_by = LockError("the client's connection task was cancelled from outside")
+                await run_to_end(self._connect_to_give_back())
             raise
         except Exception as error:  # a programming error, passed on unchanged to all callers
             logger.exception("an error in the client itself", extra={"code": "lock_client.failed"})
@@ -110,6 +115,19 @@ class Reconnector:
                 self._connection = asyncio.get_running_loop().create_future()
             self._connection.set_exception(ended_by)
             self._connection.exception()  # retrieved, since perhaps no caller awaits it
+
+    async def _connect_to_give_back(self) -> None:
+        """Connect once more, until everything is given back.
+
+        Whoever cancels every task of the event loop, as `asyncio.run` does at its end, also cancels those of the connection.
+        Tasks that begin afterwards are not cancelled.
+        """
+        connecting = asyncio.create_task(self._connect_for_ever(), name="lockstore reconnector, at the end")
+        try:
+            await self._subscriber.give_all_back()
+        finally:
+            connecting.cancel()
+            await asyncio.wait({connecting})
 
     async def _connect_for_ever(self) -> None:
         while not self.is_closing:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Protocol
 
 from aiormq.abc import DeliveredMessage
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 RELEASE_LIMIT_S = 2.0
 """How long leaving a lock waits for the broker. After that, the release is sent in the background."""
+
+GIVE_BACK_LIMIT_S = 3.0
+"""How long a client whose tasks were cancelled from outside tries to give everything back."""
 
 FINISHED_MOST = 10_000  # finished calls whose late answers are still handled
 
@@ -96,6 +100,17 @@ class CallRegistry:
         self.forget(call)
         if call.asked and not call.is_known_over:
             self.releases.put(call.give_back())
+
+    async def give_all_back(self) -> None:
+        """Do what `close` does, within a limit, after the client's tasks were cancelled from outside."""
+        sending = asyncio.create_task(self.releases.run(), name="lockstore releases, at the end")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_LIMIT_S):
+                    await self.close()
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
 
     async def close(self) -> None:
         """Stop every call, and wait until all releases have been sent."""

@@ -44,6 +44,9 @@ class ReleaseQueue:
             outbound = await self._queue.get()
             try:
                 await self._send(outbound)
+            except asyncio.CancelledError:
+                self.put(outbound)  # still to be sent, by another task
+                raise
             except LockError:
                 raise  # the client was closed
             except Exception:  # one message must not block the others
