@@ -120,7 +120,11 @@ class Service:
 
     def _http(self, poller: StorePoller) -> list[HttpServer]:
         place = self._runtime.settings.daemon.http_place
-        return [] if place is None else [HttpServer(*place, create_app(self._runtime, poller, place[0]))]
+        if place is None:
+            return []
+        server = HttpServer(*place, create_app(self._runtime, poller, place[0]))
+        self._runtime.http_connections = server.connections
+        return [server]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""

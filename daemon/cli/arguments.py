@@ -1,6 +1,7 @@
 """Texts that are typed as arguments: ids and names. Whatever cannot be one is refused before anything is looked at."""
 
 import os
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -9,7 +10,7 @@ from lockstore.errors import ConfigError
 from lockstore.protocol.messages import CONVERSATION_ID_MAX_BYTES, ConversationId, Holder
 from lockstore.util.validation import broken_rule
 
-__all__ = ["conversation_id", "holder_name", "operator_name"]
+__all__ = ["conversation_id", "daemon_url", "holder_name", "operator_name"]
 
 _CONVERSATION_ID: TypeAdapter[str] = TypeAdapter(ConversationId)
 _HOLDER: TypeAdapter[str] = TypeAdapter(Holder)
@@ -38,6 +39,21 @@ def operator_name(text: str | None) -> str | None:
     text = _decoded("--by", text)
     if not (0 < len(text) <= BY_MAX and text.isprintable()):
         raise ConfigError(f"--by: must be 1 to {BY_MAX} printable characters")
+    return text
+
+
+def daemon_url(text: str | None) -> str | None:
+    """Give the address of `--daemon`; None: it was not given. Raises ConfigError for one that cannot be."""
+    if text is None:
+        return None
+    text = _decoded("--daemon", text)
+    try:
+        url = urlsplit(text)
+        is_url = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or " " in text or not text.isprintable():
+        raise ConfigError("--daemon: must be a URL such as http://127.0.0.1:8470")
     return text
 
 

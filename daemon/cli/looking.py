@@ -26,9 +26,10 @@ def status(
 
     Exit code 0: nothing is wrong. 1: something is, or could not be looked at. 2: the configuration is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import status as statuses
 
-    end("status", lambda: statuses.run(config, daemon, lines, as_json=as_json))
+    end("status", lambda: statuses.run(config, arguments.daemon_url(daemon), lines, as_json=as_json))
 
 
 def show(
@@ -45,7 +46,11 @@ def show(
     from daemon.cli import arguments
     from daemon.cli import show as showing
 
-    end("show", lambda: showing.run(config, arguments.conversation_id(conversation), daemon, as_json=as_json))
+    def work() -> int:
+        url = arguments.daemon_url(daemon)
+        return showing.run(config, arguments.conversation_id(conversation), url, as_json=as_json)
+
+    end("show", work)
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -76,9 +81,10 @@ def doctor(*, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJs
 
     Exit code 0: all is as it must be. 1: something is not, or could not be looked at. 2: the configuration is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import doctor as diagnosing
 
-    end("doctor", lambda: diagnosing.run(config, daemon, as_json=as_json))
+    end("doctor", lambda: diagnosing.run(config, arguments.daemon_url(daemon), as_json=as_json))
 
 
 def watch(

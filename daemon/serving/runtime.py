@@ -38,6 +38,16 @@ class ServingSession(Protocol):
         """Count what is in the request queues, and the dead letters."""
 
 
+class HttpConnections(Protocol):
+    """What is counted of the HTTP server's connections."""
+
+    evicted: int
+    expired: int
+
+    def __len__(self) -> int:
+        """How many are open."""
+
+
 class ActiveSession:
     """The session that serves now, for those who only look; None: there is none."""
 
@@ -76,6 +86,7 @@ class Runtime:
     counters: Counters
     observers: Observers
     outstanding: Outstanding
+    http_connections: HttpConnections | None = None  # there is no HTTP server, or not yet
 
 
 def no_failpoint(_: str) -> None:

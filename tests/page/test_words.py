@@ -96,6 +96,9 @@ def test_numbers_in_a_row_are_said_as_a_range() -> None:
 def test_what_cannot_be_seen_in_a_text_is_shown_by_its_number() -> None:
     assert plain("a\u202eb\x00c\u2028") == "a⟨U+202E⟩b⟨U+0000⟩c⟨U+2028⟩"
     assert plain("a\u3164b\ufe00c\u115f") == "a⟨U+3164⟩b⟨U+FE00⟩c⟨U+115F⟩"
+    assert plain("a\u00a0b\u2003c\u3000") == "a⟨U+00A0⟩b⟨U+2003⟩c⟨U+3000⟩"
+    assert plain("a\u200db\u200cc\u200d") == "a⟨U+200D⟩b⟨U+200C⟩c⟨U+200D⟩"
+    assert plain("\U0001f469\u200d\u200d\U0001f467 \u200d") == "\U0001f469⟨U+200D⟩⟨U+200D⟩\U0001f467 ⟨U+200D⟩"
     assert plain(None) == ""
 
 
@@ -104,10 +107,11 @@ def test_the_command_that_takes_a_lease_away_can_be_pasted_into_a_shell() -> Non
     assert release_command("a b; rm -rf $HOME") == "lockstore release --force 'a b; rm -rf $HOME'"
     assert release_command("--help") == "lockstore release --force -- --help"
     assert release_command("a\u202eb") is None
+    assert release_command("a\u00a0b") is None
 
 
 def test_emoji_and_all_scripts_stay_as_they_are() -> None:
-    text = "👩‍👧 ü 日本 شكراً <b> &"
+    text = "👩‍👧 👩🏽‍🚀 🏳️‍🌈 ü 日本 شكراً <b> &"
     assert plain(text) == text
 
 

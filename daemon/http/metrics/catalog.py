@@ -36,6 +36,13 @@ _ALL = (
     Metric("lockstore_broker_reconnects_total", "counter", "Connections to RabbitMQ that were lost or not made."),
     Metric("lockstore_topology_repairs_total", "counter", "Times that this daemon declared again what was removed."),
     Metric("lockstore_log_lines_lost_total", "counter", "Lines of the log that were dropped."),
+    Metric("lockstore_http_connections", "gauge", "Open connections of the HTTP server."),
+    Metric(
+        "lockstore_http_closed_connections_total",
+        "counter",
+        "HTTP connections that were closed to make room for others, or because they took too long.",
+        ("reason",),
+    ),
     # --- what came
     Metric("lockstore_messages_total", "counter", "Messages that were served and acknowledged."),
     Metric("lockstore_requests_total", "counter", "Of these, requests for a ticket."),

@@ -52,6 +52,7 @@ class _Daemon(Collector):
         build = {"version": version("lockstore"), "python": platform.python_version()}
         yield InfoMetricFamily("lockstore_build", CATALOG["lockstore_build_info"].help, value=build)
         yield from self._health()
+        yield from self._http()
         yield from self._counters()
         yield from self._histograms()
         yield from self._lines()
@@ -66,6 +67,13 @@ class _Daemon(Collector):
         yield _gauge("lockstore_messages_in_hand", current.waiting)
         yield _gauge("lockstore_partitions", self._runtime.settings.broker.partitions)
         yield _gauge("lockstore_partitions_active", len(current.active))
+
+    def _http(self) -> Iterator[Family]:
+        connections = self._runtime.http_connections
+        if connections is not None:
+            yield _gauge("lockstore_http_connections", len(connections))
+            closed = {"evicted": float(connections.evicted), "expired": float(connections.expired)}
+            yield _counters("lockstore_http_closed_connections_total", closed)
 
     def _counters(self) -> Iterator[Family]:
         counters = self._runtime.counters
