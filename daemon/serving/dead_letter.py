@@ -86,12 +86,12 @@ class DeadLetter:
 def _without_largest(values: dict[str, Any], are_headers: bool) -> str:  # noqa: FBT001 - private
     if are_headers:
         name = max(values, key=lambda key: len(write_field(key, values[key])))
-        told = f"headers.{shown(name)}"
+        name_shown = f"headers.{shown(name)}"
     else:
         name = max(values, key=lambda key: len(str(values[key])))
-        told = _NAMES.get(name, name)
+        name_shown = _NAMES.get(name, name)
     del values[name]
-    return told
+    return name_shown
 
 
 def _size(properties: Basic.Properties) -> int:

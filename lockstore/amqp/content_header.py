@@ -195,11 +195,11 @@ def _write(
 
 
 def _noted(notes: Notes) -> bytes:
-    told = list(notes.unreadable[:_NOTES_MAX])
+    shown_notes = list(notes.unreadable[:_NOTES_MAX])
     if len(notes.unreadable) > _NOTES_MAX:
-        told.append(f"and {len(notes.unreadable) - _NOTES_MAX} more")
-    texts = b"".join(b"S" + len(text.encode()).to_bytes(4, "big") + text.encode() for text in told)
-    written = _key(_UNREADABLE) + b"A" + len(texts).to_bytes(4, "big") + texts if told else b""
+        shown_notes.append(f"and {len(notes.unreadable) - _NOTES_MAX} more")
+    texts = b"".join(b"S" + len(text.encode()).to_bytes(4, "big") + text.encode() for text in shown_notes)
+    written = _key(_UNREADABLE) + b"A" + len(texts).to_bytes(4, "big") + texts if shown_notes else b""
     if notes.body_size is not None:
         size = min(notes.body_size, 2**63 - 1)
         written += _key(_BODY_SIZE) + b"l" + size.to_bytes(8, "big")

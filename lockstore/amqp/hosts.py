@@ -17,11 +17,11 @@ from lockstore.util.urls import replace_host, split_hosts
 __all__ = ["CONNECT_LIMIT_S", "BrokerHosts", "Endpoint"]
 
 CONNECT_LIMIT_S = 3.0
-"""For one address, from the TCP connection to the opened virtual host, unless told otherwise."""
+"""For one address, from the TCP connection to the opened virtual host, by default."""
 
-_PATIENCE_MOST = 3  # times the limit; brokers that are all slow to answer must not be given up for ever
+_PATIENCE_MOST = 3  # times the limit; so that slow brokers are not given up for good
 _ADDRESSES_MOST = 32  # of one name
-_FAULTS_TOLD = 8
+_FAULTS_SHOWN = 8
 
 _random = SystemRandom()
 _Opened = TypeVar("_Opened")
@@ -31,18 +31,18 @@ _Opened = TypeVar("_Opened")
 class Endpoint:
     """One address of one of the hosts."""
 
-    url: str = field(repr=False)  # with the address in place of the host; it holds the password
+    url: str = field(repr=False)  # with the IP address as host; contains the password
     address: BrokerAddress
     ip: str
 
     @property
     def tls_name(self) -> dict[str, Any]:
-        """The argument for the TLS connection: the certificate has to be made out to the name, not to its address."""
+        """The argument for the TLS connection: the certificate is verified for the name, not for its address."""
         return {"server_hostname": self.address.host} if self.url.startswith("amqps://") else {}
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """What tells it from others."""
+        """The identity of the address."""
         return self.address.host, self.address.port, self.ip
 
 
@@ -55,7 +55,7 @@ class BrokerHosts:
         limit_s: float = CONNECT_LIMIT_S,
         shuffle: Callable[[list[Any]], None] = _random.shuffle,
     ) -> None:
-        """Take a URL that is known to be right. `limit_s`: seconds for one address, until the connection is open."""
+        """Use a valid URL. `limit_s`: seconds for one address, until the connection is open."""
         self._urls = split_hosts(url)
         self._limit_s = limit_s
         self._shuffle = shuffle
@@ -188,8 +188,8 @@ def _sum_up(faults: list[BrokerLostError]) -> BrokerLostError:
     said = _sentences(faults)
     if len(said) == 1:
         return faults[0]
-    more = f"; and {len(said) - _FAULTS_TOLD} more" if len(said) > _FAULTS_TOLD else ""
-    error = BrokerLostError(f"no host can be connected to: {'; '.join(said[:_FAULTS_TOLD])}{more}")
+    more = f"; and {len(said) - _FAULTS_SHOWN} more" if len(said) > _FAULTS_SHOWN else ""
+    error = BrokerLostError(f"no host can be connected to: {'; '.join(said[:_FAULTS_SHOWN])}{more}")
     if all(certificate_fault(fault) is not None for fault in faults):
         error.__cause__ = faults[0]
     return error

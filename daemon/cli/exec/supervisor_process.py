@@ -98,7 +98,7 @@ class _SupervisorProcess:
             return self._code is not None
         return childless or time.monotonic() >= self._give_up_at
 
-    # --- what it is told ------------------------------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------------------------------
 
     def _obey(self) -> bool:
         """Execute a request, and return whether more may follow."""
