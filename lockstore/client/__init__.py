@@ -6,6 +6,7 @@
     registry        finds the call of an answer      release_queue  releases that are still to be sent
     reconnect       keeps a connection open          connection     one connection; translates aiormq's errors
     lease           when a lease ends                event_stream   the public events
+    entering_task   an entry that is refused        body_task      which task runs the body
 
 Architecture invariant: the client never reads a wall clock, and knows nothing of lock stores.
 """

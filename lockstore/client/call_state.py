@@ -10,6 +10,7 @@ All times (`now`, `sent_at`, ...) are on this process's monotonic clock, in seco
 from collections.abc import Callable
 from enum import Enum
 
+from lockstore.client.body_task import BodyTask
 from lockstore.client.decisions import Decision, Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
@@ -60,7 +61,8 @@ class Call:
         self.started_at = now
         wait_s = WAIT_UNSTATED_S if params.wait is None else params.wait
         self.deadline = now + min(wait_s, UNSTATED_MOST_S) + ANSWER_GRACE_S
-        self.is_unguarded = False  # whether the task that entered has ended, so that the body cannot be stopped
+        self.is_unguarded = False  # whether the task that entered has ended
+        self.body = BodyTask()
         self.partition: int | None = None  # the partition that serves it, if not the computed one
         self._new_id = new_id
         self._ever_asked = False

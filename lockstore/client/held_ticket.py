@@ -19,6 +19,7 @@ class HeldTicket:
     def check(self) -> None:
         """Raise LockLostError if the lease is lost. Only needed in a body that runs in another task than the one that entered."""
         call = self._call
+        call.body.note_use()
         if call.lost is not None or asyncio.get_running_loop().time() >= call.safe_until:
             why = call.lost.why if call.lost else "it was not renewed in time"
             raise LockLostError(f"ticket {call.number} of {call.params.conversation_id!r}: the lease ended: {why}")
@@ -29,6 +30,7 @@ class HeldTicket:
 
         Raises LockLostError if the lease is lost and the body could not be stopped.
         """
+        self._call.body.note_use()
         if self._call.is_unguarded:
             self.check()
         return self._call.number
@@ -36,16 +38,19 @@ class HeldTicket:
     @property
     def conversation_id(self) -> str:
         """The conversation that is locked."""
+        self._call.body.note_use()
         return self._call.params.conversation_id
 
     @property
     def request_id(self) -> str:
         """The request id of the ticket, as in logs and events."""
+        self._call.body.note_use()
         return self._call.request_id
 
     @property
     def expires_at(self) -> float:
         """The current end of the lease, in seconds since the Unix epoch on the lock store's clock. Renewals extend it."""
+        self._call.body.note_use()
         return self._call.expires_at
 
     @property
@@ -54,6 +59,7 @@ class HeldTicket:
 
         It already includes a safety margin; the client cancels the body at that time.
         """
+        self._call.body.note_use()
         return self._call.safe_until
 
     @property

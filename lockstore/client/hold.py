@@ -31,6 +31,7 @@ class LeaseGuard:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout_at(call.safe_until)
+        call.body.note_awaiting()
         self._is_open = False
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
@@ -69,17 +70,17 @@ class LeaseGuard:
             self._renewing.cancel()
         if self._loop.time() >= self._call.safe_until:
             self._call.lose(_OUT_OF_TIME)
+        was_ours = self._call.body.take_back() and isinstance(error, asyncio.CancelledError)
         try:
             if asyncio.current_task() is self._task:
                 await self._scope.__aexit__(kind, error, trace)
             else:
-                await self._scope.__aexit__(
-                    None, None, None
-                )  # a cancellation of this task does not belong to the scope
+                # A cancellation of this task does not belong to the scope.
+                await self._scope.__aexit__(None, None, None)
         except TimeoutError:
             raise self._lost() from error
-        if error is None and self._call.lost is not None:
-            raise self._lost()  # the body finished, but not within the lease
+        if was_ours or (error is None and self._call.lost is not None):
+            raise self._lost() from error  # the body was stopped, or finished, but not within the lease
 
     # --- what the registry calls --------------------------------------------------------------------------------------
 
@@ -125,24 +126,30 @@ class LeaseGuard:
             self._scope.reschedule(self._loop.time())
 
     def _left_alone(self, _: object) -> None:
-        """Record that the task that entered has ended while the lock is held, so that nothing can be cancelled."""
+        """Record that the task that entered has ended while the lock is held: the body runs in another, if at all."""
         self._call.is_unguarded = True
         self._watch_lease()
         extra = {"code": "lock_client.body_unguarded", "conversation_id": self._call.params.conversation_id}
         logger.error(
-            "the task that entered the lock of %r has ended, and the lock is still held: if its lease is lost, nothing can"
-            " stop the body. Enter it in the task that runs the body, or have the body call ticket.check()",
+            "the task that entered the lock of %r has ended, and the lock is still held: if its lease is lost, the task that"
+            " used the ticket last, or awaited the entry, is cancelled. Enter it in the task that runs the body",
             self._call.params.conversation_id,
             extra=extra,
         )
 
     def _watch_lease(self) -> None:
-        """Log the loss of a lease whose body cannot be stopped."""
+        """Stop the body when the lease is lost, or log that it cannot be stopped."""
         if self._call.lost is None and self._loop.time() < self._call.safe_until:
             self._watch = self._loop.call_at(self._call.safe_until, self._watch_lease)
             return
         self._call.lose(_OUT_OF_TIME)
-        extra = {"code": "lock_client.body_runs_without_lease", "conversation_id": self._call.params.conversation_id}
+        extra = {"code": "lock_client.body_stopped", "conversation_id": self._call.params.conversation_id}
+        if self._call.body.stop():
+            logger.error(
+                "%s. Its body was cancelled, in another task than the one that entered", self._lost(), extra=extra
+            )
+            return
+        extra["code"] = "lock_client.body_runs_without_lease"
         logger.critical("%s. Its body may still run, and could not be stopped", self._lost(), extra=extra)
 
     def _lost(self) -> LockLostError:

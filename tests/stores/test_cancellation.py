@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -242,3 +243,12 @@ async def test_nobody_stays_when_every_task_of_the_event_loop_is_cancelled(used:
         assert all(visit.task.cancelled() for visit in visits), steps
         assert not await used.is_someone_waiting("c"), steps
         await nothing_is_left(used, before)
+
+
+async def test_a_lock_that_was_entered_in_a_task_that_has_ended_is_given_back_by_another(used: LockStore) -> None:
+    before = asyncio.all_tasks()
+    stack = AsyncExitStack()
+    await asyncio.create_task(stack.enter_async_context(used.lock("c", 3600)))
+    assert await used.is_someone_waiting("c")
+    await stack.aclose()
+    await nothing_is_left(used, before)
