@@ -23,7 +23,7 @@ from daemon.broker.nodes import BrokerNodes
 from daemon.config.reload import Reread, merge_reloadable
 from daemon.config.settings import Settings
 from daemon.http.app import create_app
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.http.server import HttpServer
 from daemon.monitoring.batch_report import BatchReport
 from daemon.serving.runtime import create_runtime, no_failpoint

@@ -44,9 +44,10 @@ class HttpLineReader:
         found = await self._get("find", text=text, most=str(_FOUND_MOST))
         return [str(line["conversation_id"]) for line in found["lines"]]
 
-    async def examine(self) -> Backlog | None:
-        """Give None: a daemon does not tell that."""
-        return None
+    async def backlog(self) -> Backlog | None:
+        """Tell what is left to announce and to end; None: the daemon does not know it just now."""
+        found = (await self._get("status")).get("backlog")
+        return None if found is None else _parsed(Backlog, found)
 
     async def _get(self, place: str, **query: str) -> Any:
         try:

@@ -31,7 +31,7 @@ class LineReader(Protocol):
     async def find(self, text: str) -> list[str]:
         """Give some live conversations whose id contains a text."""
 
-    async def examine(self) -> Backlog | None:
+    async def backlog(self) -> Backlog | None:
         """Tell what is left to announce and to end; None: that cannot be had here."""
 
 
@@ -58,7 +58,7 @@ class StoreLineReader:
         """Give some live conversations whose id contains a text."""
         return await self.store.find(text, _FOUND_MOST)
 
-    async def examine(self) -> Backlog | None:
+    async def backlog(self) -> Backlog | None:
         """Tell what is left to announce and to end."""
         return await self.store.backlog()
 

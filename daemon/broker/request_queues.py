@@ -31,6 +31,7 @@ __all__ = [
     "count_dead_letters",
     "dead_letters_or_none",
     "declared_queues",
+    "existing_queues",
     "number_of",
     "queue_depths",
     "topology_lock",
@@ -100,6 +101,19 @@ async def queue_depths(connection: "AbstractConnection", names: Names, numbers: 
     """Count in request queues that stand. Raises one of `link.CONNECTION_ERRORS`, also where one has gone."""
     channel = await open_channel(connection, publisher_confirms=False)
     found = {number: await _look(channel, names, number) for number in numbers}
+    await channel.close()
+    return found
+
+
+async def existing_queues(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
+    """Count the messages in those of these request queues that exist. Raises one of `connection.CONNECTION_ERRORS`."""
+    found: dict[int, Queue] = {}
+    channel = await open_channel(connection, publisher_confirms=False)
+    for number in numbers:
+        try:
+            found[number] = await _look(channel, names, number)
+        except ChannelNotFoundEntity:  # which ends the channel
+            channel = await open_channel(connection, publisher_confirms=False)
     await channel.close()
     return found
 

@@ -2,14 +2,14 @@
 
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from daemon.admin.checks.broker import BrokerChecks, check_hosts
-from daemon.admin.checks.lines import check_lines
+from daemon.admin.checks.lines import examine_lines
 from daemon.admin.checks.round_trip import ASK_THE_DAEMON, RoundTrip
 from daemon.admin.checks.runner import CheckResult, Failure, Step, Steps
 from daemon.admin.checks.store import CONVERSATION, StoreChecks
@@ -66,6 +66,7 @@ class _Report(Report):
                     "result": step.verdict.result,
                     "said": step.verdict.said,
                     "remedy": step.verdict.remedy,
+                    "findings": [asdict(finding) for finding in step.verdict.findings],
                     "took_ms": None if step.took_ms is None else round(step.took_ms, 1),
                 }
                 for step in self.steps.taken
@@ -104,7 +105,7 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
             async with AsyncExitStack() as stack:
                 connection = await _check_broker(steps, loaded, stack)
                 if await _check_store(steps, loaded, store) and connection is not None:
-                    await steps.take("lines", check_lines(connection, loaded), _STORE_REMEDY)
+                    await steps.take("lines", examine_lines(connection, loaded), _STORE_REMEDY)
         finally:
             await store.close()
 
@@ -139,7 +140,7 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
     queue = checks.queues.get(partition)
     if not is_there or queue is None or not queue.consumers:
         said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
-        steps.note("round trip", CheckResult("skip", said, "start one: lockstore serve"))
+        steps.note("round trip", CheckResult("skip", said, "start a daemon: lockstore serve"))
     else:
         await _check_round_trip(steps, found[0], loaded)
     return found[0]

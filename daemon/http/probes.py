@@ -8,7 +8,7 @@ from aiohttp.web_routedef import AbstractRouteDef
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from daemon.http.metrics.exposition import registry_of
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.serving.runtime import Runtime
 
 __all__ = ["routes"]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-__all__ = ["Condition", "Health", "Reason"]
+__all__ = ["DETAIL_MOST", "Condition", "Health", "Reason"]
 
 Condition = Literal[
     "store_away",
@@ -15,6 +15,10 @@ Condition = Literal[
     "pipeline_stalled",
     "draining",
 ]
+
+
+DETAIL_MOST = 400
+"""Characters of a reason as it is described to others; longer ones are cut."""
 
 
 class Reason(NamedTuple):
@@ -64,3 +68,11 @@ class Health:
         """Return the current conditions, oldest first."""
         now = self._clock()
         return [Reason(name, now - since, detail) for name, (since, detail) in self._found.items()]
+
+    def describe(self) -> list[str]:
+        """Say why this daemon is not ready. That it is stopping is no fault."""
+        return [
+            f"{name.replace('_', ' ')}: {detail}"[:DETAIL_MOST]
+            for name, (_, detail) in self._found.items()
+            if name != "draining"
+        ]

@@ -1,16 +1,16 @@
 """What all sessions of a process share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from daemon.broker.request_queues import Queue
+from daemon.cluster.broker_state import BrokerState
 from daemon.cluster.heartbeat import DaemonIdentity
 from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
 from daemon.monitoring.batch_report import Observers
 from daemon.monitoring.counters import Counters
-from daemon.monitoring.health import Health
+from daemon.monitoring.health import DETAIL_MOST, Health
 from daemon.monitoring.stalls import STALL_S, StallDetector
 from daemon.serving.deadlines import Deadlines
 from daemon.serving.dispatcher import Outstanding
@@ -18,7 +18,7 @@ from daemon.serving.freeze_detector import FreezeDetector
 from daemon.serving.retrying_store import RetryingStore
 from lockstore.stores.base import LockStore
 
-__all__ = ["ActiveSession", "Runtime", "create_runtime", "no_failpoint"]
+__all__ = ["ActiveSession", "Runtime", "ServingSession", "create_runtime", "no_failpoint"]
 
 _HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
 
@@ -34,8 +34,11 @@ class ServingSession(Protocol):
     def waiting(self) -> int:
         """How many messages are here and not done with."""
 
-    async def queues(self) -> tuple[dict[int, Queue], int]:
-        """Count what is in the request queues, and the dead letters."""
+    async def broker_state(self) -> BrokerState:
+        """Read what exists on the broker. Raises one of `connection.CONNECTION_ERRORS`."""
+
+    async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
+        """Find out which queues exist. Raises one of `connection.CONNECTION_ERRORS`."""
 
 
 class HttpConnections(Protocol):
@@ -87,6 +90,11 @@ class Runtime:
     observers: Observers
     outstanding: Outstanding
     http_connections: HttpConnections | None = None  # there is no HTTP server, or not yet
+
+    def describe_notes(self) -> list[str]:
+        """Say what does not keep it from serving, and should be known."""
+        found = self.outstanding.describe()
+        return [] if found is None else [found[1][:DETAIL_MOST]]
 
 
 def no_failpoint(_: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import structlog
 from aiormq.channel import Channel
 
-from daemon.broker import request_queues as layout
 from daemon.broker.connection import (
     FilteredConnection,
     is_blocked,
@@ -17,6 +16,7 @@ from daemon.broker.connection import (
     raise_when_one_closes,
     underlying_channel,
 )
+from daemon.cluster.broker_state import BrokerState, observe_broker_state, read_queues
 from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
@@ -33,9 +33,8 @@ _GOODBYE_S = 0.5  # for telling the other daemons
 _LEAST_S = 0.1  # for what is under way, however short the time for all is
 _STEP_BACK_S = 0.3  # for closing the channels; the end of the connection closes them as well
 _BLOCKED_LOOK_S = 0.5
-_TRANSIENT_CHANNELS = (
-    4  # the topology watch, with the lock and the channel that it declares on; counting messages in queues
-)
+_TRANSIENT_CHANNELS = 5
+"""The topology watch, with the lock and the channel that it declares on; the state of the broker; looking for reply queues."""
 
 _log = structlog.get_logger()
 
@@ -106,11 +105,14 @@ class Session:
         """How many messages are here and not done with."""
         return sum(worker.progress.waiting() for worker in self._workers)
 
-    async def queues(self) -> tuple[dict[int, layout.Queue], int]:
-        """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
-        broker = self._runtime.settings.broker
-        requests = await layout.queue_depths(self._connection, broker.names, range(broker.partitions))
-        return requests, await layout.count_dead_letters(self._connection, broker.names)
+    async def broker_state(self) -> BrokerState:
+        """Read what exists on the broker. Raises one of `connection.CONNECTION_ERRORS`."""
+        daemons = self._runtime.peers.speaking(time.monotonic())
+        return await observe_broker_state(self._connection, self._runtime.settings.broker, daemons)
+
+    async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
+        """Find out which queues exist, on one channel. Raises one of `connection.CONNECTION_ERRORS`."""
+        return await read_queues(self._connection, queues, at_once=1)
 
     @property
     def delivered(self) -> int:

@@ -9,38 +9,23 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused
 
 from daemon.broker import request_queues as layout
 from daemon.broker import topology
 from daemon.broker.connection import open_channel, say_what_ended, underlying_channel
 from daemon.serving.runtime import Runtime
 from lockstore.errors import ConfigError
-from lockstore.protocol.naming import Names
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
 
-__all__ = ["LOOK_S", "TopologyWatch", "find_missing_exchanges"]
+__all__ = ["LOOK_S", "TopologyWatch"]
 
 LOOK_S = 2.0
 """How long an exchange or a binding may be missing before it is noticed."""
 
 _log = structlog.get_logger()
-
-
-async def find_missing_exchanges(connection: "AbstractConnection", names: Names) -> list[str]:
-    """Give the exchanges that do not exist, of those that messages travel through. Raises one of `link.LOST`."""
-    missing: list[str] = []
-    channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
-    for exchange in (names.requests, names.events, names.dead_letters):
-        try:
-            await channel.exchange_declare(exchange, passive=True)
-        except ChannelNotFoundEntity:  # which ends the channel
-            missing.append(exchange)
-            channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
-    await channel.close()
-    return missing
 
 
 class TopologyWatch:
@@ -62,7 +47,8 @@ class TopologyWatch:
     async def _look(self) -> None:
         health = self._runtime.health
         missing = [
-            f"the exchange {name}" for name in await find_missing_exchanges(self._connection, self._broker.names)
+            f"the exchange {name}"
+            for name in await topology.find_missing_exchanges(self._connection, self._broker.names)
         ]
         if await layout.dead_letters_or_none(self._connection, self._broker.names) is None:
             missing.append(f"the queue {self._broker.names.dead_letters}")

@@ -121,7 +121,7 @@ async def test_a_command_whose_lock_is_taken_is_ended(place: Place) -> None:
 
 
 def test_the_command_line_that_a_trouble_names_is_one_that_a_shell_takes() -> None:
-    from daemon.admin.findings import check_conversation
+    from daemon.views.findings import check_conversation
     from daemon.views.lines import ConversationFacts, TicketFacts
 
     name = "it's $(odd)"

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel
 
-from daemon.admin.broker_state import BrokerState
-from daemon.admin.findings import check_broker_state
 from daemon.broker.request_queues import Queue
+from daemon.cluster.broker_state import BrokerState
+from daemon.views.findings import check_broker_state
 from harness import DaemonProcess, RabbitMQ
 from lockstore.client import LockClient
 from tests.conftest import DaemonMaker
@@ -121,4 +121,4 @@ async def test_the_events_of_a_broken_time_are_announced_after_it(
 
 def test_status_and_doctor_name_an_exchange_that_is_missing() -> None:
     estate = BrokerState("n", 1, {0: Queue(0, 1)}, [], 0, missing_exchanges=["n.requests"])
-    assert "the exchange n.requests is missing" in next(trouble.said for trouble in check_broker_state(estate))
+    assert "the exchange n.requests does not exist" in next(found.message for found in check_broker_state(estate))

@@ -3,7 +3,7 @@
 import pytest
 
 from daemon.http.metrics.catalog import CATALOG, Metric
-from daemon.http.metrics.poller import _STALE_S, EVERY_S
+from daemon.http.poller import EVERY_S, STALE_S
 from tests.docs.pages import CHECKOUT, bare, codes, tables
 
 PAGE = CHECKOUT / "docs" / "metrics.md"
@@ -24,7 +24,7 @@ def test_the_page_means_what_the_metric_says(row: dict[str, str]) -> None:
 def test_the_times_of_the_text_are_those_of_the_code() -> None:
     text = PAGE.read_text()
     assert f"every {EVERY_S:g} seconds" in text
-    assert f"older than {_STALE_S:g} seconds" in text
+    assert f"older than {STALE_S:g} seconds" in text
 
 
 @pytest.mark.parametrize("metric", CATALOG.values(), ids=lambda metric: metric.name)

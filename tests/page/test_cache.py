@@ -4,7 +4,10 @@ import asyncio
 
 import pytest
 
-from daemon.http.status_page.cache import KEPT_S, Cache
+from daemon.http.cache import Cache, Pace
+
+KEPT_S = 1.0
+PACE = Pace(least_s=KEPT_S, times=10, most_s=30.0)
 
 
 class Oracle:
@@ -39,8 +42,8 @@ def oracle() -> Oracle:
     return Oracle()
 
 
-def cache_of(oracle: Oracle, most: int = 10, at_once: int = 2) -> Cache[int]:
-    return Cache(most, at_once, lambda: oracle.now)
+def cache_of(oracle: Oracle, most: int = 10, at_once: int = 2, pace: Pace = PACE) -> Cache[int]:
+    return Cache(most, at_once, pace, lambda: oracle.now)
 
 
 async def test_an_answer_is_kept_for_its_time_and_then_asked_for_again(oracle: Oracle) -> None:
@@ -105,3 +108,23 @@ async def test_a_bounded_number_of_answers_is_kept(oracle: Oracle) -> None:
     assert await cache.get(9, oracle.answer) == 10
     assert await cache.get(0, oracle.answer) == 11
     assert len(cache._kept) == 3
+
+
+async def test_a_failure_is_kept_where_the_pace_says_so(oracle: Oracle) -> None:
+    cache = cache_of(oracle, pace=Pace(least_s=5.0, times=20, failure_s=5.0))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            await cache.get("q", oracle.fail)
+    assert oracle.asked == 1
+    oracle.now += 5.1
+    assert await cache.get("q", oracle.answer) == 2
+    assert cache.newest("q") is not None
+    assert cache.newest("never asked") is None
+
+
+async def test_questions_that_only_fail_do_not_fill_the_memory(oracle: Oracle) -> None:
+    cache = cache_of(oracle, most=3, pace=Pace(least_s=5.0, times=20, failure_s=5.0))
+    for number in range(50):
+        with pytest.raises(ValueError, match="no"):
+            await cache.get(number, oracle.fail)
+    assert len(cache._until) <= 6

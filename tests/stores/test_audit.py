@@ -12,9 +12,10 @@ from typing import Any, Self
 import pytest
 
 from lockstore.core.commands import Command, Release, Renew, Request
+from lockstore.core.statistics import UNANNOUNCED_MS
 from lockstore.core.ticket import Claim, Ticket, TicketLock
 from lockstore.errors import ConversationError
-from lockstore.stores.audit import LATE_MS, REMEDIES, AuditFinding, Progress, Rule
+from lockstore.stores.audit import REMEDIES, AuditFinding, Progress, Rule
 from lockstore.stores.base import LockStore
 from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.key_ownership import ConcurrentNames
@@ -26,7 +27,7 @@ from tests.stores.table import done
 from tests.stores.test_outbox import entries, patrol, told
 from tests.stores.test_overview import ODD_IDS, stand
 
-LATE = LATE_MS * 2
+LATE = UNANNOUNCED_MS * 2
 HOUR_MS = 3_600_000
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from daemon.broker.connection import CONNECTION_ERRORS, as_config_error, innermost, say_what_ended
+from daemon.views.findings import Finding, distinct
 from lockstore.errors import ConfigError, LockstoreError
 
 __all__ = ["CheckResult", "Failure", "Result", "Step", "Steps"]
 
+_SAID_MOST = 3  # findings of one step that are spelled out
 STEP_S = 10.0
 """How long a step may take: what answers later is as good as away."""
 
@@ -24,6 +26,19 @@ class CheckResult:
     result: Result
     said: str
     remedy: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def of(cls, findings: Iterable[Finding], well: str, more: str = "") -> "CheckResult":
+        """Sum up what was found: the worst first; `well` is said where that is nothing, `more` after what was found."""
+        found = distinct(findings)
+        if not found:
+            return cls("ok", well)
+        parts = [f"{finding.subject}: {finding.message}" for finding in found[:_SAID_MOST]]
+        if len(found) > _SAID_MOST:
+            parts.append(f"and {len(found) - _SAID_MOST:,} more: lockstore status")
+        said = "; ".join([*parts, more] if more else parts)
+        return cls("fail" if found[0].severity == "error" else "warn", said, found[0].remedy, found)
 
 
 class Failure(LockstoreError):  # noqa: N818 - a step fails, and that is no error of the check's

@@ -15,7 +15,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from daemon.http.metrics.catalog import CATALOG
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.monitoring import log_setup as logs
 from daemon.monitoring.health import Condition
 from daemon.monitoring.histogram import Histogram
@@ -121,7 +121,7 @@ class _Daemon(Collector):
         yield _gauge("lockstore_survey_age_seconds", self._poller.statistics.age_s)
 
     def _backlog(self) -> Iterator[Family]:
-        found = self._poller.examination.newest
+        found = self._poller.backlog.newest
         if found is None:
             return
         yield _gauge("lockstore_outbox_events", found.outbox)
@@ -130,15 +130,15 @@ class _Daemon(Collector):
         yield _gauge("lockstore_sweep_lag_seconds", (found.overdue_most_ms or 0) / 1000)
 
     def _queues(self) -> Iterator[Family]:
-        counted = self._poller.queues.newest
-        if counted is None:
+        state = self._poller.broker_state.newest
+        if state is None:
             return
-        requests, dead_letters = counted
-        messages = {str(number): queue.messages for number, queue in requests.items()}
+        messages = {str(number): queue.messages for number, queue in state.queues.items()}
         yield _gauges("lockstore_partition_messages", messages)
-        consumers = {str(number): queue.consumers for number, queue in requests.items()}
+        consumers = {str(number): queue.consumers for number, queue in state.queues.items()}
         yield _gauges("lockstore_partition_consumers", consumers)
-        yield _gauge("lockstore_dead_letters_kept", dead_letters)
+        if state.dead_letters is not None:
+            yield _gauge("lockstore_dead_letters_kept", state.dead_letters)
 
 
 def _gauge(name: str, value: float) -> Family:
