@@ -189,7 +189,7 @@ async def test_status_says_what_each_is(system: System) -> None:
     found = troubles(told)
     assert "whose reply queue is gone, so nobody renews it; tickets behind it: 3;" in found[system.stuck]
     assert found["partition 1"] == "no daemon serves it; waiting messages: 1"
-    assert found[system.damaged].startswith("its data is damaged: one of its keys in Redis is of another type")
+    assert found[system.damaged].startswith("its data is damaged: one of its keys in Redis has the wrong type")
     assert [word["pid"] for word in told["daemons"]] == [system.place.daemon.pid]
     assert told["queues"] == {"0": {"messages": 0, "consumers": 1}, "1": {"messages": 1, "consumers": 0}}
     (longest, _) = told["lines"]["lines"]
@@ -223,7 +223,7 @@ async def test_show_finds_the_holder_that_is_gone(system: System) -> None:
 async def test_show_finds_the_damage_and_the_partition_without_a_daemon(system: System) -> None:
     damaged = await system.told("show", system.damaged)
     assert troubles(damaged)[system.damaged].startswith(
-        "its data is damaged: one of its keys in Redis is of another type"
+        "its data is damaged: one of its keys in Redis has the wrong type"
     )
     unserved = await system.told("show", system.unserved)
     assert troubles(unserved)[system.unserved] == "no daemon serves its partition, 1; waiting messages: 1"
