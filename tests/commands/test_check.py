@@ -77,8 +77,18 @@ async def test_it_works_with_no_daemon_running_and_says_so(place: Place, namespa
 @pytest.mark.parametrize(
     ("url", "said", "remedy"),
     [
-        pytest.param("guest:hidden@{place}/", "rejected the credentials of user guest", "correct both in broker.url", id="password"),
-        pytest.param("guest:guest@{place}/elsewhere", "the virtual host elsewhere does not exist", "add_vhost elsewhere", id="vhost"),
+        pytest.param(
+            "guest:hidden@{place}/",
+            "rejected the credentials of user guest",
+            "correct both in broker.url",
+            id="password",
+        ),
+        pytest.param(
+            "guest:guest@{place}/elsewhere",
+            "the virtual host elsewhere does not exist",
+            "add_vhost elsewhere",
+            id="vhost",
+        ),
         pytest.param("guest:hidden@127.0.0.1:1/", "nothing listens at 127.0.0.1:1", "127.0.0.1:1", id="nobody there"),
     ],
 )
