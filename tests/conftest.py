@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 
@@ -15,6 +16,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # likewise, under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# No time limit: the machine may be busy. Fewer examples than by default, for each run has others; some tests ask for more.
+settings.register_profile("lockstore", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lockstore")
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

@@ -22,7 +22,11 @@ INTERNALS = (
     "tests/architecture/test_library_internals.py::test_aiormq_is_inside_as_we_use_it",
     "tests/architecture/test_library_internals.py::test_pamqp_is_inside_as_we_use_it",
 )
-AMQP = tuple(f"tests/amqp/test_{name}.py" for name in ("content_header", "frame_filter", "opening"))
+AMQP = (
+    "tests/amqp/test_opening.py",
+    "tests/unit/amqp/test_content_header.py",
+    "tests/unit/amqp/test_frame_filter.py",
+)
 # Left out: test_call, test_lease, test_replies and test_cancellation, which put a fake in the place of the whole connection, so
 # that no code of aiormq's runs in them; they are a third of the time.
 CLIENT = tuple(

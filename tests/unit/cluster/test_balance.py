@@ -71,7 +71,7 @@ def happen(fleet: Fleet, kind: str, which: int) -> None:
             fleet.unload(which)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     daemons=st.integers(1, 6),
     busy=st.integers(0, 16),
@@ -96,7 +96,7 @@ def test_whatever_happens_it_ends_with_a_fair_share_for_all_and_then_nobody_move
     assert steps_since(fleet, calm_since) <= 2 * len(fleet.lines) * len(fleet.daemons)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(silent=st.integers(1, 3), speaking=st.integers(1, 3), busy=st.integers(1, 16), seed=st.integers(0, 2**20))
 def test_daemons_that_say_nothing_cost_a_bounded_number_of_steps(
     silent: int, speaking: int, busy: int, seed: int

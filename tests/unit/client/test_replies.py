@@ -249,7 +249,7 @@ properties: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(st.tuples(bodies, properties), max_size=6), is_held=st.booleans())
 @example(messages=[(granted(ticket_number=2**64).body, {"correlation_id": "id-1"})], is_held=True)
 def test_whatever_arrives_raises_nothing_and_leaves_sound_times(

@@ -16,7 +16,7 @@ SAME = settings(derandomize=True, database=None, deadline=None, suppress_health_
 seeds = st.integers(0, 2**32 - 1)
 
 
-@settings(SAME, max_examples=300)
+@settings(SAME, max_examples=80)
 @given(seeds)
 def test_a_lawful_history_is_well(seed: int) -> None:
     assert [str(fault) for fault in judge(lawful_history(Random(seed))).faults] == []
@@ -37,7 +37,7 @@ def test_lawful_histories_have_every_end_every_refusal_and_repetitions() -> None
 
 
 @pytest.mark.parametrize("name", PLANTS)
-@settings(SAME, max_examples=40)
+@settings(SAME, max_examples=20)
 @given(seed=seeds)
 def test_a_planted_fault_is_found(name: str, seed: int) -> None:
     history = planted(name, lawful_history(Random(seed)), Random(seed + 1))
