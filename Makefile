@@ -20,7 +20,7 @@ JOBS ?= 3
 
 test:  ## all tests: make test ARGS="-k words -x"; JOBS=0 for one after the other
 	@scripts/setup test
-	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 matrix: setup  ## demo and a part of the tests on Debian 13 and forky, as root: make matrix ARGS="trixie:valkey"
 	@scripts/matrix $(ARGS)

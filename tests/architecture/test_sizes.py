@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.conftest import LONGEST
+
 CHECKOUT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("lockstore", "daemon", "harness") for path in (CHECKOUT / folder).rglob("*.py"))
 SCRIPTS = sorted((CHECKOUT / "lockstore" / "stores" / "redis" / "lua").glob("*.lua"))
@@ -44,3 +46,7 @@ def test_a_verb_fits_on_one_screen() -> None:
     verbs = [path for path in SCRIPTS if not path.name.startswith("_")]
     lines = {name_of(path): len(path.read_text().splitlines()) for path in verbs}
     assert {name: count for name, count in lines.items() if count > VERB_LINES_MAX} == {}
+
+
+def test_the_files_that_are_begun_first_exist() -> None:
+    assert [file for file in LONGEST if not (CHECKOUT / "tests" / file).is_file()] == []
