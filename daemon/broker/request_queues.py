@@ -1,7 +1,7 @@
 """Which request queues stand on the broker, whether they are those of the configuration, and who may change them.
 
 A fresh broker gets its queues from the last down to the first. So where queue 0 stands, all have stood, and what a crash
-left half-way is told from a smaller number by its highest queue. The number is `broker.partitions`; RabbitMQ keeps no
+left half-way is distinguished from a smaller number by its highest queue. The number is `broker.partitions`; RabbitMQ keeps no
 other note of it.
 """
 
@@ -121,9 +121,9 @@ async def existing_queues(connection: "AbstractConnection", names: Names, number
 async def count_dead_letters(connection: "AbstractConnection", names: Names) -> int:
     """Count the dead letters that are kept. Raises one of `link.CONNECTION_ERRORS`."""
     channel = await open_channel(connection, publisher_confirms=False)
-    told = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
+    declared = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
     await channel.close()
-    return told.message_count or 0
+    return declared.message_count or 0
 
 
 async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -> int | None:
@@ -135,8 +135,8 @@ async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -
 
 
 async def _look(channel: "AbstractChannel", names: Names, number: int) -> Queue:
-    told = (await channel.declare_queue(names.request_queue(number), passive=True)).declaration_result
-    return Queue(told.message_count or 0, told.consumer_count or 0)
+    declared = (await channel.declare_queue(names.request_queue(number), passive=True)).declaration_result
+    return Queue(declared.message_count or 0, declared.consumer_count or 0)
 
 
 def number_of(queues: Collection[int]) -> int:

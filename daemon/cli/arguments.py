@@ -1,4 +1,4 @@
-"""Texts that are typed as arguments: ids and names. Whatever cannot be one is refused before anything is looked at."""
+"""Validates ids and names typed as arguments, before anything is read."""
 
 import os
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ _HOLDER: TypeAdapter[str] = TypeAdapter(Holder)
 
 
 def conversation_id(text: str) -> str:
-    """Give a conversation id as it was typed. Raises ConfigError for one that cannot be."""
+    """Return a conversation id. Raises ConfigError if it is invalid."""
     name = "CONVERSATION"
     text = _decoded(name, text)
     if len(text.encode()) > CONVERSATION_ID_MAX_BYTES:
@@ -26,14 +26,14 @@ def conversation_id(text: str) -> str:
 
 
 def holder_name(text: str | None) -> str | None:
-    """Give the name of `--holder`; None: it was not given. Raises ConfigError for one that cannot be."""
+    """Return the name of `--holder`; None if absent. Raises ConfigError if it is invalid."""
     if text is None:
         return None
     return _checked("--holder", _decoded("--holder", text), _HOLDER)
 
 
 def operator_name(text: str | None) -> str | None:
-    """Give the name of `--by`; None: it was not given. Raises ConfigError for one that cannot be."""
+    """Return the name of `--by`; None if absent. Raises ConfigError if it is invalid."""
     if text is None:
         return None
     text = _decoded("--by", text)
@@ -43,7 +43,7 @@ def operator_name(text: str | None) -> str | None:
 
 
 def daemon_url(text: str | None) -> str | None:
-    """Give the address of `--daemon`; None: it was not given. Raises ConfigError for one that cannot be."""
+    """Return the address of `--daemon`; None if absent. Raises ConfigError if it is invalid."""
     if text is None:
         return None
     text = _decoded("--daemon", text)
@@ -58,7 +58,7 @@ def daemon_url(text: str | None) -> str | None:
 
 
 def _decoded(name: str, text: str) -> str:
-    """Read the bytes that were typed as UTF-8, also where the locale has made them something else that is no text."""
+    """Decode the typed bytes as UTF-8, even if the locale has decoded them differently."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What `lockstore check` does: one step after the other, told as a table with what to do."""
+"""`lockstore check`: runs the checks one after the other, and prints a table with remedies."""
 
 import os
 from contextlib import AsyncExitStack
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
-_BROKER_REMEDY = "run this again; if it stays so, look at RabbitMQ's log"
+_BROKER_REMEDY = "run this again; if the problem persists, check RabbitMQ's log"
 _STORE_REMEDY = "see the options of lock_store in docs/lock-stores.md, and docs/redis.md, When something is wrong"
 
 
@@ -57,7 +57,7 @@ class _Report(Report):
         return PROBLEMS if self._count("fail") or super().exit_code != OK else OK
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all steps, for JSON."""
+        """Return all steps, for JSON."""
         return {
             "ok": self.exit_code == OK,
             "steps": [
@@ -74,7 +74,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Show all steps, and sum up."""
+        """Print all steps, and a summary."""
         show(("step", "", "ms>", "found, and what to do"), map(_row, self.steps.taken))
         counts = [f"{count} {result}" for result in ("fail", "warn", "skip", "ok") if (count := self._count(result))]
         say(f"{', '.join(counts)}.{' Interrupted.' if self.interrupted else ''}")
@@ -88,7 +88,7 @@ def _row(step: Step) -> tuple[str | Text, ...]:
 
 
 def run(config: Path | None, *, as_json: bool) -> int:
-    """Check, tell, and give the exit code. Raises ConfigError where the file itself is wrong."""
+    """Run the checks, print the result, and return the exit code. Raises ConfigError if the file is invalid."""
     loaded = settings.load(config)
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
     report = _Report()
@@ -111,7 +111,7 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
 
 
 async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -> "AbstractConnection | None":
-    """Take the steps at RabbitMQ, and give the connection, which lasts as long as the stack."""
+    """Run the checks of RabbitMQ, and return the connection, which is closed with the stack."""
     broker, way = loaded.broker, address_of(loaded.broker)
     found: list[FilteredConnection] = []
     remedy = f"is RabbitMQ running there? broker.url names {way.place}"
@@ -156,7 +156,7 @@ async def _check_round_trip(steps: Steps, connection: "AbstractConnection", load
 
 
 async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> bool:
-    """Take the steps at the lock store, and tell whether one may go on from there."""
+    """Run the checks of the lock store, and return whether the check can continue."""
     if isinstance(store, InMemoryLockStore):
         steps.note(
             "lock store", CheckResult("skip", "in_memory: it lives and ends with its daemon, and no other can see it")

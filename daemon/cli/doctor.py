@@ -1,4 +1,4 @@
-"""What `lockstore doctor` does: audits the store line by line and key by key, and the broker queue by queue."""
+"""`lockstore doctor`: audits the store line by line and key by key, and the broker queue by queue."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
@@ -33,8 +33,8 @@ from lockstore.stores.base import LockStore
 
 __all__ = ["run"]
 
-_PAGE = 200  # lines that are asked for together
-_FINDINGS_MOST = 1000  # that are kept, and shown; the others are counted
+_PAGE = 200  # lines read together
+_FINDINGS_MOST = 1000  # findings kept and shown; further ones are counted
 _IN_MEMORY = (
     "lines and keys were not audited: the tickets are in a daemon's memory, which only the daemon can read; "
     "with a Redis store, or one of your own, they can be"
@@ -53,11 +53,11 @@ class _Report(Report):
 
     @property
     def exit_code(self) -> int:
-        """Whether something is wrong."""
+        """Whether problems were found."""
         return PROBLEMS if self.findings else super().exit_code
 
     def add(self, finding: Finding) -> None:
-        """Take note of something that is wrong."""
+        """Add a finding."""
         if finding in self.findings:
             return
         if len(self.findings) < _FINDINGS_MOST:
@@ -66,7 +66,7 @@ class _Report(Report):
             self.untold += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {
             "ok": self.exit_code == OK,
             "lines": self.lines,
@@ -77,7 +77,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Show it."""
+        """Print the report."""
         say(f"Looked at {counted(self.lines, 'line', 'lines')} and {counted(self.keys, 'key', 'keys')}.")
         for text in self.passed_over:
             say(f"Note: {text}.")
@@ -90,7 +90,7 @@ class _Report(Report):
 
 
 def run(config: Path | None, daemon_url: str | None, *, as_json: bool) -> int:
-    """Look, tell, and give the exit code. Raises ConfigError."""
+    """Run the audit, print the report, and return the exit code. Raises ConfigError."""
     report = _Report()
     return carry_out("doctor", report, _work(report, settings.load(config), daemon_url), as_json=as_json)
 
@@ -141,7 +141,7 @@ async def _audit(report: _Report, store: LockStore) -> None:
 
 
 async def _pages(source: LineReader) -> AsyncIterator[LinesFacts]:
-    """Give lines, the longest first, page by page, as far as a survey reaches."""
+    """Yield pages of lines, longest first, as far as the store lists them."""
     for start in range(0, DEEPEST, _PAGE):
         found = await source.lines(start, _PAGE)
         yield found

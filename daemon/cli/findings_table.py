@@ -1,4 +1,4 @@
-"""How findings are shown to people."""
+"""Prints findings as a table."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _WHERE_MAX = 60  # characters
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Show them as a table, or say that there are none."""
+    """Print a table of the findings, or that there are none."""
     if not findings:
         say("Nothing is wrong.")
         return

@@ -1,4 +1,4 @@
-"""What `lockstore show` does: one conversation's line, who holds it, who waits, and what happened to it last."""
+"""`lockstore show`: one conversation's line with its holder and waiters, and its last events."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -32,18 +32,18 @@ class _Report(Report):
     conversation: str
     facts: ConversationFacts | None = None
     stands: dict[str, bool] = field(default_factory=dict)
-    """Which reply queues are there."""
+    """Which reply queues exist."""
     alike: list[str] = field(default_factory=list)
-    """Live conversations with this in their id, where nobody stands in this one."""
+    """Live conversations with this text in their id, if this one has no tickets."""
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """Whether something is wrong."""
+        """Whether problems were found."""
         return PROBLEMS if self.findings else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {
             "ok": self.exit_code == OK,
             "conversation_id": self.conversation,
@@ -54,7 +54,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Show it."""
+        """Print the report."""
         if self.facts is not None:
             _show_line(self.facts, self.stands)
             if self.alike:
@@ -65,7 +65,7 @@ class _Report(Report):
 
 
 def run(config: Path | None, conversation: str, daemon_url: str | None, *, as_json: bool) -> int:
-    """Look, tell, and give the exit code. Raises ConfigError."""
+    """Read the conversation, print it, and return the exit code. Raises ConfigError."""
     report = _Report(conversation=conversation)
     work = _work(report, settings.load(config), daemon_url)
     return carry_out("show", report, work, as_json=as_json)
@@ -114,6 +114,6 @@ def _show_history(facts: ConversationFacts) -> None:
         return
     now = datetime.fromtimestamp(facts.at_ms / 1000).astimezone()
     say(f"What happened last, in {now.tzname()}:")
-    for told in facts.history:
-        at = datetime.fromtimestamp(told["at"]).astimezone().isoformat(" ", "milliseconds")[:23]
-        console().print(event_line(OUTBOUND.validate_python(told), at), soft_wrap=True)
+    for event in facts.history:
+        at = datetime.fromtimestamp(event["at"]).astimezone().isoformat(" ", "milliseconds")[:23]
+        console().print(event_line(OUTBOUND.validate_python(event), at), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What `lockstore status` does: daemons, queues, lines and what is wrong with them, at one look."""
+"""`lockstore status`: daemons, queues, lines, and their problems, at a glance."""
 
 import asyncio
 import time
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_LOOKED_AT = 50  # lines, at the least, though fewer may be shown
-_QUEUES_MOST = 16  # of more, only those are shown in which something waits, or which nobody serves
+_LOOKED_AT = 50  # lines read at least, although fewer may be shown
+_QUEUES_MOST = 16  # if there are more, only queues with messages or without a daemon are shown
 
 
 @dataclass(kw_only=True)
 class _Report(Report):
     kind: str
     most: int
-    """Lines to be shown."""
+    """The number of lines to show."""
     broker_state: BrokerState | None = None
     lines: LinesFacts | None = None
     backlog: Backlog | None = None
@@ -46,11 +46,11 @@ class _Report(Report):
 
     @property
     def exit_code(self) -> int:
-        """Whether something is wrong."""
+        """Whether problems were found."""
         return PROBLEMS if self.findings else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         broker_state = self.broker_state
         return {
             "ok": self.exit_code == OK,
@@ -67,7 +67,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Show it."""
+        """Print the report."""
         if self.broker_state is not None:
             _show_broker_state(self.broker_state)
         if self.lines is not None:
@@ -77,14 +77,14 @@ class _Report(Report):
 
 
 def run(config: Path | None, daemon_url: str | None, most: int, *, as_json: bool) -> int:
-    """Look, tell, and give the exit code. Raises ConfigError."""
+    """Collect the status, print it, and return the exit code. Raises ConfigError."""
     loaded = settings.load(config)
     report = _Report(kind=loaded.store_type, most=most)
     return carry_out("status", report, _Look(report, loaded).work(daemon_url), as_json=as_json)
 
 
 class _Look:
-    """Looks at both sides at once; that one does not answer is no reason not to show the other."""
+    """Reads broker and store concurrently; if one fails, the other is still shown."""
 
     def __init__(self, report: _Report, loaded: Settings) -> None:
         self._report = report

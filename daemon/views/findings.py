@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning"]
-"""`error`: locks are not served as they should be. `warning`: they are, or none are wanted; but somebody should know."""
+"""`error`: locks are not served as they should be. `warning`: they are, or none are requested, but an operator should know."""
 
 _EXAMPLES = 3
 _SERVE = "start a daemon: lockstore serve"
@@ -50,7 +50,7 @@ _STATUS = "see which daemons serve: lockstore status"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `subject`: a conversation id, `partition 1`, `daemons`, `dead letters`, and the like."""
+    """A problem. `subject`: a conversation id, `partition 1`, `daemons`, `dead letters`, and the like."""
 
     subject: str
     severity: Severity
@@ -59,7 +59,7 @@ class Finding:
 
 
 def distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Leave out what was found twice; errors come first."""
+    """Remove duplicates; errors come first."""
     found = dict.fromkeys(findings)
     return tuple(sorted(found, key=lambda finding: finding.severity != "error"))
 
@@ -127,7 +127,7 @@ def daemon_subject(daemon: Heartbeat | DaemonIdentity) -> str:
 
 
 def check_daemon(daemon: Heartbeat | DaemonIdentity, reasons: Iterable[str], notes: Iterable[str]) -> Iterable[Finding]:
-    """Report why a daemon is not ready, and what it has noticed besides: the same that its /readyz tells."""
+    """Report why a daemon is not ready, and what else it has noticed, as on its /readyz."""
     subject = daemon_subject(daemon)
     for reason in reasons:
         remedy = "find the reason in docs/configuration.md, Reasons, and in the log of this daemon"
@@ -150,7 +150,7 @@ def check_dead_letters(count: int | None) -> Iterable[Finding]:
 
 
 def check_backlog(found: Backlog | None) -> Iterable[Finding]:
-    """Find what daemons should have done by now. None: that is not known."""
+    """Report overdue work of the daemons. None: unknown."""
     if found is None:
         return
     if found.outbox_oldest_ms is not None and found.outbox_oldest_ms > UNANNOUNCED_MS:
@@ -165,7 +165,7 @@ def check_backlog(found: Backlog | None) -> Iterable[Finding]:
 
 
 def check_audit_finding(found: AuditFinding) -> Finding:
-    """Report what an audit has found, with the command that repairs it as it is to be typed."""
+    """Report an audit's finding, with the exact command that repairs it."""
     name = found.conversation_id
     if name is None:
         subject = "outbox" if found.rule == "outbox" else "lock store"
@@ -179,7 +179,7 @@ def check_audit_finding(found: AuditFinding) -> Finding:
 
 
 def check_lines(lines: LinesFacts) -> Iterable[Finding]:
-    """Find what is wrong with a page of lines, and which could not be read."""
+    """Report problems of a page of lines, and lines that could not be read."""
     for line in lines.lines:
         yield from check_line(line)
     for damaged in lines.unreadable:
@@ -199,13 +199,13 @@ def check_damage(conversation_id: str, detail: str) -> Finding:
 
 
 def check_conversation(line: ConversationFacts, exists: Mapping[str, bool]) -> Iterable[Finding]:
-    """Find what is wrong with one line. `exists`: which reply queues of its tickets do, as far as that is known."""
+    """Report problems of one line. `exists`: which reply queues of its tickets exist, if known."""
     yield from check_line(line)
     yield from check_holder(line, exists)
 
 
 def check_holder(line: LineFacts | ConversationFacts, exists: Mapping[str, bool]) -> Iterable[Finding]:
-    """Report a holder whose reply queue is gone. `exists`: which reply queues do, as far as that is known."""
+    """Report a holder whose reply queue is gone. `exists`: which reply queues exist, if known."""
     held = holder_of(line)
     if held is None or exists.get(held.reply_to, True):
         return
@@ -219,7 +219,7 @@ def check_holder(line: LineFacts | ConversationFacts, exists: Mapping[str, bool]
 
 
 def check_partition(conversation_id: str, queues: Mapping[int, Queue], number: int) -> Iterable[Finding]:
-    """Report that nothing can happen in a line, because no daemon serves its partition. `number`: of partitions."""
+    """Report that a line is blocked because no daemon serves its partition. `number`: of partitions."""
     partition, queue = _queue_of(conversation_id, queues, number)
     if queue is None or not queue.consumers:
         waiting = queue.messages if queue else 0
@@ -228,7 +228,7 @@ def check_partition(conversation_id: str, queues: Mapping[int, Queue], number: i
 
 
 def check_unserved_queues(lines: Iterable[LineFacts], queues: Mapping[int, Queue], number: int) -> Iterable[Finding]:
-    """Report for each partition without a daemon which lines are in it. `number`: of partitions."""
+    """Report the lines in each partition without a daemon. `number`: of partitions."""
     stranded: dict[int, list[str]] = {}
     for line in lines:
         partition, queue = _queue_of(line.conversation_id, queues, number)

@@ -1,4 +1,4 @@
-"""Holders whose reply queue is gone: nobody renews their lease, and those behind them wait in vain."""
+"""Finds holders whose reply queue is gone: their lease is not renewed, and the tickets behind them wait in vain."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -11,7 +11,7 @@ from lockstore.errors import ConversationError
 __all__ = ["find_stale_holders", "waited_for"]
 
 SUSPECTS_MOST = 20
-"""Lines that are examined together, those with the longest wait first."""
+"""Lines examined together, those with the longest wait first."""
 
 
 class ConversationReader(Protocol):
@@ -22,7 +22,7 @@ class ConversationReader(Protocol):
 
 
 def waited_for(lines: LinesFacts) -> list[str]:
-    """Give the conversations in which tickets wait, the longest wait first. A line that is stuck need not be a long one."""
+    """Return the conversations with waiting tickets, longest wait first. A stuck line need not be a long one."""
     waited = [line for line in lines.lines if line.waiting and line.state == "held"]
     waited.sort(key=lambda line: -(line.waiting_longest_ms or 0))
     first = [] if lines.waiting_longest_in is None else [lines.waiting_longest_in]
@@ -35,9 +35,9 @@ async def find_stale_holders(
     pages: Sequence[LinesFacts],
     most: int = SUSPECTS_MOST,
 ) -> list[Finding]:
-    """Find those among the holders of these lines, and of the line with the longest wait, which may be on none of the pages.
+    """Find stale holders among these lines, and in the line with the longest wait, which may be on none of the pages.
 
-    `read_queues` tells which queues exist. Raises as the two readers do.
+    `read_queues` returns which queues exist. Raises as the two readers do.
     """
     findings: list[Finding] = []
     held: list[LineFacts | ConversationFacts] = []

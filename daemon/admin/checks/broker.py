@@ -1,4 +1,4 @@
-"""Steps of a check at RabbitMQ: the way in, versions, rights, what stands there, who serves it."""
+"""Checks of RabbitMQ: connection, version, permissions, queues, consumers."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["BrokerChecks", "check_hosts"]
 
 _OLDEST = (3, 10)
-_TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
+_TAKES_S = 2.0  # of a connection: how long until RabbitMQ reports that it is blocked
 
 
 class BrokerChecks:
-    """The steps on one connection."""
+    """The checks on one connection."""
 
     def __init__(self, settings: Settings, connection: "AbstractConnection") -> None:
         self._broker = broker = settings.broker
@@ -42,12 +42,12 @@ class BrokerChecks:
         self.daemons: list[Heartbeat] = []
 
     async def server(self) -> CheckResult:
-        """Look at what RabbitMQ says of itself."""
+        """Check RabbitMQ's version and limits."""
         transport = self._connection.transport
         assert transport is not None  # noqa: S101 - it is connected
-        told: dict[str, Any] = dict(transport.connection.server_properties)
+        properties: dict[str, Any] = dict(transport.connection.server_properties)
         tuned = transport.connection.connection_tune
-        product, version, platform = (str(told.get(name, "?")) for name in ("product", "version", "platform"))
+        product, version, platform = (str(properties.get(name, "?")) for name in ("product", "version", "platform"))
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         said = f"{product} {version} on {platform}"
         if product == "RabbitMQ" and numbers < _OLDEST:
@@ -63,7 +63,7 @@ class BrokerChecks:
         return CheckResult("ok", said)
 
     async def rights(self) -> CheckResult:
-        """Do, with a queue of its own, what a daemon and a client do."""
+        """Perform, on a temporary queue, what a daemon and a client do."""
         name = f"{self._names.namespace}.check.{uuid.uuid4().hex}"
         try:
             channel = await open_channel(self._connection)
@@ -72,7 +72,7 @@ class BrokerChecks:
             await queue.get(no_ack=True, fail=False)
             if await self._stands(self._names.requests):
                 requests = await channel.get_exchange(self._names.requests, ensure=False)
-                await requests.publish(Message(b"check"), name, mandatory=True)  # no queue takes it, and it comes back
+                await requests.publish(Message(b"check"), name, mandatory=True)  # no queue matches, and it is returned
                 await queue.bind(self._names.events, name)
             await queue.delete(if_unused=False, if_empty=False)
             await channel.close()
@@ -110,7 +110,7 @@ class BrokerChecks:
         return CheckResult.of(check_exchanges(missing_exchanges), well)
 
     async def service(self) -> CheckResult:
-        """Find out who serves, and what waits."""
+        """Find running daemons, and waiting messages."""
         if not self.queues:
             return CheckResult("skip", "there is nothing to serve yet")
         self.daemons = await collect_heartbeats(self._connection, self._names)
@@ -122,7 +122,7 @@ class BrokerChecks:
         return CheckResult.of([*check_partitions(state), *check_daemons(state)], well, f"daemons: {who}")
 
     async def dead_letters(self) -> CheckResult:
-        """Count what could not be served."""
+        """Count messages that could not be served."""
         count = await layout.dead_letters_or_none(self._connection, self._names)
         if count is None:
             return CheckResult("skip", "there is no queue of them yet")

@@ -1,4 +1,4 @@
-"""A step of a check at the lines: whether those that wait longest wait for somebody."""
+"""A check of the lines: whether the longest waits are for a live holder."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _LINES = 50
 
 
 async def examine_lines(connection: "AbstractConnection", settings: Settings) -> CheckResult:
-    """Look at the longest lines, their holders, and what is overdue."""
+    """Check the longest lines, their holders, and overdue tickets."""
     try:
         async with open_line_reader(settings, None) as source:
             lines = await source.lines(0, _LINES)
