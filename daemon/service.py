@@ -15,6 +15,7 @@ from daemon.broker.connection import (
     CONNECTION_ERRORS,
     FilteredConnection,
     as_config_error,
+    is_end,
     open_channel,
     or_lost,
     say_what_ended,
@@ -31,7 +32,7 @@ from daemon.serving.session import Session
 from daemon.serving.topology_watch import TopologyWatch
 from daemon.systemd.notify import Notifier
 from daemon.systemd.watchdog import Watchdog
-from lockstore.errors import ConfigError
+from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.backoff import Backoff
@@ -146,10 +147,26 @@ class Service:
 
     async def _live(self, stop: asyncio.Event) -> None:
         """Connect and serve until the connection is lost, a reload, or the stop."""
+        session = Session(self._runtime)
+        try:
+            await self._connected(stop, session)
+        except Exception as error:
+            failure = session.reader_failure()
+            if failure is None or not is_end(error, failure):
+                raise
+            _log.error("partition.isolated", partitions=session.isolate(), exc_info=failure)
+            self._runtime.health.note(
+                "partition_isolated",
+                f"a message ended a connection while it was decoded; those of these partitions are taken one by one: "
+                f"{', '.join(map(str, self._runtime.isolation.partitions))}",
+            )
+            message = f"the connection ended while a frame was read: {type(failure).__name__}: {failure}"
+            raise BrokerLostError(message) from error
+
+    async def _connected(self, stop: asyncio.Event, session: Session) -> None:
         self._ending = asyncio.Event()
         broker, health = self._runtime.settings.broker, self._runtime.health
         async with AsyncExitStack() as stack:
-            session = Session(self._runtime)
             found: list[FilteredConnection] = []
 
             async def begin() -> None:

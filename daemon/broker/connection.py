@@ -8,16 +8,21 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, UnderlayConnection
+from aiormq.abc import AbstractBase
 from aiormq.abc import AbstractConnection as AiormqConnection
 from aiormq.channel import Channel
+from aiormq.exceptions import InvalidFrameError
+from pamqp.commands import Basic
 from yarl import URL
 
 from daemon.config.settings import BrokerSettings
 from lockstore.amqp.address import BROKER, BrokerAddress
+from lockstore.amqp.compat import FRAME_ERRORS
 from lockstore.amqp.errors import CONNECTION_ERRORS, broker_errors, describe_error, innermost
+from lockstore.amqp.frame_filter import FrameFilter
 from lockstore.amqp.hosts import BrokerHosts, Endpoint
 from lockstore.amqp.opening import OpeningConnection
-from lockstore.errors import BrokerLostError, ConfigError
+from lockstore.errors import BrokerLostError, ConfigError, LockstoreError
 from lockstore.protocol.codec import BODY_MAX_BYTES
 from lockstore.util.cancellation import CancelRequest, keep_cancellation, try_within
 from lockstore.util.tls import certificate_fault, tls_context
@@ -28,13 +33,17 @@ __all__ = [
     "address_of",
     "as_config_error",
     "connect",
+    "frames_of",
     "hosts_of",
     "innermost",
     "is_blocked",
+    "is_end",
+    "on_delivery_failure",
     "open_channel",
     "or_lost",
     "raise_when_closed",
     "raise_when_one_closes",
+    "reader_failure",
     "say_what_ended",
     "try_hosts",
     "underlying_channel",
@@ -186,6 +195,48 @@ async def raise_when_one_closes(channels: Sequence[Channel]) -> None:
             with broker_errors(BROKER, closing[future]):
                 await future
             raise BrokerLostError("the channel was closed")
+
+
+def on_delivery_failure(channel: Channel, callback: Callable[[Exception], None]) -> None:
+    """Call back when aiormq cannot read a delivery: it ends the channel then, and tells only after seconds."""
+    deliver = channel._on_deliver_frame  # noqa: SLF001 - of this channel alone; there is no other place
+
+    async def deliver_noticing(frame: Basic.Deliver) -> None:
+        try:
+            await deliver(frame)
+        except Exception as error:
+            callback(error)
+            raise
+
+    channel._on_deliver_frame = deliver_noticing  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+
+
+def frames_of(channel: Channel) -> FrameFilter:
+    """Give what stands before the reader of a channel's connection."""
+    connection = channel.connection
+    assert isinstance(connection, OpeningConnection)  # noqa: S101 - `connect` makes no other kind
+    assert connection.frames is not None  # noqa: S101 - it is connected
+    return connection.frames
+
+
+def reader_failure(end: AbstractBase) -> BaseException | None:
+    """Give what a connection's or channel's own reader raised over a frame, if that ended it; None: it did not."""
+    closing = end.closing  # type: ignore[attr-defined]  # aiormq has no other kind than those that have it
+    if not closing.done() or closing.cancelled():
+        return None
+    error: BaseException | None = closing.exception()
+    if isinstance(error, (InvalidFrameError, *FRAME_ERRORS)):
+        return error
+    is_end = isinstance(error, (*CONNECTION_ERRORS, LockstoreError, asyncio.CancelledError, StopAsyncIteration))
+    return None if error is None or is_end or type(error) is Exception else error
+
+
+def is_end(error: BaseException, cause: BaseException) -> bool:
+    """Tell whether an error, or all of a group, is a connection's end with this cause, and not a fault of its own beside it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_end(member, cause) for member in error.exceptions)
+    is_told = isinstance(error, RuntimeError) and str(error).endswith(" closed")  # aio-pika's and aiormq's way
+    return error is cause or is_told or isinstance(error, CONNECTION_ERRORS) or type(error) is Exception
 
 
 async def is_blocked(connection: AbstractConnection) -> bool:

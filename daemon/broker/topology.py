@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from aio_pika import ExchangeType
 from aio_pika.exceptions import ChannelPreconditionFailed
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from daemon.broker.connection import open_channel, underlying_channel
 from daemon.config.settings import BrokerSettings
@@ -74,8 +74,9 @@ async def find_missing_exchanges(connection: "AbstractConnection", names: Names)
     for exchange in (names.requests, names.events, names.dead_letters):
         try:
             await channel.exchange_declare(exchange, passive=True)
-        except ChannelNotFoundEntity:  # which ends the channel
-            missing.append(exchange)
+        except (ChannelNotFoundEntity, ChannelAccessRefused) as error:  # which ends the channel
+            if isinstance(error, ChannelNotFoundEntity):  # one that may not be asked for is taken to be there
+                missing.append(exchange)
             channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     await channel.close()
     return missing

@@ -15,6 +15,7 @@ from daemon.monitoring.stalls import STALL_S, StallDetector
 from daemon.serving.deadlines import Deadlines
 from daemon.serving.dispatcher import Outstanding
 from daemon.serving.freeze_detector import FreezeDetector
+from daemon.serving.isolation import Isolation
 from daemon.serving.retrying_store import RetryingStore
 from lockstore.stores.base import LockStore
 
@@ -89,12 +90,14 @@ class Runtime:
     counters: Counters
     observers: Observers
     outstanding: Outstanding
+    isolation: Isolation
     http_connections: HttpConnections | None = None  # there is no HTTP server, or not yet
 
     def describe_notes(self) -> list[str]:
         """Say what does not keep it from serving, and should be known."""
         found = self.outstanding.describe()
-        return [] if found is None else [found[1][:DETAIL_MOST]]
+        said = [] if found is None else [found[1]]
+        return [text[:DETAIL_MOST] for text in [*said, *(note.detail for note in self.health.notes())]]
 
 
 def no_failpoint(_: str) -> None:
@@ -106,7 +109,7 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     freeze_detector = FreezeDetector(away_most_s)
-    health, me, counters = Health(), DaemonIdentity(), Counters()
+    health, me, counters, isolation = Health(), DaemonIdentity(), Counters(), Isolation()
     return Runtime(
         settings,
         RetryingStore(store, health, counters, freeze_detector.check),
@@ -119,6 +122,7 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
         me,
         ClusterView(me),
         counters,
-        Observers(counters.served),
+        Observers(counters.served, isolation.served),
         Outstanding(),
+        isolation,
     )

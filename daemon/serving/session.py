@@ -9,11 +9,13 @@ from aiormq.channel import Channel
 
 from daemon.broker.connection import (
     FilteredConnection,
+    frames_of,
     is_blocked,
     open_channel,
     or_lost,
     raise_when_closed,
     raise_when_one_closes,
+    reader_failure,
     underlying_channel,
 )
 from daemon.cluster.broker_state import BrokerState, observe_broker_state, read_queues
@@ -60,6 +62,9 @@ class Session:
         runtime = self._runtime
         runtime.freeze_detector.begin()
         self._connection = connection
+        transport = connection.transport
+        assert transport is not None  # noqa: S101 - it is connected
+        self._below = transport.connection
         self._dispatcher = Dispatcher(
             runtime.outstanding, runtime.settings.broker.confirm_timeout, runtime.settings.daemon.outbox_events
         )
@@ -67,8 +72,8 @@ class Session:
         self._sweeping = await self._announcer()
         for number in partitions:
             worker = PartitionWorker(number, runtime, connection, await self._announcer(), self._sweeper)
-            await worker.open()
             self._workers.append(worker)
+            await worker.open()
             runtime.freeze_detector.check()
         self._balancer = Rebalancer(runtime, self._workers)
         channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
@@ -119,6 +124,25 @@ class Session:
         """How many messages have come, those counted that came again."""
         return sum(worker.delivered for worker in self._workers)
 
+    def reader_failure(self) -> BaseException | None:
+        """Return what the reader of the connection, or of a partition's channel, raised over a frame; None: nothing."""
+        if not self._workers:
+            return None
+        return reader_failure(self._below) or next((item.failure for item in self._workers if item.failure), None)
+
+    def isolate(self) -> list[int]:
+        """Isolate the partition over whose frame a reader failed; all, where that cannot be told. Return their numbers."""
+        channels = {worker.number: worker.channel for worker in self._workers if worker.channel is not None}
+        failed = {worker.number for worker in self._workers if worker.failure is not None}
+        if not failed:
+            last = {number for number, channel in channels.items() if channel.number == frames_of(channel).last_channel}
+            failed = last or {worker.number for worker in self._workers}
+        for number in failed:
+            channel = channels.get(number)
+            header = b"" if channel is None else frames_of(channel).last_header(channel.number)
+            self._runtime.isolation.ended(number, self._runtime.settings.broker.prefetch, header)
+        return sorted(failed)
+
     def _hear(self, word: Heartbeat) -> None:
         self._balancer.hear(word)
         self._runtime.peers.receive(word, time.monotonic())
@@ -161,5 +185,6 @@ class Session:
         channel = await underlying_channel(
             await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
         )
+        channel.closing.add_done_callback(self._runtime.outstanding.note_closed)
         self._channels.append(channel)
         return channel

@@ -12,7 +12,7 @@ from pamqp.header import ContentHeader
 
 from lockstore.amqp.field_table import CutShortError, UnreadableError, check_text, check_value, readable_fields
 
-__all__ = ["PREFIX_BYTES", "Notes", "readable", "take_notes"]
+__all__ = ["PREFIX_BYTES", "Notes", "blank_header", "readable", "take_notes"]
 
 PREFIX_BYTES = 4096
 """How much of an oversized body is kept."""
@@ -65,21 +65,39 @@ def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
 
     Never raises. If there is nothing to record, the payload itself is returned.
     """
-    class_id, weight, body_size = _FIXED.unpack(payload[: _FIXED.size].ljust(_FIXED.size, b"\0"))
-    cut = None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
+    class_id, weight, body_size = _fixed(payload)
+    cut = _cut(body_size, body_limit)
     announced = body_size if cut is None else cut
     original_size = None if cut is None else body_size
     if cut is None and not weight and _is_plain(payload):
         return payload, None
     unreadable: list[str] = []
+    written = payload
     try:
         flags, parts, table = _properties(payload, unreadable)
         if unreadable or cut is not None or weight or _is_continued(payload):
-            payload = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
-        ContentHeader().unmarshal(payload)
+            written = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
+        ContentHeader().unmarshal(written)
     except Exception:  # noqa: BLE001 - an unexpected error in one header must affect only its message
-        payload = _write(_BASIC, announced, 0, [], b"", Notes(("properties: cannot be read",), original_size))
-    return payload, cut
+        return blank_header(payload, body_limit)
+    return written, cut
+
+
+def blank_header(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
+    """Give, as `readable` does, a header with nothing but the note that it could not be read. No property is decoded."""
+    body_size = _fixed(payload)[2]
+    cut = _cut(body_size, body_limit)
+    notes = Notes(("properties: cannot be read",), None if cut is None else body_size)
+    return _write(_BASIC, body_size if cut is None else cut, 0, [], b"", notes), cut
+
+
+def _fixed(payload: bytes) -> tuple[int, int, int]:
+    class_id, weight, body_size = _FIXED.unpack(payload[: _FIXED.size].ljust(_FIXED.size, b"\0"))
+    return class_id, weight, body_size
+
+
+def _cut(body_size: int, body_limit: int) -> int | None:
+    return None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
 
 
 def _is_continued(payload: bytes) -> bool:

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any, cast
 
 import aiormq
+import pamqp.frame
 from aiormq.connection import FrameReceiver, ReceivedFrame, exception_by_code
-from aiormq.exceptions import ProbableAuthenticationError
+from aiormq.exceptions import AMQPConnectionError, ProbableAuthenticationError
 from pamqp.base import Frame
 from pamqp.commands import Connection as Methods
 from pamqp.common import FieldTable
@@ -38,6 +39,24 @@ class _RefusalReader(FrameReceiver):
         return received
 
 
+def _give_substitutes(receiver: FrameReceiver, frames: FrameFilter) -> None:
+    """Have a receiver go on where a frame that a publisher has a hand in cannot be decoded: it gives another in its place."""
+    read = receiver.get_frame
+
+    async def get_frame() -> ReceivedFrame:
+        try:
+            return await read()
+        except (AMQPConnectionError, OSError, EOFError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            substitute = frames.substitute(error)
+            if substitute is None:
+                raise
+            return pamqp.frame.unmarshal(substitute)
+
+    receiver.get_frame = get_frame  # type: ignore[method-assign]  # of this receiver alone
+
+
 class OpeningConnection(aiormq.Connection):
     """aiormq's Connection. Its `connect` raises the broker's reason, and a FrameFilter precedes its reader."""
 
@@ -50,6 +69,7 @@ class OpeningConnection(aiormq.Connection):
         self.address = endpoint.address if endpoint is not None else BrokerAddress.of(str(url))
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
+        self.frames: FrameFilter | None = None  # since the broker's greeting
 
     async def connect(self, client_properties: FieldTable | None = None) -> bool:
         """Connect. Raises errors that `broker_errors` translates."""
@@ -70,7 +90,7 @@ class OpeningConnection(aiormq.Connection):
         self._socket = writer
         # aiormq has no better hook. Only the broker's greeting was read before, which no publisher can influence.
         if not isinstance(frame_receiver.reader, FrameFilter):
-            filtering = FrameFilter(frame_receiver.reader, self._body_limit)
-            # It provides everything that aiormq uses of a reader.
-            frame_receiver.reader = cast("asyncio.StreamReader", filtering)
+            self.frames = FrameFilter(frame_receiver.reader, self._body_limit)
+            frame_receiver.reader = cast("asyncio.StreamReader", self.frames)  # it has all that aiormq uses of one
+            _give_substitutes(frame_receiver, self.frames)
         return await super()._rpc(request, writer, _RefusalReader(frame_receiver), *args, **kwargs)

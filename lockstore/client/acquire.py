@@ -119,6 +119,8 @@ class LockAcquirer:
                 self._misrouted += 1
                 if self._misrouted > 1:  # do not loop without a pause if a daemon contradicts itself
                     await self._pause("the daemon says that another partition serves the conversation")
+            case Resend(trouble) if trouble:
+                await self._pause(trouble)
             case Resend() | Queued() | Extended() | Lost():
                 pass  # the next round waits for a connection; the others are not answers to a request
         return False

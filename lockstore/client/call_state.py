@@ -11,7 +11,17 @@ from collections.abc import Callable
 from enum import Enum
 
 from lockstore.client.body_task import BodyTask
-from lockstore.client.decisions import Decision, Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
+from lockstore.client.decisions import (
+    Decision,
+    Extended,
+    Failed,
+    Lost,
+    Obtained,
+    Queued,
+    Resend,
+    Restart,
+    WrongPartition,
+)
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
 from lockstore.client.replies import shorten
@@ -197,6 +207,9 @@ class Call:
                 return self._fail(BusyError("the conversation is held"))
             case "busy" if self.wait_is_over(now):
                 return self._fail(WaitExpiredError("the wait expired before the grant"))
+            case "store_full" if self.params.wait != 0 and not self.wait_is_over(now):
+                # The daemon does not remember the request, so it may be repeated.
+                return Resend(f"store_full, {shorten(message.detail)}")
             case reason:
                 return self._fail(RefusedError(reason, shorten(message.detail)))
 

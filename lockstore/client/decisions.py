@@ -19,7 +19,12 @@ class Obtained:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Repeat the request with the same id: its answer was lost with the connection."""
+    """Repeat the request with the same id: its answer was lost with the connection, or it was refused for now.
+
+    `trouble`: why to pause before that; an empty text: repeat it at once.
+    """
+
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

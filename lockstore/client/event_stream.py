@@ -76,6 +76,10 @@ class EventStream:
         except InvalidReplyError as error:
             self._log.warning("lock_client.event_not_understood", "a public event was ignored", str(error))
             return None
+        except Exception as error:  # noqa: BLE001 - an unexpected error must affect only its event
+            fault = f"it cannot be read: {type(error).__name__}"
+            self._log.warning("lock_client.event_not_understood", "a public event was ignored", fault)
+            return None
         # A conversation id containing `*` or `#` also matches other conversations' events.
         return event if self._conversation in (None, event.conversation_id) else None
 

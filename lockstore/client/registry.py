@@ -138,6 +138,9 @@ class CallRegistry:
         except InvalidReplyError as error:
             self._ignore("lock_client.reply_not_understood", str(error))
             return
+        except Exception as error:  # noqa: BLE001 - what nobody thought of: only that message is not heard
+            self._ignore("lock_client.reply_not_understood", f"it cannot be read: {type(error).__name__}")
+            return
         known = self._calls.get(reply.request_id)
         if known is None:
             self._handle_late(reply)

@@ -31,6 +31,11 @@ _ALL = (
     Metric("lockstore_broker_up", "gauge", "Whether there is a connection to RabbitMQ."),
     Metric("lockstore_broker_blocked", "gauge", "Whether RabbitMQ takes no messages for now."),
     Metric("lockstore_topology_missing", "gauge", "Whether an exchange or queue was removed from RabbitMQ."),
+    Metric(
+        "lockstore_topology_unwatched",
+        "gauge",
+        "Whether this daemon lacks a right to look for, declare or bind again what is removed.",
+    ),
     Metric("lockstore_pipeline_stalled", "gauge", "Whether messages wait here and no step was made for too long."),
     Metric("lockstore_store_failures_total", "counter", "Calls to the lock store that failed and were tried again."),
     Metric("lockstore_broker_reconnects_total", "counter", "Connections to RabbitMQ that were lost or not made."),

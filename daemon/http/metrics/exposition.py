@@ -64,6 +64,8 @@ class _Daemon(Collector):
         yield _gauge("lockstore_ready", health.is_ready)
         for name, (hindrance, is_there) in _HINDRANCES.items():
             yield _gauge(name, health.conditions(hindrance) == is_there)
+        notes = {note.name for note in health.notes()}
+        yield _gauge("lockstore_topology_unwatched", "topology_unwatched" in notes)
         yield _gauge("lockstore_messages_in_hand", current.waiting)
         yield _gauge("lockstore_partitions", self._runtime.settings.broker.partitions)
         yield _gauge("lockstore_partitions_active", len(current.active))

@@ -139,6 +139,27 @@ class TestAField:
         assert reason == "invalid"
         assert detail.startswith(f"{field}: ")
 
+    @pytest.mark.parametrize(
+        ("body", "twice"),
+        [
+            ('{"type":"request","conversation_id":"a","request_id":"r","conversation_id":"b"}', "conversation_id"),
+            ('{"type": "request", "conversation_id": "a", "wait": 1, "wait": 1}', "wait"),
+            ('{"type": "request", "conversation_id": "a", "w\\u0061it": null, "wait": 1}', "wait"),
+            ('{"type": "release", "type": "request", "conversation_id": "a:b"}', "type"),
+            ('{"type": "release", "conversation_id": "a", "ticket_number": 1, "ticket_number": 2}', "ticket_number"),
+        ],
+    )
+    def test_that_stands_twice_is_named(self, body: str, twice: str) -> None:
+        assert refusal(body.encode()) == ("invalid", f"{twice}: stands twice")
+
+    @pytest.mark.parametrize("name", [":", '":"', '","wait":1', "a:b:c:d:e:f", "\\", "wait", "\U0001f600:"])
+    def test_is_told_from_what_looks_like_one_in_a_text(self, name: str) -> None:
+        message = request(conversation_id=name, holder=name, wait=1)
+        for body in (json.dumps(message), json.dumps(message, ensure_ascii=False, indent=1)):
+            command = read(body.encode())
+            assert isinstance(command, Request)
+            assert (command.conversation_id, command.holder) == (name, name)
+
     @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
     def test_is_a_finite_number(self, number: str) -> None:
         body = f'{{"type": "request", "conversation_id": "c", "lifetime": {number}}}'.encode()
