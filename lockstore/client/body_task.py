@@ -21,7 +21,7 @@ class BodyTask:
 
     def __init__(self) -> None:
         """Create it in the task that enters."""
-        self._entering = asyncio.current_task()
+        self._entering = _running_task()
         self._awaiting: asyncio.Task[Any] | None = None
         self._user: asyncio.Task[Any] | None = None
         self._stopped: asyncio.Task[Any] | None = None
@@ -34,10 +34,7 @@ class BodyTask:
 
     def note_use(self) -> None:
         """Remember the running task: it uses the ticket."""
-        try:
-            self._user = asyncio.current_task() or self._user
-        except RuntimeError:  # another thread
-            return
+        self._user = _running_task() or self._user
 
     def stop(self) -> bool:
         """Cancel the body's task, and return whether one is known."""
@@ -54,6 +51,13 @@ class BodyTask:
             return False
         self._stopped = None
         return task.uncancel() <= self._before
+
+
+def _running_task() -> "asyncio.Task[Any] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
 
 
 def _awaiting(future: "asyncio.Future[Any]", depth: int) -> "asyncio.Task[Any] | None":
