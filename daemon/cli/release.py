@@ -12,6 +12,7 @@ import typer
 from daemon.cli.exit_codes import PROBLEMS
 from daemon.cli.identity import default_holder_name
 from daemon.cli.report import Report, attempt, conclude
+from daemon.cli.streams import fitting
 from daemon.cli.tables import console, say
 from daemon.cli.watch import event_line, time_of_day
 from daemon.config import settings
@@ -104,7 +105,9 @@ def run(config: Path | None, order: ReleaseRequest, *, as_json: bool) -> int:
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:
-        report.declined = not (order.is_confirmed or typer.confirm(report.question, err=True))
+        report.declined = not (
+            order.is_confirmed or typer.confirm(fitting(report.question, sys.stderr.encoding), err=True)
+        )
         if not report.declined:
             attempt(report, _take(loaded, report))
     return conclude("release", report, as_json=as_json)
