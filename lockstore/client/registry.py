@@ -172,7 +172,11 @@ class CallRegistry:
                 del self._finished[reply.request_id]
                 self.releases.put(release(conversation_id, reply.request_id, number, None))
             case RejectedMessage(reason="wrong_partition", partitions=int(count), ticket_number=number):
-                if is_release(reply.tag) and count != self.routes.partitions:
+                if is_release(reply.tag):
+                    if (
+                        count == self.routes.partitions
+                    ):  # another answer came first; a daemon that errs is told once more only
+                        del self._finished[reply.request_id]
                     self.routes.partitions = count
                     self.releases.put(release(conversation_id, reply.request_id, number, None))
             case _:

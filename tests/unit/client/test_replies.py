@@ -130,6 +130,19 @@ async def test_what_somebody_else_holds_is_not_given_back_on_request(client: Cli
     assert client.releases == []
 
 
+async def test_a_release_to_the_wrong_partition_is_sent_again_though_the_number_is_known_by_then(
+    client: Client,
+) -> None:
+    client.hear(granted())
+    client.desk.forget(client.call)
+    client.desk.routes.partitions = 4  # another answer came first
+    refused = said("rejected", "id-1/release", reason="wrong_partition", detail="elsewhere", partitions=4)
+    client.hear(refused)
+    assert [(each["type"], each["ticket_number"]) for each in client.releases] == [("release", 7)]
+    client.hear(refused)  # by a daemon that contradicts itself
+    assert client.releases == []
+
+
 async def test_a_late_grant_is_given_back_once(client: Client) -> None:
     client.desk.forget(client.call)
     for _ in range(3):
