@@ -119,12 +119,12 @@ async def test_a_right_that_is_lost_ends_no_session_and_is_told_until_it_is_back
     await rabbitmq.ctl("set_permissions", "-p", "/", user, "^$", ".*", ".*")
     [note] = await until_noted(daemon, present=True)
     assert note["note"] == "topology_unwatched"
-    assert "lacks a right" in note["detail"]
+    assert "lacks a permission" in note["detail"]
     assert "lockstore_topology_unwatched 1.0" in await metrics(daemon)
     connection = await aio_pika.connect(rabbitmq.url)
     words = await collect_heartbeats(connection, Names(namespace), 2.5)
     await connection.close()
-    assert any("lacks a right" in said for word in words for said in word.notes)
+    assert any("lacks a permission" in said for word in words for said in word.notes)
     await channel.exchange_delete(f"{namespace}.events")
     async with asyncio.timeout(PATIENCE_S):
         while not (reasons := await readyz(daemon)) or "cannot be declared again" not in reasons[0]["detail"]:
