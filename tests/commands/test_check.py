@@ -80,7 +80,7 @@ async def test_it_works_with_no_daemon_running_and_says_so(place: Place, namespa
         pytest.param(
             "guest:hidden@{place}/",
             "rejected the credentials of user guest",
-            "correct both in broker.url",
+            "correct broker.url",
             id="password",
         ),
         pytest.param(
