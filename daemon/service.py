@@ -66,6 +66,7 @@ class Service:
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._nodes = BrokerNodes(settings.broker)
         self._is_first = True
+        self._opening = ""  # what a session that begins is waiting for
         self._notifier = Notifier.of(os.environ)
         self._watchdog = Watchdog(self._runtime, self._notifier)
         self._reread = reread or (lambda: settings)
@@ -173,8 +174,11 @@ class Service:
                 connection = await stack.enter_async_context(self._nodes.connect(broker))
                 found.append(connection)
                 health.clear("broker_away")
-                async with asyncio.timeout(_OPEN_S):
-                    await or_lost(self._open, session, connection)
+                try:
+                    async with asyncio.timeout(_OPEN_S):
+                        await or_lost(self._open, session, connection)
+                except TimeoutError as error:
+                    raise BrokerLostError(self._describe_opening(connection)) from error
 
             if not await _unless(stop, or_lost(begin)):
                 return
@@ -204,13 +208,24 @@ class Service:
     async def _open(self, session: Session, connection: FilteredConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
         broker = self._runtime.settings.broker
+        self._opening = "taking the topology lock, which another daemon or `lockstore repartition` may hold"
         async with layout.topology_lock(connection, broker.names):
+            self._opening = "reading the request queues"
             layout.check(await layout.declared_queues(connection, broker.names, broker.partitions), broker)
+            self._opening = "declaring exchanges and queues"
             channel = await open_channel(connection)
             others = await topology.declare(channel, broker)
             await channel.close()
+            self._opening = "registering the consumers"
             await session.open(connection, range(broker.partitions))
         self._warn(others)
+
+    def _describe_opening(self, connection: FilteredConnection) -> str:
+        queue = self._runtime.settings.broker.names.request_queue(0)
+        return (
+            f"{connection.endpoint.address.place} did not answer within {_OPEN_S:g} seconds while {self._opening}; a queue "
+            f"without a majority of its nodes does not answer: rabbitmq-queues quorum_status {queue}"
+        )
 
     def _warn(self, others: int) -> None:
         """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""

@@ -11,7 +11,7 @@ from typing import cast
 
 from aiormq.abc import AbstractBase, AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
 from lockstore.amqp.address import BROKER
@@ -61,6 +61,7 @@ class Connection:
         self._publisher = Publisher(channel)
         self._condemned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_exchange = False
+        self.unseen: str | None = None  # why it cannot be checked whether the exchange exists
         self.ended = asyncio.Event()  # set by the reconnector when this is no longer the current connection
 
     async def begin(self, on_reply: OnReply) -> None:
@@ -136,6 +137,11 @@ class Connection:
             await probe.exchange_declare(self.names.requests, passive=True)
         except ChannelNotFoundEntity:
             return False
+        except ChannelAccessRefused as error:
+            # RabbitMQ 4.3 asks for a right that a user who only follows events does not need. Whoever publishes finds out then.
+            self.unseen = str(error)
+            self._has_exchange = True
+            return True
         await probe.close(BrokerLostError("the channel was closed"))
         self._has_exchange = True
         return True

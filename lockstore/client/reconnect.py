@@ -71,6 +71,7 @@ class Reconnector:
 
     def __init__(self, hosts: BrokerHosts, names: Names, subscriber: Subscriber) -> None:
         self._hosts = hosts
+        self._has_said_unseen = False
         self._names = names
         self._subscriber = subscriber
         self._number = 0
@@ -151,7 +152,7 @@ class Reconnector:
             loop = asyncio.get_running_loop()
             began_at = loop.time()
             self._connection.set_result(connection)
-            self._say_connected(connection.node)
+            self._say_connected(connection.node, connection.unseen)
             self._subscriber.connected()
             try:
                 await connection.over()
@@ -164,9 +165,13 @@ class Reconnector:
                     self._hosts.forget_failures()
         return connection.node
 
-    def _say_connected(self, node: str) -> None:
+    def _say_connected(self, node: str, unseen: str | None) -> None:
         others = self._hosts.passed_over
         extra = {"code": "lock_client.connected", "node": node, "passed_over": others}
         logger.info(
             "connected to the broker: %s%s", node, f", after: {'; '.join(others)}" if others else "", extra=extra
         )
+        if unseen is not None and not self._has_said_unseen:
+            self._has_said_unseen = True
+            extra = {"code": "lock_client.exchange_unseen", "reason": unseen}
+            logger.info("whether %s exists cannot be checked: %s", self._names.requests, unseen, extra=extra)

@@ -33,6 +33,7 @@ class FakeConnection:
     def __init__(self, broker: "FakeBroker", number: int, on_reply: Callable[[DeliveredMessage], None]) -> None:
         self.number = number
         self.node = "fake:5672"
+        self.unseen: str | None = None
         self.ended = asyncio.Event()
         self.is_lost = asyncio.Event()
         self.on_reply = on_reply
