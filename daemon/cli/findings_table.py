@@ -1,26 +1,23 @@
-"""Prints findings as a table."""
+"""How troubles are told to people."""
 
 from collections.abc import Sequence
 
+from daemon.admin.findings import Finding
 from daemon.cli.output import counted
 from daemon.cli.tables import lines, say, show
-from daemon.views.findings import Finding
 
-__all__ = ["show_findings"]
+__all__ = ["show_troubles"]
 
 _WHERE_MAX = 60  # characters
 
 
-def show_findings(findings: Sequence[Finding]) -> None:
-    """Print a table of the findings, or that there are none."""
-    if not findings:
+def show_troubles(troubles: Sequence[Finding]) -> None:
+    """Show them as a table, or say that there are none."""
+    if not troubles:
         say("Nothing is wrong.")
         return
-    say(f"{counted(len(findings), 'thing is', 'things are')} wrong:")
+    say(f"{counted(len(troubles), 'thing is', 'things are')} wrong:")
     show(
         ("where", "what, and what to do"),
-        [
-            (lines([finding.subject], _WHERE_MAX), lines([finding.message, f"-> {finding.remedy}"]))
-            for finding in findings
-        ],
+        [(lines([trouble.where], _WHERE_MAX), lines([trouble.said, f"-> {trouble.remedy}"])) for trouble in troubles],
     )

@@ -1,4 +1,4 @@
-"""Plain output without slow imports. Everything printed may come from untrusted sources and is escaped."""
+"""Plain lines, without anything that takes long to import. Whatever is printed may come from anybody, and is made harmless here."""
 
 import json
 import sys
@@ -11,15 +11,15 @@ __all__ = ["counted", "print_error", "print_json"]
 
 
 def print_error(command: str, text: str) -> None:
-    """Print an error on standard error, in one line, prefixed with the command's name."""
-    print(f"lockstore {command}: {escape(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201 - standard error is its purpose
+    """Print what is wrong on standard error, in one line however long it is, with the command's name before it."""
+    print(f"lockstore {command}: {escape(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201 - that is its work
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object on one line."""
+    """Print one JSON object, on one line: for scripts."""
     print(json.dumps(data), flush=True)  # noqa: T201 - as above
 
 
 def counted(number: int, one: str, more: str) -> str:
-    """Format a count with its noun in singular or plural."""
+    """Write a number with what is counted, in the right form."""
     return f"{number:,} {one if number == 1 else more}"

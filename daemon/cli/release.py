@@ -1,4 +1,4 @@
-"""`lockstore release --force`: ends a lease, or removes a ticket, on behalf of an operator."""
+"""What `lockstore release --force` does: takes a lease, or a place in line, away from whoever has it, and says who did that."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import typer
 from daemon.cli.exit_codes import PROBLEMS
 from daemon.cli.identity import default_holder_name
 from daemon.cli.report import Report, attempt, conclude
-from daemon.cli.streams import fitting
 from daemon.cli.tables import console, say
 from daemon.cli.watch import event_line, time_of_day
 from daemon.config import settings
@@ -34,7 +33,7 @@ __all__ = ["ReleaseRequest", "run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequest:
-    """What to release, and on whose behalf."""
+    """What is to be taken, and by whom."""
 
     conversation: str
     ticket: int | None
@@ -49,7 +48,7 @@ class _Report(Report):
     by: str
     looked: bool = False
     stands: Ticket | None = None
-    """The ticket to be released."""
+    """What is there to be taken."""
     behind: int = 0
     at_ms: int = 0
     declined: bool = False
@@ -57,12 +56,12 @@ class _Report(Report):
 
     @property
     def exit_code(self) -> int:
-        """Whether the ticket may still be there, or was not found."""
+        """Whether what was to be taken is there still, or may be, or never was there."""
         is_missing = self.looked and self.stands is None and self.order.ticket is not None
         return PROBLEMS if is_missing or self.declined else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the whole report, for JSON."""
+        """Give all of it, for JSON."""
         return {
             "conversation_id": self.order.conversation,
             "by": self.by,
@@ -71,7 +70,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Print the result."""
+        """Say what was done."""
         name = escape(self.order.conversation)
         if self.taken is not None:
             event = OUTBOUND.validate_json(encode(self.taken))
@@ -80,50 +79,48 @@ class _Report(Report):
             say("Nothing was done.")
         elif self.looked and self.stands is None:
             wanted = self.order.ticket
-            say(f"{name}: {'there is no holder' if wanted is None else f'ticket {wanted} is not in its line'}.")
+            say(f"{name}: {'nobody holds it' if wanted is None else f'ticket {wanted} does not stand in its line'}.")
         elif self.stands is not None and self.error is None:
-            say(f"{name}: ticket {self.stands.number} has ended meanwhile.")
+            say(f"{name}: ticket {self.stands.number} has ended by itself meanwhile.")
 
     @property
     def question(self) -> str:
-        """Return the confirmation question, with what is known about the ticket."""
+        """Ask whether to go on, with what there is to know about it."""
         ticket = self.stands
-        assert ticket is not None  # noqa: S101 - only called if a ticket was found
+        assert ticket is not None  # noqa: S101 - there is something to ask about
         claim = ticket.claim
-        who = escape(claim.holder) if claim and claim.holder else "an unnamed holder"
+        who = escape(claim.holder) if claim and claim.holder else "somebody"
         if claim is None or claim.granted_at_ms is None:
-            how = "which is waiting"
+            how = "which is in line"
         else:
-            how = f"which has held the lock for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind it"
-        return f"Release ticket {ticket.number} of {escape(self.order.conversation)} from {who}, {how}?"
+            how = f"who has held it for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind"
+        return f"Take ticket {ticket.number} of {escape(self.order.conversation)} away from {who}, {how}?"
 
 
 def run(config: Path | None, order: ReleaseRequest, *, as_json: bool) -> int:
-    """Show the ticket, ask, release, and return the exit code. Raises ConfigError."""
+    """Look, ask, take, and give the exit code. Raises ConfigError."""
     loaded = settings.load(config)
     report = _Report(order=order, by=order.by or default_holder_name())
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:
-        report.declined = not (
-            order.is_confirmed or typer.confirm(fitting(report.question, sys.stderr.encoding), err=True)
-        )
+        report.declined = not (order.is_confirmed or typer.confirm(report.question, err=True))
         if not report.declined:
             attempt(report, _take(loaded, report))
     return conclude("release", report, as_json=as_json)
 
 
 def _check(loaded: Settings, report: _Report) -> None:
-    """Validate the arguments and the configuration. Raises ConfigError."""
+    """Raise ConfigError for what cannot be, before anything is looked at."""
     order = report.order
     if not order.is_forced:
-        raise ConfigError("only the holder can release its lock; add --force to end its lease")
+        raise ConfigError("only its holder gives a lock back; to take it away from whoever has it, add --force")
     if not order.is_confirmed and not sys.stdin.isatty():
-        raise ConfigError("cannot ask for confirmation, because standard input is not a terminal; add --yes")
+        raise ConfigError("there is nobody to ask, since standard input is no terminal; add --yes")
     if isinstance(_store_of(loaded), InMemoryLockStore):
         raise ConfigError(
-            "lock_store.type: an in_memory store is only accessible to its daemon; "
-            "wait for the end of the lease; see it with: lockstore show"
+            "lock_store.type: tickets in memory are their daemon's own, and nobody takes one from outside; "
+            "wait for the end of the lease, which is told by: lockstore show"
         )
     try:
         ForceRelease(order.conversation, report.by)
@@ -136,7 +133,7 @@ def _store_of(loaded: Settings) -> LockStore:
 
 
 async def _look(loaded: Settings, report: _Report) -> None:
-    """Find the ticket. It is released by its number, so that a later holder cannot lose its lease."""
+    """Find the ticket: by its number it is taken later, so that nobody loses the lease who got it meanwhile."""
     store = _store_of(loaded)
     try:
         await store.open()

@@ -1,27 +1,16 @@
-"""The state machine of one `lock()` call, from the request to the end of the lease. No I/O, no clock.
+"""One `lock()` call, from the question to the end of the lease: what each answer means for it. No I/O, no clock.
 
-    WAITING ──granted──► HELD ──renewed──► HELD ──(end reported)──► OVER
+    WAITING ──granted──► HELD ──renewed──► HELD ──(its end was told)──► OVER
        │
-       └──(rejected, or end reported)──► OVER ──restart, under a new request id──► WAITING
+       └──(refused, or its end was told)──► OVER ──restart, under a new request id──► WAITING
 
-All times (`now`, `sent_at`, ...) are on this process's monotonic clock, in seconds; times in messages are on the store's.
+Every moment (`now`, `sent_at`, ...) is on this process's monotonic clock, in seconds; what messages carry is on the store's.
 """
 
 from collections.abc import Callable
 from enum import Enum
 
-from lockstore.client.body_task import BodyTask
-from lockstore.client.decisions import (
-    Decision,
-    Extended,
-    Failed,
-    Lost,
-    Obtained,
-    Queued,
-    Resend,
-    Restart,
-    WrongPartition,
-)
+from lockstore.client.decisions import Decision, Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
 from lockstore.client.replies import shorten
@@ -40,23 +29,23 @@ from lockstore.protocol.messages import (
 __all__ = ["ANSWER_GRACE_S", "Call", "Phase"]
 
 ANSWER_GRACE_S = 5.0
-"""How much longer than the wait the client waits for an answer: the daemon decides when a wait expires, and reports it."""
+"""How much longer than the wait the client listens: the daemon's clock decides, and its word takes a while to arrive."""
 
 WAIT_UNSTATED_S = 300.0
-"""The assumed wait if none was given, until a daemon reports it: the daemon's default."""
+"""Until the daemon has said how long an unstated wait is: the daemon's own default."""
 
 UNSTATED_MOST_S = 30 * 86_400.0
-"""Longer waits and leases in answers are considered invalid, unless the caller asked for more."""
+"""No wait and no lease is believed to be longer, unless the caller asked for more."""
 
-RENEW_SHARE = 1 / 3  # of the lease: leaves time for two more attempts
-RENEW_RETRY_SHARE = 1 / 12  # of the lease: the interval of further attempts until one is answered or the lease is lost
+RENEW_SHARE = 1 / 3  # of the lease: two more chances if the first renewal fails
+RENEW_RETRY_SHARE = 1 / 12  # of the lease: so often a renewal is tried again, until it is answered or the lease is lost
 RENEW_RETRY_MOST_S = 5.0
 _LEASE_ROUNDING_S = 0.002  # the daemon counts in milliseconds, and a lease lasts at least one
-_RENEWALS_REMEMBERED = 16  # renewals whose answers are still accepted
+_RENEWALS_REMEMBERED = 16  # renewals whose answer may still come
 
 
 class Phase(Enum):
-    """The phase of a call."""
+    """Where a call stands."""
 
     WAITING = "waiting"
     HELD = "held"
@@ -66,30 +55,29 @@ class Phase(Enum):
 class Call:
     """The state of one `lock()` call."""
 
-    def __init__(self, params: LockParams, now: float, new_id: Callable[[], str]) -> None:
-        self.params = params
+    def __init__(self, wanted: LockParams, now: float, new_id: Callable[[], str]) -> None:
+        self.wanted = wanted
         self.started_at = now
-        wait_s = WAIT_UNSTATED_S if params.wait is None else params.wait
+        wait_s = WAIT_UNSTATED_S if wanted.wait is None else wanted.wait
         self.deadline = now + min(wait_s, UNSTATED_MOST_S) + ANSWER_GRACE_S
-        self.is_unguarded = False  # whether the task that entered has ended
-        self.body = BodyTask()
-        self.partition: int | None = None  # the partition that serves it, if not the computed one
+        self.is_unguarded = False  # whether the task that entered has ended, so that nothing can stop the body
+        self.partition: int | None = None  # where it is served, if that is not where its conversation should be
         self._new_id = new_id
         self._ever_asked = False
-        self._wait_s = params.wait  # None: until a daemon reports the default
+        self._wait_s = wanted.wait  # None: until the daemon has said how long an unstated wait is
         self._begin()
 
     def _begin(self) -> None:
         self.phase = Phase.WAITING
         self.request_id = self._new_id()
-        self.asked = False  # whether a daemon may know this request id
-        self.is_known_over = False  # whether a daemon has reported the end of the ticket
+        self.asked = False  # whether the daemon may know of this request id
+        self.is_known_over = False  # whether the daemon has said that the ticket is over
         self.granted: GrantedMessage | None = None
         self.lost: Lost | None = None
-        self.expires_at = 0.0  # on the store's clock
-        self.ends_at = 0.0  # on our clock: the lease lasts at least until then
+        self.expires_at = 0.0  # the store's clock
+        self.ends_at = 0.0  # ours: the lease surely lasts until then
         self.renew_at = 0.0
-        self.connection_number = 0  # the connection of the last request: answers go to its reply queue
+        self.epoch = 0  # the connection on which it was asked for last: answers go to that one's reply queue
         self._lease_s = 0.0
         self._clock = LeaseClock()
         self._asked_at = 0.0
@@ -98,77 +86,77 @@ class Call:
 
     # --- what is sent ---------------------------------------------------------------------------------------------
 
-    def ask(self, now: float, connection_number: int) -> OutboundMessage:
-        """Create the request, to be sent on this connection."""
-        if connection_number != self.connection_number or not self.asked:
-            # The first one on each connection gives the daemon a new reply queue.
+    def ask(self, now: float, epoch: int) -> OutboundMessage:
+        """Write the request, about to be sent on this connection."""
+        if epoch != self.epoch or not self.asked:
+            # The first time on each connection: its answers have an address that the daemon did not know before.
             self._asked_at = now
-        self.connection_number = connection_number
-        wait = self.params.wait
+        self.epoch = epoch
+        wait = self.wanted.wait
         if self._ever_asked and self._wait_s is not None:
-            wait = max(0.0, self.started_at + self._wait_s - now)  # a repeated request does not extend the wait
+            wait = max(0.0, self.started_at + self._wait_s - now)  # if the first one was lost, this one waits no longer
         self.asked = self._ever_asked = True
-        return request(self.params, self.request_id, wait, self.partition)
+        return request(self.wanted, self.request_id, wait, self.partition)
 
     def renew(self, now: float) -> OutboundMessage:
-        """Create a renewal."""
+        """Write a renewal, about to be sent."""
         self._renewal_number += 1
         tag = str(self._renewal_number)
         self._renewals[tag] = now
         while len(self._renewals) > _RENEWALS_REMEMBERED:
             del self._renewals[next(iter(self._renewals))]
         self.renew_at = now + min(RENEW_RETRY_MOST_S, self._lease_s * RENEW_RETRY_SHARE)
-        return renewal(self.params.conversation_id, self.request_id, self.number, tag, self.partition)
+        return renewal(self.wanted.conversation_id, self.request_id, self.number, tag, self.partition)
 
     def give_back(self) -> OutboundMessage:
-        """Create the release. Later answers to this call are ignored."""
+        """Write the release of what is held or waits. From now on, nothing that is said about it matters."""
         self.phase = Phase.OVER
-        # If the number is uncertain, only the request id is sent: both would have to match.
+        # Where the number is in doubt the request id alone names the ticket; both would have to match.
         number = self.granted.ticket_number if self.granted and not self.lost else None
-        return release(self.params.conversation_id, self.request_id, number, self.partition)
+        return release(self.wanted.conversation_id, self.request_id, number, self.partition)
 
     # --- what is known --------------------------------------------------------------------------------------------
 
     @property
     def number(self) -> int:
-        """The ticket's number. Raises an error before the grant."""
+        """The ticket's number, once it is granted."""
         if self.granted is None:
             raise LookupError("not granted yet")
         return self.granted.ticket_number
 
     @property
     def safe_until(self) -> float:
-        """The time by which the body must have stopped."""
+        """The moment by which the body must have stopped."""
         return self.ends_at - margin_s(self._lease_s)
 
     def wait_is_over(self, now: float) -> bool:
-        """Return whether the caller's wait has passed, without the grace period."""
-        wait_s = WAIT_UNSTATED_S if self.params.wait is None else self.params.wait
+        """Tell whether the time that the caller is willing to wait has passed, with no grace."""
+        wait_s = WAIT_UNSTATED_S if self.wanted.wait is None else self.wanted.wait
         return now >= self.started_at + wait_s
 
     def restart(self) -> None:
-        """Start again under a new request id, with the rest of the wait."""
+        """Begin again under a new request id, with what is left of the wait."""
         self._begin()
 
     # --- what is heard --------------------------------------------------------------------------------------------
 
-    def handle_answer(self, message: Outbound, tag: str, now: float) -> Decision | None:
-        """Process an answer to this request id. Returns the resulting decision, None if there is nothing to do."""
+    def hear(self, message: Outbound, tag: str, now: float) -> Decision | None:
+        """Take in an answer to this request id, and say what it means for the call; None: nothing."""
         if is_release(tag):
             return None
         match self.phase:
             case Phase.WAITING:
-                return self._handle_waiting(message, now) if not tag else None
+                return self._hear_waiting(message, now) if not tag else None
             case Phase.HELD:
-                return self._handle_held(message, tag, now)
+                return self._hear_held(message, tag, now)
             case Phase.OVER:
                 return None
 
-    def _handle_waiting(self, message: Outbound, now: float) -> Decision | None:  # noqa: PLR0911 - one return for each answer
+    def _hear_waiting(self, message: Outbound, now: float) -> Decision | None:  # noqa: PLR0911 - one for each answer
         match message:
             case QueuedMessage():
                 self._clock.sample(self._asked_at, message.at)
-                if self.params.wait is None:
+                if self.wanted.wait is None:
                     left_s = min(max(0.0, message.wait_until - message.at), UNSTATED_MOST_S)
                     self.deadline = now + left_s + ANSWER_GRACE_S
                     self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
@@ -178,11 +166,11 @@ class Call:
             case RejectedMessage():
                 return self._refused(message, now)
             case ExpiredMessage(phase="waiting"):
-                return self._fail(WaitExpiredError("the wait expired before the grant"))
+                return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
             case CancelledMessage(reason="requester" | "forced"):
-                return self._fail(RefusedError("cancelled", f"the ticket was removed from the line: {_why(message)}"))
+                return self._fail(RefusedError("cancelled", f"the ticket was taken out of the line: {_why(message)}"))
             case CancelledMessage() | ReleasedMessage() | ExpiredMessage():
-                # It was granted and ended while no answer could reach us.
+                # Its turn came and went while no answer could reach us.
                 return self._over(Restart())
             case RenewedMessage():
                 return None
@@ -193,7 +181,7 @@ class Call:
         self._extend(message, now)
         if self.safe_until <= now:
             self.phase = Phase.OVER
-            return Restart(give_back=True)  # it took so long to arrive that the lease has expired
+            return Restart(give_back=True)  # it was so long on its way that nothing is left of it
         self.phase = Phase.HELD
         return Obtained()
 
@@ -203,19 +191,16 @@ class Call:
                 return WrongPartition(message.partitions)
             case "finished":
                 return self._over(Restart())
-            case "busy" if self.params.wait == 0:
-                return self._fail(BusyError("the conversation is held"))
+            case "busy" if self.wanted.wait == 0:
+                return self._fail(BusyError("someone holds the conversation"))
             case "busy" if self.wait_is_over(now):
-                return self._fail(WaitExpiredError("the wait expired before the grant"))
-            case "store_full" if self.params.wait != 0 and not self.wait_is_over(now):
-                # The daemon does not remember the request, so it may be repeated.
-                return Resend(f"store_full, {shorten(message.detail)}")
+                return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
             case reason:
                 return self._fail(RefusedError(reason, shorten(message.detail)))
 
-    def _handle_held(self, message: Outbound, tag: str, now: float) -> Decision | None:  # noqa: PLR0911 - one return for each answer
+    def _hear_held(self, message: Outbound, tag: str, now: float) -> Decision | None:  # noqa: PLR0911 - likewise
         if tag and tag not in self._renewals:
-            return None  # answers a renewal that was never sent, or has been answered already
+            return None  # an answer to a renewal that was never sent, or whose answer has come
         match message:
             case RenewedMessage() if (
                 message.ticket_number == self.number and (sent_at := self._renewals.pop(tag, None)) is not None
@@ -226,8 +211,8 @@ class Call:
                 self._clock.sample(self._asked_at, message.at)
                 return self._extend(message, now)
             case GrantedMessage() | QueuedMessage() if message.ticket_number != self.number:
-                # Only a daemon that has lost the ticket issues another one for the same request.
-                return self._lose("the daemon no longer knows the ticket")
+                # Only a daemon that has forgotten the ticket issues another one for its request.
+                return self._lose("the daemon does not know the ticket any more")
             case RejectedMessage(reason="wrong_partition", partitions=int(partitions)):
                 return WrongPartition(partitions)
             case RejectedMessage():
@@ -244,7 +229,7 @@ class Call:
                 return None
 
     def lose(self, why: str) -> None:
-        """Record that the lease is lost: it expired, or the client is being closed."""
+        """Note that the lease is lost for a reason of this side's: its time is over, or the client is being closed."""
         if self.lost is None:
             self.lost = Lost(why)
         self.phase = Phase.OVER
@@ -252,22 +237,22 @@ class Call:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _extend(self, message: GrantedMessage | RenewedMessage, now: float) -> Decision:
-        asked_s = self.params.lifetime
+        asked_s = self.wanted.lifetime
         most_s = UNSTATED_MOST_S if asked_s is None else asked_s + _LEASE_ROUNDING_S
-        expires_at = min(message.expires_at, message.at + most_s)  # no daemon grants a longer lease than requested
+        expires_at = min(message.expires_at, message.at + most_s)  # nobody gives a longer lease than was asked for
         ends_at = self._clock.ends_at(expires_at, message.at, now)
         if expires_at < self.expires_at or ends_at < self.ends_at:
-            return Extended()  # an outdated answer
+            return Extended()  # an answer that was overtaken, or that tells less than is known
         self.expires_at = expires_at
         self.ends_at = ends_at
-        self._lease_s = max(self._lease_s, expires_at - message.at)  # a repeated grant only shows the remaining lease
+        self._lease_s = max(self._lease_s, expires_at - message.at)  # a grant told again tells what is left
         self.renew_at = now + max(0.0, ends_at - now) * RENEW_SHARE
         return Extended()
 
-    def _over(self, decision: Decision) -> Decision:
+    def _over(self, outcome: Decision) -> Decision:
         self.phase = Phase.OVER
         self.is_known_over = True
-        return decision
+        return outcome
 
     def _fail(self, error: LockError) -> Decision:
         return self._over(Failed(error))

@@ -1,4 +1,4 @@
-"""Parses a request's path and query."""
+"""What a request asks for: reading its path and its query, and saying what is wrong with them."""
 
 from aiohttp import web
 
@@ -6,24 +6,24 @@ from daemon.http.status_page.urls import conversation_id_of
 
 __all__ = ["AskedError", "conversation_id", "only", "search_text", "whole_number"]
 
-_TEXT_MOST = 200  # characters; the protocol allows no longer conversation id
+_TEXT_MOST = 200  # characters: no conversation id of the protocol is longer
 
 
 class AskedError(Exception):
-    """An invalid request; the text explains why."""
+    """What was asked makes no sense; the text says why."""
 
 
 def only(request: web.Request, *names: str) -> None:
-    """Reject other parameters: a misspelt one must not be ignored."""
+    """Refuse parameters of other names: one that is misspelt must not pass as one that is absent."""
     for name in request.query:
         if name not in names:
-            known = f"known parameters: {', '.join(names)}" if names else "there are no parameters"
+            known = f"known here: {', '.join(names)}" if names else "none is known here"
             message = f"{name[:_TEXT_MOST]}: unknown parameter; {known}"
             raise AskedError(message)
 
 
 def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    """Return an integer parameter within bounds."""
+    """Read a number within bounds."""
     given = request.query.get(name)
     if given is None:
         return default
@@ -34,7 +34,7 @@ def whole_number(request: web.Request, name: str, default: int, least: int, most
 
 
 def search_text(request: web.Request, name: str) -> str:
-    """Return the search text; "" if absent."""
+    """Read a text to look for; "" is none."""
     text = request.query.get(name, "")
     if len(text) > _TEXT_MOST:
         message = f"{name}: must be at most {_TEXT_MOST} characters"
@@ -43,8 +43,8 @@ def search_text(request: web.Request, name: str) -> str:
 
 
 def conversation_id(request: web.Request, folder: str) -> str:
-    """Return the conversation id after a folder in the path, or in the query."""
+    """Read the conversation id that follows a folder in the path, or that stands in the query."""
     found = conversation_id_of(request.rel_url.raw_path, folder) or request.query.get("id")
     if not found:
-        raise AskedError("the conversation id is missing, or not UTF-8")
+        raise AskedError("no conversation is named, or not in UTF-8")
     return found
