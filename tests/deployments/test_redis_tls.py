@@ -245,7 +245,7 @@ async def test_a_certificate_that_was_replaced_later_makes_the_store_unavailable
         await server.admin("CLIENT", "KILL", "TYPE", "normal")
         with suppress(StoreUnavailableError):
             await store.issue_ticket("c")  # may only find that its connection is gone
-        with pytest.raises(StoreUnavailableError, match=r"certificate is not trusted: .*; name the file"):
+        with pytest.raises(StoreUnavailableError, match=r"certificate is not trusted: .*; set it to the file"):
             await store.issue_ticket("c")
         with pytest.raises(ConfigError):
             await store.open()
