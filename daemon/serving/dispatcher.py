@@ -60,14 +60,14 @@ class Outstanding:
             return None
         counts = self.unconfirmed()
         queues = sorted(item.name for item in troubled if item.lane.name == "reply")
-        runtime = [f"replies: {counts['reply']:,}, public events: {counts['public']:,}"]
+        parts = [f"replies: {counts['reply']:,}, public events: {counts['public']:,}"]
         if queues:
             few = ", ".join(queues[:_NAMED_MOST]) + (", ..." if len(queues) > _NAMED_MOST else "")
-            runtime.append(f"reply queues that do not take theirs: {len(queues):,} ({few})")
+            parts.append(f"reply queues that do not take theirs: {len(queues):,} ({few})")
         if len(queues) < len(troubled):
-            runtime.append("a queue that is bound to the public events does not take them")
+            parts.append("a queue that is bound to the public events does not take them")
         since = min(item.troubled_at for item in troubled)
-        return now - since, "not confirmed by RabbitMQ, and kept in the outbox: " + "; ".join(runtime)
+        return now - since, "not confirmed by RabbitMQ, and kept in the outbox: " + "; ".join(parts)
 
 
 class Dispatcher:
