@@ -8,22 +8,23 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import structlog
-from aio_pika.abc import AbstractConnection
 
 from daemon.broker import request_queues as layout
 from daemon.broker import topology
 from daemon.broker.connection import (
     CONNECTION_ERRORS,
-    address_of,
+    FilteredConnection,
     as_config_error,
-    connect,
+    is_end,
     open_channel,
+    or_lost,
     say_what_ended,
 )
+from daemon.broker.nodes import BrokerNodes
 from daemon.config.reload import Reread, merge_reloadable
 from daemon.config.settings import Settings
 from daemon.http.app import create_app
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.http.server import HttpServer
 from daemon.monitoring.batch_report import BatchReport
 from daemon.serving.runtime import create_runtime, no_failpoint
@@ -31,15 +32,18 @@ from daemon.serving.session import Session
 from daemon.serving.topology_watch import TopologyWatch
 from daemon.systemd.notify import Notifier
 from daemon.systemd.watchdog import Watchdog
-from lockstore.errors import ConfigError
+from lockstore.errors import BrokerLostError, ConfigError
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest, try_within
 
 __all__ = ["Service"]
 
 _FIRST_S, _MOST_S = 0.1, 5.0  # pauses between tries while the broker is away
 _OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a leader answers neither of these two
+
+_CLOSE_STORE_S = 0.3  # for a store's farewell
 
 _log = structlog.get_logger()
 
@@ -60,7 +64,9 @@ class Service:
         """
         self._runtime = create_runtime(settings, store, checkpoint)
         self._backoff = Backoff(_FIRST_S, _MOST_S)
+        self._nodes = BrokerNodes(settings.broker)
         self._is_first = True
+        self._opening = ""  # what a session that begins is waiting for
         self._notifier = Notifier.of(os.environ)
         self._watchdog = Watchdog(self._runtime, self._notifier)
         self._reread = reread or (lambda: settings)
@@ -116,10 +122,15 @@ class Service:
 
     def _http(self, poller: StorePoller) -> list[HttpServer]:
         place = self._runtime.settings.daemon.http_place
-        return [] if place is None else [HttpServer(*place, create_app(self._runtime, poller, place[0]))]
+        if place is None:
+            return []
+        server = HttpServer(*place, create_app(self._runtime, poller, place[0]))
+        self._runtime.http_connections = server.connections
+        return [server]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and live through one connection to the broker after the other."""
+        request = CancelRequest()
         try:
             if not await _unless(stop, self._runtime.store.open()):
                 return
@@ -127,37 +138,60 @@ class Service:
                 try:
                     await self._live(stop)
                 except* CONNECTION_ERRORS as group:
+                    request.check(group)  # the group of a session that ends just then does not pass it on
                     if (fault := as_config_error(group)) is not None:
                         raise fault from None
-                    await self._pause(stop, say_what_ended(group, address_of(self._runtime.settings.broker)))
+                    await self._pause(stop, say_what_ended(group, self._nodes.address))
         finally:
-            await self._runtime.store.store.close()
+            await try_within(_CLOSE_STORE_S, self._runtime.store.store.close())
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
         """Connect and serve until the connection is lost, a reload, or the stop."""
+        session = Session(self._runtime)
+        try:
+            await self._connected(stop, session)
+        except Exception as error:
+            failure = session.reader_failure()
+            if failure is None or not is_end(error, failure):
+                raise
+            _log.error("partition.isolated", partitions=session.isolate(), exc_info=failure)
+            self._runtime.health.note(
+                "partition_isolated",
+                f"a message ended a connection while it was decoded; those of these partitions are taken one by one: "
+                f"{', '.join(map(str, self._runtime.isolation.partitions))}",
+            )
+            message = f"the connection ended while a frame was read: {type(failure).__name__}: {failure}"
+            raise BrokerLostError(message) from error
+
+    async def _connected(self, stop: asyncio.Event, session: Session) -> None:
         self._ending = asyncio.Event()
         broker, health = self._runtime.settings.broker, self._runtime.health
         async with AsyncExitStack() as stack:
-            session = Session(self._runtime)
-            found: list[AbstractConnection] = []
+            found: list[FilteredConnection] = []
 
             async def begin() -> None:
-                connection = await stack.enter_async_context(connect(broker))
+                connection = await stack.enter_async_context(self._nodes.connect(broker))
                 found.append(connection)
                 health.clear("broker_away")
-                await self._open(session, connection)
+                try:
+                    async with asyncio.timeout(_OPEN_S):
+                        await or_lost(self._open, session, connection)
+                except TimeoutError as error:
+                    raise BrokerLostError(self._describe_opening(connection)) from error
 
-            async with asyncio.timeout(_OPEN_S):
-                if not await _unless(stop, begin()):
-                    return
-            _log.info("daemon.ready", partitions=broker.partitions, namespace=broker.namespace)
+            if not await _unless(stop, or_lost(begin)):
+                return
+            _log.info(
+                "daemon.ready", partitions=broker.partitions, namespace=broker.namespace, node=self._nodes.address.place
+            )
             self._backoff.reset()
             health.clear("not_consuming")
             with self._current(session):
                 self._watchdog.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
                 async with asyncio.TaskGroup() as tasks:
-                    watching = tasks.create_task(TopologyWatch(self._runtime, found[0]).run(self._ending))
+                    watch = TopologyWatch(self._runtime, found[0])
+                    watching = tasks.create_task(or_lost(watch.run, self._ending))
                     await session.serve(self._ending)
                     watching.cancel()
             health.set("not_consuming", "begins anew, with the configuration as it is now")
@@ -171,16 +205,27 @@ class Service:
             self._runtime.active_session.session = None
             self._runtime.stall_detector.watch(())
 
-    async def _open(self, session: Session, connection: AbstractConnection) -> None:
+    async def _open(self, session: Session, connection: FilteredConnection) -> None:
         """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
         broker = self._runtime.settings.broker
+        self._opening = "taking the topology lock, which another daemon or `lockstore repartition` may hold"
         async with layout.topology_lock(connection, broker.names):
+            self._opening = "reading the request queues"
             layout.check(await layout.declared_queues(connection, broker.names, broker.partitions), broker)
+            self._opening = "declaring exchanges and queues"
             channel = await open_channel(connection)
             others = await topology.declare(channel, broker)
             await channel.close()
+            self._opening = "registering the consumers"
             await session.open(connection, range(broker.partitions))
         self._warn(others)
+
+    def _describe_opening(self, connection: FilteredConnection) -> str:
+        queue = self._runtime.settings.broker.names.request_queue(0)
+        return (
+            f"{connection.endpoint.address.place} did not answer within {_OPEN_S:g} seconds while {self._opening}; a queue "
+            f"without a majority of its nodes does not answer: rabbitmq-queues quorum_status {queue}"
+        )
 
     def _warn(self, others: int) -> None:
         """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
@@ -198,8 +243,9 @@ class Service:
         health.set("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
         self._runtime.counters.reconnects += 1
-        pause_s = self._backoff.next_s()
-        _log.warning("broker.lost", error=error, again_in_s=round(pause_s, 1))
+        # Another node is tried at once. None is left of which it is not known that it fails: then in ever longer pauses.
+        pause_s = 0.0 if self._nodes.has_untried else self._backoff.next_s()
+        _log.warning("broker.lost", error=error, node=self._nodes.address.place, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))
 
 

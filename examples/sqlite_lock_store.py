@@ -19,7 +19,7 @@ from lockstore.stores.results import Patrol, Shard
 
 T = TypeVar("T")
 
-DUE_MOST = 1000  # lines that one look brings; those that cannot be helped sink below the newer ones
+DUE_MOST = 1000  # lines that one patrol reads; lines that cannot be processed move behind newer ones
 TABLES = """
 CREATE TABLE IF NOT EXISTS locks (conversation TEXT PRIMARY KEY, line TEXT NOT NULL, look_at_ms INTEGER);
 CREATE INDEX IF NOT EXISTS locks_due ON locks (look_at_ms) WHERE look_at_ms IS NOT NULL;
@@ -38,7 +38,7 @@ class SqliteLockStore(LockStore):
         self._thread = ThreadPoolExecutor(max_workers=1)  # one: two callers must never share a transaction
 
     async def open(self) -> None:
-        """Open the file, so that what is wrong with it is told at the start."""
+        """Open the file, so that what is wrong with it is result at the start."""
         await self._in_thread(self._connected)
 
     async def close(self) -> None:
@@ -52,7 +52,7 @@ class SqliteLockStore(LockStore):
         return await self._in_thread(self._read, conversation_id)
 
     async def save_lock(self, lock: TicketLock) -> None:
-        """Write a line over the one that stands there. Its numbers go no lower."""
+        """Overwrite a line. The last number never decreases."""
         await self.transform(lock.conversation_id, lambda before, _: (lock.in_place_of(before), None))
 
     async def delete_lock(self, conversation_id: str) -> None:
@@ -66,7 +66,7 @@ class SqliteLockStore(LockStore):
         return await self._in_thread(self._change, conversation_id, step)
 
     async def patrol(self, shards: Sequence[Shard], age_ms: int) -> Patrol:
-        """Look also at lines in which something is due, whoever wrote them: that daemon may be gone."""
+        """Also check lines that are due, whichever process wrote them: that daemon may be gone."""
         due = await self._in_thread(self._due)
         return await super().patrol([*{*shards, *due}], age_ms)
 
@@ -82,7 +82,7 @@ class SqliteLockStore(LockStore):
         if self._database is None:
             database = sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
             try:
-                database.execute("PRAGMA journal_mode = WAL")  # whoever reads does not wait for whoever writes
+                database.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
                 database.execute("PRAGMA synchronous = FULL")  # a number that was given out survives a power cut
                 database.executescript(TABLES)
             except sqlite3.Error:
@@ -98,13 +98,15 @@ class SqliteLockStore(LockStore):
 
     def _change(self, conversation_id: str, step: Step[T]) -> T:
         with self._connected() as database:  # commits at the end, or rolls back
-            database.execute("BEGIN IMMEDIATE")  # the right to write comes first: nobody else can have read meanwhile
+            database.execute(
+                "BEGIN IMMEDIATE"
+            )  # acquires the write lock before reading, so that no other process changes the line in between
             before = self._read(conversation_id) or TicketLock(conversation_id)
-            after, told = step(before, time.time_ns() // 1_000_000)
+            after, result = step(before, time.time_ns() // 1_000_000)
             if after != before:
                 row = (conversation_id, after.dumps(), LineEngine.look_at_ms(after))
                 database.execute("INSERT OR REPLACE INTO locks VALUES (?, ?, ?)", row)
-            return told
+            return result
 
     def _read(self, conversation_id: str) -> TicketLock | None:
         # As bytes: text that is not UTF-8 is then this one line's damage, and not an error of the whole file.

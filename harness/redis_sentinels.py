@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 from harness.ports import LOOPBACK, free_port
 from harness.process import Command
 from harness.redis_group import REPLICATION_OPTIONS, RedisGroup, awake, out_of_sync, start_all
-from harness.redis_server import SOCKET_NAME, AdminSocket, RedisServer
+from harness.redis_server import SOCKET_NAME, AdminSocket, RedisServer, server_program
 from harness.server import Server
 
 # Flags of a Sentinel's entry. Others do no harm: another Sentinel is `master_down` for 5 s after it said so of a primary.
@@ -59,9 +58,7 @@ class RedisSentinel(Server):
 
     def _command(self) -> Command:
         # redis-sentinel of Debian's package of that name is a link to this same program: nothing more to install.
-        program = shutil.which("redis-server")
-        if program is None:
-            raise RuntimeError("redis-server is not installed; run: make setup")
+        program = server_program()
         config = self.folder / "sentinel.conf"
         if not (self._configured and config.exists()):
             config.write_text("".join(f"{line}\n" for line in self._settings()), encoding="utf-8")

@@ -1,6 +1,7 @@
 """A private Redis."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ SOCKET_NAME = "redis.sock"
 ADMIN_LIMIT_S = 10.0
 
 Persistence = Literal["no", "everysec", "always"]
+
+
+def server_program() -> str:
+    """Find the server to run: redis-server, or what LOCKSTORE_TEST_REDIS names, such as valkey-server."""
+    name = os.environ.get("LOCKSTORE_TEST_REDIS") or "redis-server"
+    program = shutil.which(name)
+    if program is None:
+        message = f"{name} is not installed; run: make setup"
+        raise RuntimeError(message)
+    return program
 
 
 @dataclass(frozen=True)
@@ -121,9 +132,7 @@ class RedisServer(Server):
         return AdminSocket.of(self.folder, self._options)
 
     def _command(self) -> Command:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise RuntimeError("redis-server is not installed; run: make setup")
+        program = server_program()
         config = self.folder / "redis.conf"
         if not (self._configured and config.exists()):
             config.write_text("".join(f"{key} {value}\n" for key, value in self._settings().items()), encoding="utf-8")

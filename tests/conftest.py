@@ -3,10 +3,12 @@
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
 
@@ -16,10 +18,45 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # likewise, under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# No time limit: the machine may be busy. Fewer examples than by default, for each run has others; some tests ask for more.
+settings.register_profile("lockstore", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lockstore")
+
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
     from tests.support.bot import Bot
+
+LONGEST = (
+    "packaging/test_beside_aio_pika_9.py",
+    "fleet/test_fleet.py",
+    "packaging/test_wheels.py",
+    "commands/test_exec.py",
+    "daemon/test_restarts.py",
+    "demo/test_demo.py",
+    "migration/test_purge_command.py",
+    "daemon/test_broker_faults.py",
+    "commands/test_check.py",
+    "partitions/test_repartition.py",
+    "daemon/test_lifecycle.py",
+    "deployments/test_sentinel.py",
+    "migration/test_purge.py",
+    "partitions/test_takeover.py",
+    "daemon/test_queues_that_do_not_take.py",
+    "deployments/test_cluster.py",
+    "deployments/test_fencing.py",
+    "docs/test_operations.py",
+    "harness/test_rabbitmq.py",
+    "stores/test_line_machine.py",
+)
+"""The files that take a minute or more, longest first: a worker that begins one last keeps the others waiting for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    places = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 DaemonMaker = Callable[..., Coroutine[Any, Any, DaemonProcess]]
 

@@ -1,4 +1,4 @@
-"""Where operators' commands read lines: in the lock store itself, or, where that is in memory, from its daemon over HTTP."""
+"""Reads lines for commands: from the lock store, or, if it is in memory, from its daemon over HTTP."""
 
 import os
 from collections.abc import AsyncIterator
@@ -20,19 +20,19 @@ _FOUND_MOST = 20
 
 
 class LineReader(Protocol):
-    """What can be read. Raises StoreUnavailableError; for one conversation also ConversationError."""
+    """The interface of line readers. Raises StoreUnavailableError; for one conversation also ConversationError."""
 
     async def lines(self, start: int, most: int) -> LinesFacts:
-        """Give lines, the longest first, and the totals of all."""
+        """Return lines, longest first, and the totals of all."""
 
     async def conversation(self, conversation_id: str) -> ConversationFacts:
-        """Give one line and its history."""
+        """Return one line and its history."""
 
     async def find(self, text: str) -> list[str]:
-        """Give some live conversations whose id contains a text."""
+        """Return live conversations whose id contains a text."""
 
-    async def examine(self) -> Backlog | None:
-        """Tell what is left to announce and to end; None: that cannot be had here."""
+    async def backlog(self) -> Backlog | None:
+        """Return the backlog; None: not available here."""
 
 
 class StoreLineReader:
@@ -43,11 +43,11 @@ class StoreLineReader:
         self._partitions = partitions
 
     async def lines(self, start: int, most: int) -> LinesFacts:
-        """Give lines, the longest first, and the totals of all."""
+        """Return lines, longest first, and the totals of all."""
         return lines_facts(await self.store.statistics(most, start), start, most)
 
     async def conversation(self, conversation_id: str) -> ConversationFacts:
-        """Give one line and its history."""
+        """Return one line and its history."""
         lock, at_ms = await self.store.view(conversation_id)
         history = await self.store.history(conversation_id)
         return conversation_facts(
@@ -55,29 +55,29 @@ class StoreLineReader:
         )
 
     async def find(self, text: str) -> list[str]:
-        """Give some live conversations whose id contains a text."""
+        """Return live conversations whose id contains a text."""
         return await self.store.find(text, _FOUND_MOST)
 
-    async def examine(self) -> Backlog | None:
-        """Tell what is left to announce and to end."""
+    async def backlog(self) -> Backlog | None:
+        """Return the backlog."""
         return await self.store.backlog()
 
 
 class PartialLineReader(StoreLineReader):
-    """Reads a store that cannot list its lines, and asks a daemon, which has seen some, where lines are to be listed."""
+    """Reads a store that cannot list its lines, and lists those that a daemon has seen."""
 
     def __init__(self, store: LockStore, partitions: int, daemon: LineReader) -> None:
         super().__init__(store, partitions)
         self._daemon = daemon
 
     async def lines(self, start: int, most: int) -> LinesFacts:
-        """Give lines that the daemon has seen; without a daemon, what the store itself tells, which may be none."""
+        """Return lines that the daemon has seen; without a daemon, what the store itself lists, which may be nothing."""
         with suppress(StoreUnavailableError):
             return await self._daemon.lines(start, most)
         return await super().lines(start, most)
 
     async def find(self, text: str) -> list[str]:
-        """Likewise, some whose id contains a text."""
+        """Return live conversations whose id contains a text, likewise."""
         with suppress(StoreUnavailableError):
             return await self._daemon.find(text)
         return await super().find(text)
@@ -85,7 +85,7 @@ class PartialLineReader(StoreLineReader):
 
 @asynccontextmanager
 async def open_line_reader(settings: Settings, daemon_url: str | None) -> AsyncIterator[LineReader]:
-    """Open what the settings name, or the daemon at this address. Raises ConfigError or StoreUnavailableError."""
+    """Open the store in the settings, or the daemon at this address. Raises ConfigError or StoreUnavailableError."""
     store = create_store(settings.lock_store, settings.daemon.limits, os.environ)
     reads_store = daemon_url is None and not isinstance(store, InMemoryLockStore)
     async with AsyncExitStack() as stack:
@@ -95,7 +95,7 @@ async def open_line_reader(settings: Settings, daemon_url: str | None) -> AsyncI
         if reads_store and (store.knows_all_lines or settings.daemon.http_place is None):
             yield StoreLineReader(store, settings.broker.partitions)
             return
-        from daemon.admin.http_line_reader import HttpLineReader  # noqa: PLC0415 - takes as long to import as all else together
+        from daemon.admin.http_line_reader import HttpLineReader  # noqa: PLC0415 - slow to import
 
         daemon = await stack.enter_async_context(HttpLineReader(daemon_url or _address(settings)))
         yield PartialLineReader(store, settings.broker.partitions, daemon) if reads_store else daemon
@@ -108,5 +108,5 @@ def _address(settings: Settings) -> str:
             "daemon.http: is null, and an in_memory store can only be seen through its daemon; give daemon.http an address"
         )
     host, port = place
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what listens everywhere listens here
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a server on all addresses also listens on the loopback address
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,13 +1,13 @@
-"""Changing the number of partitions, with all daemons stopped and publishers left running.
+"""Changes the number of partitions, while all daemons are stopped and publishers continue.
 
     look ──► unbind ──► drain ──► delete ──► declare
 
-From the unbinding on, what is published comes back to its publisher, who sends it again. The old queues are served, under
-the old number, until they are empty; so what is in them keeps its order, and comes before all that is sent again. Then
-they go, the last one first, and the new ones are declared.
+After unbinding, published requests are returned to their publishers, who send them again. The old queues are served under
+the old number until they are empty, so their messages keep their order and precede everything that is sent again. Then the
+old queues are deleted, the last one first, and the new ones are declared.
 
-Every step may be done again, and the process may be killed between any two. A daemon with the old number that is started
-then binds the old queues again, if all of them stand; one with another number than theirs does not start.
+Every step is safe to repeat, and the process may be killed between any two. A daemon with the old number that is started
+then binds the old queues again if all of them exist; one with another number does not start.
 """
 
 import asyncio
@@ -30,39 +30,39 @@ from lockstore.stores.base import LockStore
 
 __all__ = ["Repartition", "StillServedError"]
 
-LOCK_S = 10.0  # for a daemon that is just starting to be done with it
-QUIET_S = 1.0  # the queues are empty, and nothing has come, for so long: what was on its way to them has arrived
-LINGER_S = 5.0  # for RabbitMQ to take note that our own consumers are gone
+LOCK_S = 10.0  # how long to wait for a daemon that is just starting
+QUIET_S = 1.0  # how long the queues must stay empty before messages in flight have surely arrived
+LINGER_S = 5.0  # how long RabbitMQ may take to notice that our own consumers are gone
 _LOOK_S = 0.1
 
 Tell = Callable[[str, int], None]
-"""Told what is being done, and how far it is."""
+"""Called with the current step and its progress."""
 
 
 class StillServedError(LockstoreError):
-    """Stop the daemons first: somebody else works on the request queues."""
+    """Stop the daemons first: the request queues have consumers."""
 
 
 def _silent(_: str, __: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 class Repartition:
-    """One change to the number of partitions that the settings name: `async with Repartition(...) as work:`.
+    """A change of the number of partitions to that in the settings: `async with Repartition(...) as work:`.
 
-    As long as the context lasts, no daemon of the namespace can start; what is started meanwhile waits.
+    While the context lasts, no daemon of the namespace can start; a daemon started meanwhile waits.
     """
 
     def __init__(self, settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = no_failpoint) -> None:
-        """Take the settings as they are to be. `checkpoint` is called by name between the steps."""
+        """Use the settings after the change. `checkpoint` is called by name between the steps."""
         self._settings = settings
         self._store = store
         self._checkpoint = checkpoint
         self._stack = AsyncExitStack()
-        self.served = 0  # messages that were in the old queues
+        self.served = 0  # messages served from the old queues
 
     async def __aenter__(self) -> Self:
-        """Connect, and keep others away. Raises StillServedError, ConfigError, or one of `link.LOST`."""
+        """Connect, and lock the topology. Raises StillServedError, ConfigError, or one of CONNECTION_ERRORS."""
         async with AsyncExitStack() as stack:
             self._connection = await stack.enter_async_context(connect(self._settings.broker))
             locked = layout.topology_lock(self._connection, self._settings.broker.names)
@@ -70,7 +70,7 @@ class Repartition:
                 async with asyncio.timeout(LOCK_S):
                     await stack.enter_async_context(locked)
             except TimeoutError:
-                raise StillServedError("another process is declaring or changing these queues just now") from None
+                raise StillServedError("another process is currently declaring or changing these queues") from None
             self._stack = stack.pop_all()
         return self
 
@@ -80,15 +80,15 @@ class Repartition:
         await self._stack.aclose()
 
     async def look(self) -> dict[int, layout.Queue]:
-        """Find all request queues of the namespace, whoever declared them."""
+        """Return all request queues of the namespace, whoever declared them."""
         return await layout.declared_queues(self._connection, self._settings.broker.names, PARTITIONS_MOST)
 
     async def daemons(self) -> list[Heartbeat]:
-        """Listen for a while, and give the daemons that were heard."""
+        """Collect the heartbeats of running daemons."""
         return await collect_heartbeats(self._connection, self._settings.broker.names)
 
     async def change(self, tell: Tell = _silent) -> None:
-        """Do it. Raises StillServedError, StoreError, or one of `link.LOST`: then do it again to go on."""
+        """Change the number. Raises StillServedError, StoreError, or one of CONNECTION_ERRORS; repeat it to continue."""
         broker = self._settings.broker
         queues = await self.look()
         _refuse_if_served(queues)
@@ -110,7 +110,7 @@ class Repartition:
         await channel.close()
 
     async def _drain(self, queues: dict[int, layout.Queue], tell: Tell) -> None:
-        """Serve what is in the queues as a daemon with their number does, until all of it is acknowledged."""
+        """Serve the queued messages, as a daemon with the old number does, until all are acknowledged."""
         partitions = layout.number_of(queues)
         broker = self._settings.broker.model_copy(update={"partitions": partitions, "balance": False})
         runtime = create_runtime(self._settings.model_copy(update={"broker": broker}), self._store)
@@ -125,9 +125,9 @@ class Repartition:
             await self._store.close()
 
     async def _left_alone(self, queues: dict[int, layout.Queue]) -> dict[int, layout.Queue]:
-        """Count when nobody consumes any more. A queue hears of a channel's end some time after the channel does.
+        """Return the queues once they have no consumers: a queue notices a closed channel with a delay.
 
-        Only then is a message that was delivered and not acknowledged counted again.
+        Only then does it count messages that were delivered but not acknowledged.
         """
         until = time.monotonic() + LINGER_S
         while True:
@@ -159,16 +159,16 @@ class Repartition:
             tasks.create_task(session.serve(stop))
 
     async def _delete(self, queues: dict[int, layout.Queue], tell: Tell) -> None:
-        """Delete what is empty, the last one first: so what is left always looks like queues of some number."""
+        """Delete empty queues, the last one first, so that the remaining ones always form a valid set."""
         channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         for done, number in enumerate(sorted(queues, reverse=True)):
             tell("deleting", done)
-            # RabbitMQ deletes a quorum queue only unconditionally. Nothing is bound to it and nobody consumes it, so what
-            # is true now is true then.
+            # RabbitMQ can only delete quorum queues unconditionally. Nothing is bound to the queue or consumes it, so the
+            # check still holds when it is deleted.
             (queue,) = (await self._counts([number])).values()
             _refuse_if_served({number: queue})
             if queue.messages:
-                raise StillServedError(f"something was published to the queue of partition {number} directly")
+                raise StillServedError(f"a message was published directly to the queue of partition {number}")
             await channel.queue_delete(self._settings.broker.names.request_queue(number))
             self._checkpoint("deleted")
         await channel.close()
@@ -179,4 +179,4 @@ class Repartition:
 
 def _refuse_if_served(queues: dict[int, layout.Queue]) -> None:
     if any(queue.consumers for queue in queues.values()):
-        raise StillServedError("daemons still serve this namespace; stop all of them first")
+        raise StillServedError("this namespace still has running daemons; stop all of them first")

@@ -1,7 +1,7 @@
 """Which request queues stand on the broker, whether they are those of the configuration, and who may change them.
 
 A fresh broker gets its queues from the last down to the first. So where queue 0 stands, all have stood, and what a crash
-left half-way is told from a smaller number by its highest queue. The number is `broker.partitions`; RabbitMQ keeps no
+left half-way is distinguished from a smaller number by its highest queue. The number is `broker.partitions`; RabbitMQ keeps no
 other note of it.
 """
 
@@ -20,6 +20,7 @@ from daemon.config.settings import BrokerSettings
 from lockstore.errors import ConfigError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
@@ -30,6 +31,7 @@ __all__ = [
     "count_dead_letters",
     "dead_letters_or_none",
     "declared_queues",
+    "existing_queues",
     "number_of",
     "queue_depths",
     "topology_lock",
@@ -55,6 +57,7 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     repartition. Raises one of `link.CONNECTION_ERRORS`.
     """
     backoff = Backoff(_FIRST_S, _MOST_S)
+    request = CancelRequest()
     lock = await _taken(connection, names)
     while lock is None:
         await asyncio.sleep(backoff.next_s())
@@ -62,9 +65,11 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     try:
         yield
     finally:
-        with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
-            await lock.delete()
-            await lock.channel.close()
+        # Whoever is cancelled gives up the connection, and does not wait for a broker that hangs.
+        if not request.is_made:
+            with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
+                await lock.delete()
+                await lock.channel.close()
 
 
 async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQueue | None":
@@ -100,12 +105,25 @@ async def queue_depths(connection: "AbstractConnection", names: Names, numbers: 
     return found
 
 
+async def existing_queues(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
+    """Count the messages in those of these request queues that exist. Raises one of `connection.CONNECTION_ERRORS`."""
+    found: dict[int, Queue] = {}
+    channel = await open_channel(connection, publisher_confirms=False)
+    for number in numbers:
+        try:
+            found[number] = await _look(channel, names, number)
+        except ChannelNotFoundEntity:  # which ends the channel
+            channel = await open_channel(connection, publisher_confirms=False)
+    await channel.close()
+    return found
+
+
 async def count_dead_letters(connection: "AbstractConnection", names: Names) -> int:
     """Count the dead letters that are kept. Raises one of `link.CONNECTION_ERRORS`."""
     channel = await open_channel(connection, publisher_confirms=False)
-    told = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
+    declared = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
     await channel.close()
-    return told.message_count or 0
+    return declared.message_count or 0
 
 
 async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -> int | None:
@@ -117,8 +135,8 @@ async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -
 
 
 async def _look(channel: "AbstractChannel", names: Names, number: int) -> Queue:
-    told = (await channel.declare_queue(names.request_queue(number), passive=True)).declaration_result
-    return Queue(told.message_count or 0, told.consumer_count or 0)
+    declared = (await channel.declare_queue(names.request_queue(number), passive=True)).declaration_result
+    return Queue(declared.message_count or 0, declared.consumer_count or 0)
 
 
 def number_of(queues: Collection[int]) -> int:

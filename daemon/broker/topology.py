@@ -4,14 +4,17 @@ from typing import TYPE_CHECKING
 
 from aio_pika import ExchangeType
 from aio_pika.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
+from daemon.broker.connection import open_channel, underlying_channel
 from daemon.config.settings import BrokerSettings
 from lockstore.errors import ConfigError
+from lockstore.protocol.naming import Names
 
 if TYPE_CHECKING:
-    from aio_pika.abc import AbstractChannel
+    from aio_pika.abc import AbstractChannel, AbstractConnection
 
-__all__ = ["declare"]
+__all__ = ["declare", "find_missing_exchanges"]
 
 
 async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
@@ -62,3 +65,18 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
         await queue.bind(requests, routing_key=str(partition))
         consumers = max(consumers, queue.declaration_result.consumer_count or 0)
     return consumers
+
+
+async def find_missing_exchanges(connection: "AbstractConnection", names: Names) -> list[str]:
+    """Give the exchanges that do not exist, of those that messages travel through. Raises one of `connection.CONNECTION_ERRORS`."""
+    missing: list[str] = []
+    channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
+    for exchange in (names.requests, names.events, names.dead_letters):
+        try:
+            await channel.exchange_declare(exchange, passive=True)
+        except (ChannelNotFoundEntity, ChannelAccessRefused) as error:  # which ends the channel
+            if isinstance(error, ChannelNotFoundEntity):  # one that may not be asked for is taken to be there
+                missing.append(exchange)
+            channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
+    await channel.close()
+    return missing

@@ -1,6 +1,6 @@
-"""The commands of `lockstore`: what each can be told, what it does with that, what it prints, and how it ends.
+"""The commands of `lockstore`.
 
-running, changing   a command as the shell sees it: its name, arguments and help text. `daemon.cli.app` puts them together.
-serving, ...        what a command does. Imported when it is run, because `lockstore --help` and `lockstore exec` must start fast.
-options, printing, progress, reports, ends   what commands share
+running, changing, looking   a command as the shell sees it: its name, arguments and help. `daemon.cli.app` combines them.
+serve, status, ...           what a command does. Imported when it runs, because `lockstore --help` must start fast.
+options, tables, progress, report, exit_codes   shared by the commands
 """

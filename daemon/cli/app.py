@@ -1,4 +1,4 @@
-"""The command line: puts the commands together. What each does is in `daemon.cli`."""
+"""The command line: combines the commands of `daemon.cli`."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # an error that should not happen is a plain traceback, without anybody's secrets
+    pretty_exceptions_enable=False,  # an unexpected error prints a plain traceback, without local variables and their secrets
 )
 
 
 def _tell_version(value: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
     if value:
-        from importlib.metadata import version  # noqa: PLC0415 - takes long, for the one who asks
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
         typer.echo(version("lockstore"))
         raise typer.Exit
@@ -33,7 +33,7 @@ def _root(
     """Locks for conversations: first in, first out, with fencing tokens, over RabbitMQ."""
 
 
-_RUN, _LOOK, _CHANGE = "To run something", "To look", "To change something"
+_RUN, _LOOK, _CHANGE = "Run", "To look", "Change"
 
 app.command(rich_help_panel=_RUN)(running.serve)
 app.command("exec", rich_help_panel=_RUN, cls=ConversationCommand)(running.execute)

@@ -1,6 +1,7 @@
-"""Texts that are typed as arguments: ids and names. Whatever cannot be one is refused before anything is looked at."""
+"""Validates ids and names typed as arguments, before anything is read."""
 
 import os
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -9,14 +10,14 @@ from lockstore.errors import ConfigError
 from lockstore.protocol.messages import CONVERSATION_ID_MAX_BYTES, ConversationId, Holder
 from lockstore.util.validation import broken_rule
 
-__all__ = ["conversation_id", "holder_name", "operator_name"]
+__all__ = ["conversation_id", "daemon_url", "holder_name", "operator_name"]
 
 _CONVERSATION_ID: TypeAdapter[str] = TypeAdapter(ConversationId)
 _HOLDER: TypeAdapter[str] = TypeAdapter(Holder)
 
 
 def conversation_id(text: str) -> str:
-    """Give a conversation id as it was typed. Raises ConfigError for one that cannot be."""
+    """Return a conversation id. Raises ConfigError if it is invalid."""
     name = "CONVERSATION"
     text = _decoded(name, text)
     if len(text.encode()) > CONVERSATION_ID_MAX_BYTES:
@@ -25,14 +26,14 @@ def conversation_id(text: str) -> str:
 
 
 def holder_name(text: str | None) -> str | None:
-    """Give the name of `--holder`; None: it was not given. Raises ConfigError for one that cannot be."""
+    """Return the name of `--holder`; None if absent. Raises ConfigError if it is invalid."""
     if text is None:
         return None
     return _checked("--holder", _decoded("--holder", text), _HOLDER)
 
 
 def operator_name(text: str | None) -> str | None:
-    """Give the name of `--by`; None: it was not given. Raises ConfigError for one that cannot be."""
+    """Return the name of `--by`; None if absent. Raises ConfigError if it is invalid."""
     if text is None:
         return None
     text = _decoded("--by", text)
@@ -41,8 +42,23 @@ def operator_name(text: str | None) -> str | None:
     return text
 
 
+def daemon_url(text: str | None) -> str | None:
+    """Return the address of `--daemon`; None if absent. Raises ConfigError if it is invalid."""
+    if text is None:
+        return None
+    text = _decoded("--daemon", text)
+    try:
+        url = urlsplit(text)
+        is_url = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or " " in text or not text.isprintable():
+        raise ConfigError("--daemon: must be a URL such as http://127.0.0.1:8470")
+    return text
+
+
 def _decoded(name: str, text: str) -> str:
-    """Read the bytes that were typed as UTF-8, also where the locale has made them something else that is no text."""
+    """Decode the typed bytes as UTF-8, even if the locale has decoded them differently."""
     try:
         text.encode()
     except UnicodeEncodeError:

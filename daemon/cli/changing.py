@@ -1,4 +1,4 @@
-"""The commands that change what stands in the lock store or on the broker, as the shell sees them."""
+"""The commands that change the lock store or the broker, as the shell sees them."""
 
 from typing import Annotated
 
@@ -14,27 +14,28 @@ def release(
     conversation: Conversation,
     *,
     config: ConfigFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Take it from whoever has it. Needed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Required: end the lease of the current holder.")] = False,
     ticket: Annotated[
         int | None,
-        typer.Option(min=0, metavar="NUMBER", help="Take this one out of the line.", show_default="the holder's"),
+        typer.Option(min=0, metavar="NUMBER", help="Remove this ticket from the line.", show_default="the holder's"),
     ] = None,
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who does it: everybody is told.", show_default="user@host")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the operator, published with the event.", show_default="user@host"),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a lock away from its holder, or a ticket out of the line, and give the next one its turn.
+    """End the holder's lease, or remove a ticket from the line, and grant the next ticket.
 
-    It shows who has it and asks. The event says who did it; the holder is told, and must stop. What a holder that does not hear
-    it still writes is kept out by the fencing token.
+    It shows the holder and asks for confirmation. The event names the operator; the holder is notified and must stop. If
+    the holder does not receive the event, the fencing token keeps its writes out.
 
     Examples:
     lockstore release user-42 --force
     lockstore release user-42 --force --ticket 7 --yes --by "on call"
 
-    Exit code 0: taken, or nobody has it. 1: not taken. 2: the configuration or the command line is wrong.
+    Exit code 0: released, or there was no holder. 1: not released. 2: the configuration or the command line is wrong.
     """
     from daemon.cli import arguments
     from daemon.cli import release as releasing
@@ -55,19 +56,19 @@ def release(
 def purge(
     *,
     config: NeededConfigFile,
-    store: Annotated[StoreName, typer.Option(help="The store that was used before.")] = "redis",
+    store: Annotated[StoreName, typer.Option(help="The store that was previously used.")] = "redis",
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the lock store that you used before has left in Redis; with --yes, delete it.
+    """Show the data that the previously used lock store has left in Redis; with --yes, delete it.
 
-    It looks where the section lock_store of the file points: at that server, that database, that key_prefix.
-    What belongs to other programs is left alone, and the store that the file names is never purged.
+    It scans the server, database and key_prefix configured in the section lock_store. Keys of other programs are never
+    deleted, nor is the store that the file configures.
 
     Example, after a change of the type from redis to concurrent_redis:
     lockstore purge --config endpoints.yml --store redis
 
-    Exit code 0: done, or nothing to do. 1: something is left. 2: the configuration names nothing to purge.
+    Exit code 0: done, or nothing to do. 1: keys remain. 2: the configuration has nothing to purge.
     """
     from daemon.cli import purge as purging
 
@@ -77,13 +78,13 @@ def purge(
 def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson = False) -> None:
     """Change the number of partitions of a namespace to broker.partitions of the file.
 
-    Stop all daemons first; publishers may go on. What is in the queues is served in order before they are replaced.
-    It may be broken off at any moment; run it again to finish.
+    Stop all daemons first; publishers may continue. Queued messages are served in order before the queues are replaced. It
+    may be interrupted at any time; run it again to finish.
 
     Example, after a change of broker.partitions in the file:
     lockstore repartition --config endpoints.yml --yes
 
-    Exit code 0: done, or nothing to do. 1: something is left to do. 2: the configuration is wrong.
+    Exit code 0: done, or nothing to do. 1: not finished. 2: the configuration is wrong.
     """
     from daemon.cli import repartition as repartitioning
 

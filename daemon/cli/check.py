@@ -1,19 +1,26 @@
-"""What `lockstore check` does: one step after the other, told as a table with what to do."""
+"""`lockstore check`: runs the checks one after the other, and prints a table with remedies."""
 
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from daemon.admin.checks.broker import BrokerChecks
-from daemon.admin.checks.lines import check_lines
+from daemon.admin.checks.broker import BrokerChecks, check_hosts
+from daemon.admin.checks.lines import examine_lines
 from daemon.admin.checks.round_trip import ASK_THE_DAEMON, RoundTrip
 from daemon.admin.checks.runner import CheckResult, Failure, Step, Steps
 from daemon.admin.checks.store import CONVERSATION, StoreChecks
-from daemon.broker.connection import CONNECTION_ERRORS, address_of, as_config_error, connect
+from daemon.broker.connection import (
+    CONNECTION_ERRORS,
+    FilteredConnection,
+    address_of,
+    as_config_error,
+    connect,
+    hosts_of,
+)
 from daemon.cli import progress
 from daemon.cli.exit_codes import OK, PROBLEMS
 from daemon.cli.report import Report, carry_out
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
-_BROKER_REMEDY = "run this again; if it stays so, look at RabbitMQ's log"
+_BROKER_REMEDY = "run this again; if the problem persists, check RabbitMQ's log"
 _STORE_REMEDY = "see the options of lock_store in docs/lock-stores.md, and docs/redis.md, When something is wrong"
 
 
@@ -50,7 +57,7 @@ class _Report(Report):
         return PROBLEMS if self._count("fail") or super().exit_code != OK else OK
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all steps, for JSON."""
+        """Return all steps, for JSON."""
         return {
             "ok": self.exit_code == OK,
             "steps": [
@@ -59,6 +66,7 @@ class _Report(Report):
                     "result": step.verdict.result,
                     "said": step.verdict.said,
                     "remedy": step.verdict.remedy,
+                    "findings": [asdict(finding) for finding in step.verdict.findings],
                     "took_ms": None if step.took_ms is None else round(step.took_ms, 1),
                 }
                 for step in self.steps.taken
@@ -66,7 +74,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Show all steps, and sum up."""
+        """Print all steps, and a summary."""
         show(("step", "", "ms>", "found, and what to do"), map(_row, self.steps.taken))
         counts = [f"{count} {result}" for result in ("fail", "warn", "skip", "ok") if (count := self._count(result))]
         say(f"{', '.join(counts)}.{' Interrupted.' if self.interrupted else ''}")
@@ -80,7 +88,7 @@ def _row(step: Step) -> tuple[str | Text, ...]:
 
 
 def run(config: Path | None, *, as_json: bool) -> int:
-    """Check, tell, and give the exit code. Raises ConfigError where the file itself is wrong."""
+    """Run the checks, print the result, and return the exit code. Raises ConfigError if the file is invalid."""
     loaded = settings.load(config)
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
     report = _Report()
@@ -97,15 +105,15 @@ async def _work(steps: Steps, loaded: Settings, store: LockStore) -> None:
             async with AsyncExitStack() as stack:
                 connection = await _check_broker(steps, loaded, stack)
                 if await _check_store(steps, loaded, store) and connection is not None:
-                    await steps.take("lines", check_lines(connection, loaded), _STORE_REMEDY)
+                    await steps.take("lines", examine_lines(connection, loaded), _STORE_REMEDY)
         finally:
             await store.close()
 
 
 async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -> "AbstractConnection | None":
-    """Take the steps at RabbitMQ, and give the connection, which lasts as long as the stack."""
+    """Run the checks of RabbitMQ, and return the connection, which is closed with the stack."""
     broker, way = loaded.broker, address_of(loaded.broker)
-    found: list[AbstractConnection] = []
+    found: list[FilteredConnection] = []
     remedy = f"is RabbitMQ running there? broker.url names {way.place}"
 
     async def reach() -> CheckResult:
@@ -116,10 +124,12 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
                 raise
             described = describe_error(error, way)
             raise Failure(described.what, described.remedy or remedy) from None
-        return CheckResult("ok", f"{way}{', encrypted' if broker.speaks_tls else ''}")
+        return CheckResult("ok", f"{found[0].endpoint.address}{', encrypted' if broker.speaks_tls else ''}")
 
-    if not await steps.take("RabbitMQ: connection", reach(), remedy):
+    if not await steps.take("RabbitMQ: connection", reach(), remedy, None):
         return None
+    if hosts_of(broker).are_several:
+        await steps.take("RabbitMQ: hosts", check_hosts(broker), _BROKER_REMEDY, None)
     checks = BrokerChecks(loaded, found[0])
     await steps.take("RabbitMQ: server", checks.server(), _BROKER_REMEDY)
     await steps.take("RabbitMQ: rights", checks.rights(), _BROKER_REMEDY)
@@ -130,7 +140,7 @@ async def _check_broker(steps: Steps, loaded: Settings, stack: AsyncExitStack) -
     queue = checks.queues.get(partition)
     if not is_there or queue is None or not queue.consumers:
         said = f"no daemon serves partition {partition}, which the conversation of checks belongs to"
-        steps.note("round trip", CheckResult("skip", said, "start one: lockstore serve"))
+        steps.note("round trip", CheckResult("skip", said, "start a daemon: lockstore serve"))
     else:
         await _check_round_trip(steps, found[0], loaded)
     return found[0]
@@ -146,7 +156,7 @@ async def _check_round_trip(steps: Steps, connection: "AbstractConnection", load
 
 
 async def _check_store(steps: Steps, loaded: Settings, store: LockStore) -> bool:
-    """Take the steps at the lock store, and tell whether one may go on from there."""
+    """Run the checks of the lock store, and return whether the check can continue."""
     if isinstance(store, InMemoryLockStore):
         steps.note(
             "lock store", CheckResult("skip", "in_memory: it lives and ends with its daemon, and no other can see it")

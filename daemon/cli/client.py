@@ -1,6 +1,6 @@
-"""A client of the daemon's that connects as the configuration says."""
+"""A client for commands, connecting as configured."""
 
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from daemon.config.settings import BrokerSettings
 from lockstore.client import LockClient
@@ -12,11 +12,15 @@ _IN_QUERY = {"ssl_ca_certs": "cafile", "ssl_certfile": "certfile", "ssl_keyfile"
 
 
 def create_client(broker: BrokerSettings) -> LockClient:
-    """Make a client for the daemons of these settings. Raises ConfigError for certificates that cannot be loaded."""
+    """Create a client for the daemons of these settings. Raises ConfigError if a certificate cannot be loaded."""
     if broker.speaks_tls:
-        tls_context(broker, "broker")  # the client would not say which file it is
-    url = urlsplit(broker.url.get_secret_value())
+        tls_context(broker, "broker")  # the client's error would not name the file
+    url = broker.url.get_secret_value()  # the settings allow no query in it
     files = {name: getattr(broker, option) for option, name in _IN_QUERY.items()}
     options = [f"{name}={quote(str(file))}" for name, file in files.items() if file is not None]
-    query = "&".join(filter(None, [url.query, *options]))
-    return LockClient(urlunsplit(url._replace(query=query)), namespace=broker.namespace, partitions=broker.partitions)
+    return LockClient(
+        "?".join(filter(None, [url, "&".join(options)])),
+        namespace=broker.namespace,
+        partitions=broker.partitions,
+        connect_timeout=broker.connect_timeout,
+    )

@@ -1,4 +1,4 @@
-"""What `lockstore doctor` does: audits the store line by line and key by key, and the broker queue by queue."""
+"""`lockstore doctor`: audits the store line by line and key by key, and the broker queue by queue."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
@@ -6,28 +6,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from daemon.admin.broker_state import read_broker_state
-from daemon.admin.findings import Finding, check_audit_finding, check_broker_state, check_line, check_unserved_queues
 from daemon.admin.line_reader import LineReader, StoreLineReader, open_line_reader
-from daemon.admin.stale_holders import find_stale_holders, waited_for
 from daemon.broker.connection import connect
 from daemon.cli import progress
 from daemon.cli.exit_codes import OK, PROBLEMS
-from daemon.cli.findings_table import show_troubles
+from daemon.cli.findings_table import show_findings
 from daemon.cli.output import counted
 from daemon.cli.report import Report, carry_out
 from daemon.cli.tables import say
+from daemon.cluster.broker_state import read_broker_state, read_queues
 from daemon.config import settings
 from daemon.config.settings import Settings
+from daemon.views.findings import (
+    Finding,
+    check_audit_finding,
+    check_backlog,
+    check_broker_state,
+    check_lines,
+    check_unserved_queues,
+)
 from daemon.views.lines import LinesFacts
+from daemon.views.stale_holders import find_stale_holders
 from lockstore.core.statistics import DEEPEST
 from lockstore.stores.audit import AuditFinding, Progress
 from lockstore.stores.base import LockStore
 
 __all__ = ["run"]
 
-_PAGE = 200  # lines that are asked for together
-_TROUBLES_MOST = 1000  # that are kept, and shown; the others are counted
+_PAGE = 200  # lines read together
+_FINDINGS_MOST = 1000  # findings kept and shown; further ones are counted
 _IN_MEMORY = (
     "lines and keys were not audited: the tickets are in a daemon's memory, which only the daemon can read; "
     "with a Redis store, or one of your own, they can be"
@@ -39,43 +46,43 @@ _UNLISTED = "this store cannot list its lines, so none was audited that this pro
 class _Report(Report):
     lines: int = 0
     keys: int = 0
-    troubles: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     untold: int = 0
-    """Troubles beyond those that are kept."""
+    """Findings beyond those that are kept."""
     passed_over: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """Whether something is wrong."""
-        return PROBLEMS if self.troubles else super().exit_code
+        """Whether problems were found."""
+        return PROBLEMS if self.findings else super().exit_code
 
-    def add(self, trouble: Finding) -> None:
-        """Take note of something that is wrong."""
-        if trouble in self.troubles:
+    def add(self, finding: Finding) -> None:
+        """Add a finding."""
+        if finding in self.findings:
             return
-        if len(self.troubles) < _TROUBLES_MOST:
-            self.troubles.append(trouble)
+        if len(self.findings) < _FINDINGS_MOST:
+            self.findings.append(finding)
         else:
             self.untold += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {
             "ok": self.exit_code == OK,
             "lines": self.lines,
             "keys": self.keys,
-            "troubles": [asdict(trouble) for trouble in self.troubles],
+            "findings": [asdict(finding) for finding in self.findings],
             "untold": self.untold,
             "passed_over": self.passed_over,
         }
 
     def say_end(self) -> None:
-        """Show it."""
+        """Print the report."""
         say(f"Looked at {counted(self.lines, 'line', 'lines')} and {counted(self.keys, 'key', 'keys')}.")
         for text in self.passed_over:
             say(f"Note: {text}.")
-        if self.troubles or (self.error is None and not self.interrupted):
-            show_troubles(self.troubles)
+        if self.findings or (self.error is None and not self.interrupted):
+            show_findings(self.findings)
         if self.untold:
             say(f"And {self.untold:,} more things of these kinds.")
         if self.interrupted:
@@ -83,7 +90,7 @@ class _Report(Report):
 
 
 def run(config: Path | None, daemon_url: str | None, *, as_json: bool) -> int:
-    """Look, tell, and give the exit code. Raises ConfigError."""
+    """Run the audit, print the report, and return the exit code. Raises ConfigError."""
     report = _Report()
     return carry_out("doctor", report, _work(report, settings.load(config), daemon_url), as_json=as_json)
 
@@ -104,17 +111,18 @@ async def _work(report: _Report, loaded: Settings, daemon_url: str | None) -> No
             report.passed_over.append(_IN_MEMORY)
         pages = [page async for page in _pages(source)]
         lines = [line for page in pages for line in page.lines]
-        _note_all(report, (trouble for line in lines for trouble in check_line(line)))
+        _note_all(report, (finding for page in pages for finding in check_lines(page)))
+        _note_all(report, check_backlog(await source.backlog()))
         _note_all(report, check_unserved_queues(lines, broker_state.queues, broker_state.number))
         with progress.line() as moving:
             moving.add_task("looking for those who hold while others wait", total=None)
-            waited = dict.fromkeys(name for page in pages for name in waited_for(page))
-            _note_all(report, await find_stale_holders(connection, source, waited, DEEPEST))
+            stale = await find_stale_holders(source, lambda queues: read_queues(connection, queues), pages, DEEPEST)
+            _note_all(report, stale)
 
 
-def _note_all(report: _Report, troubles: Iterable[Finding]) -> None:
-    for trouble in troubles:
-        report.add(trouble)
+def _note_all(report: _Report, findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        report.add(finding)
 
 
 async def _audit(report: _Report, store: LockStore) -> None:
@@ -133,7 +141,7 @@ async def _audit(report: _Report, store: LockStore) -> None:
 
 
 async def _pages(source: LineReader) -> AsyncIterator[LinesFacts]:
-    """Give lines, the longest first, page by page, as far as a survey reaches."""
+    """Yield pages of lines, longest first, as far as the store lists them."""
     for start in range(0, DEEPEST, _PAGE):
         found = await source.lines(start, _PAGE)
         yield found

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and what is wrong with the configuration as one line."""
+"""The exit codes of commands, and their one-line error messages."""
 
 import errno
 import os
@@ -24,28 +24,28 @@ __all__ = [
 
 OK = 0
 PROBLEMS = 1
-"""Something is wrong, or is left to do."""
+"""Problems were found, or something remains to be done."""
 
 BAD_CONFIGURATION = 2
-"""Also what a wrong command line ends with; systemd does not restart on it."""
+"""Also the exit code of a wrong command line; systemd does not restart the daemon after it."""
 
 OVERDUE = 3
-"""A daemon that was told to stop did not get there within its limit; what is left is delivered again."""
+"""A daemon did not stop within its limit; unfinished messages are redelivered."""
 
-# Those of `exec` beside the command's own, as `timeout`, `env` and shells have them; 75 is EX_TEMPFAIL of sysexits.h.
+# Those of `exec`, besides the command's own, as in `timeout`, `env` and shells; 75 is EX_TEMPFAIL of sysexits.h.
 LOST = 75
 BUSY = 124
 FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 SIGNALLED = 128
-"""And the number of the signal."""
+"""Plus the number of the signal."""
 
 
 def end(command: str, work: Callable[[], int]) -> NoReturn:
-    """Do a command's work and end with the exit code that it gives; a ConfigError is told in one line.
+    """Run a command and exit with its exit code; a ConfigError is printed in one line.
 
-    What could not be printed was the purpose of the command, so then the exit code is at least 1.
+    Output is the purpose of the command, so if it could not be written, the exit code is at least 1.
     """
     code = _code_of(command, work)
     is_lost = _complain_of_lost_output(command)
@@ -53,7 +53,7 @@ def end(command: str, work: Callable[[], int]) -> NoReturn:
 
 
 def end_of_change(command: str, work: Callable[[], int]) -> NoReturn:
-    """Do the same for a command that changes something: its exit code says what was done, printed or not."""
+    """Do the same for a command that changes something: its exit code does not depend on its output."""
     code = _code_of(command, work)
     _complain_of_lost_output(command)
     raise typer.Exit(code)
@@ -75,6 +75,6 @@ def _complain_of_lost_output(command: str) -> bool:
     from daemon.cli.streams import lost_output
 
     error = lost_output()
-    if error is not None and error.errno != errno.EPIPE:  # whoever reads has seen enough, as `head` does
+    if error is not None and error.errno != errno.EPIPE:  # the reader has closed the pipe on purpose, as `head` does
         print_error(command, f"standard output cannot be written: {os.strerror(error.errno or 0)}")
     return error is not None

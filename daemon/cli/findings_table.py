@@ -1,23 +1,26 @@
-"""How troubles are told to people."""
+"""Prints findings as a table."""
 
 from collections.abc import Sequence
 
-from daemon.admin.findings import Finding
 from daemon.cli.output import counted
 from daemon.cli.tables import lines, say, show
+from daemon.views.findings import Finding
 
-__all__ = ["show_troubles"]
+__all__ = ["show_findings"]
 
 _WHERE_MAX = 60  # characters
 
 
-def show_troubles(troubles: Sequence[Finding]) -> None:
-    """Show them as a table, or say that there are none."""
-    if not troubles:
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print a table of the findings, or that there are none."""
+    if not findings:
         say("Nothing is wrong.")
         return
-    say(f"{counted(len(troubles), 'thing is', 'things are')} wrong:")
+    say(f"{counted(len(findings), 'thing is', 'things are')} wrong:")
     show(
         ("where", "what, and what to do"),
-        [(lines([trouble.where], _WHERE_MAX), lines([trouble.said, f"-> {trouble.remedy}"])) for trouble in troubles],
+        [
+            (lines([finding.subject], _WHERE_MAX), lines([finding.message, f"-> {finding.remedy}"]))
+            for finding in findings
+        ],
     )

@@ -1,4 +1,4 @@
-"""Who we are, as it is shown to operators."""
+"""The identity of this process, as shown to operators."""
 
 import getpass
 import os
@@ -12,7 +12,7 @@ _NAME_MAX = 128  # characters, docs/protocol.md
 
 
 def default_holder_name() -> str:
-    """Say who types: user@host."""
+    """Return user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in a container
@@ -21,6 +21,6 @@ def default_holder_name() -> str:
 
 
 def our_process() -> str:
-    """Say who runs this: user@host:pid."""
+    """Return user@host:pid."""
     pid = f":{os.getpid()}"
     return default_holder_name()[: _NAME_MAX - len(pid)] + pid

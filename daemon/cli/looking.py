@@ -1,4 +1,4 @@
-"""The commands that look and change nothing, as the shell sees them."""
+"""The read-only commands, as the shell sees them."""
 
 from typing import Annotated
 
@@ -13,52 +13,59 @@ __all__ = ["check", "doctor", "schema", "show", "status", "watch"]
 def status(
     *,
     config: ConfigFile = None,
-    lines: Annotated[int, typer.Option(min=0, max=1000, metavar="NUMBER", help="So many of the longest lines.")] = 10,
+    lines: Annotated[
+        int, typer.Option(min=0, max=1000, metavar="NUMBER", help="Number of longest lines to show.")
+    ] = 10,
     daemon: DaemonUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show daemons, request queues, the longest lines, and what is wrong with them.
+    """Show daemons, request queues, the longest lines, and their problems.
 
     Examples:
     lockstore status
     lockstore status --lines 50
     lockstore status --json
 
-    Exit code 0: nothing is wrong. 1: something is, or could not be looked at. 2: the configuration is wrong.
+    Exit code 0: no problems. 1: problems were found, or something could not be read. 2: the configuration is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import status as statuses
 
-    end("status", lambda: statuses.run(config, daemon, lines, as_json=as_json))
+    end("status", lambda: statuses.run(config, arguments.daemon_url(daemon), lines, as_json=as_json))
 
 
 def show(
     conversation: Conversation, *, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJson = False
 ) -> None:
-    """Show one conversation: who holds it, who waits, whether they can still be reached, and what happened last.
+    """Show one conversation: its holder, its waiters, whether their reply queues exist, and its last events.
 
     Examples:
     lockstore show user-42
     lockstore show user-42 --json
 
-    Exit code 0: nothing is wrong with it. 1: something is, or it could not be looked at. 2: the configuration is wrong.
+    Exit code 0: no problems. 1: problems were found, or it could not be read. 2: the configuration is wrong.
     """
     from daemon.cli import arguments
     from daemon.cli import show as showing
 
-    end("show", lambda: showing.run(config, arguments.conversation_id(conversation), daemon, as_json=as_json))
+    def work() -> int:
+        url = arguments.daemon_url(daemon)
+        return showing.run(config, arguments.conversation_id(conversation), url, as_json=as_json)
+
+    end("show", work)
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Check the configuration, RabbitMQ, the lock store, and a round trip through a running daemon, with timings.
 
-    It works with no daemon running, too, and says so. It declares queues of its own, which go with it, and takes one ticket
-    in a conversation called "lockstore check".
+    It also works without a running daemon, and reports that. It declares temporary queues, and issues one ticket in a
+    conversation called "lockstore check".
 
     Examples:
     lockstore check --config endpoints.yml
     lockstore check --config endpoints.yml --json
 
-    Exit code 0: nothing has failed. 1: something has. 2: the configuration is wrong.
+    Exit code 0: no check has failed. 1: a check has failed. 2: the configuration is wrong.
     """
     from daemon.cli import check as checking
 
@@ -66,44 +73,48 @@ def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 def doctor(*, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJson = False) -> None:
-    """Hold everything against what must always be true: each line, each key in the store, each queue at the broker.
+    """Audit every line, key and queue for inconsistencies.
 
-    It changes nothing, and may run while daemons serve. With many conversations it takes a while, and shows how far it is.
+    It changes nothing, and may run while daemons serve. With many conversations it takes a while, and shows its progress.
 
     Examples:
     lockstore doctor --config endpoints.yml
     lockstore doctor --json
 
-    Exit code 0: all is as it must be. 1: something is not, or could not be looked at. 2: the configuration is wrong.
+    Exit code 0: no problems. 1: problems were found, or something could not be read. 2: the configuration is wrong.
     """
+    from daemon.cli import arguments
     from daemon.cli import doctor as diagnosing
 
-    end("doctor", lambda: diagnosing.run(config, daemon, as_json=as_json))
+    end("doctor", lambda: diagnosing.run(config, arguments.daemon_url(daemon), as_json=as_json))
 
 
 def watch(
     conversation: Annotated[
-        str | None, typer.Argument(metavar="[CONVERSATION]", help="Of this conversation alone.", show_default="all")
+        str | None,
+        typer.Argument(metavar="[CONVERSATION]", help="Only events of this conversation.", show_default="all"),
     ] = None,
     *,
     config: ConfigFile = None,
     types: Annotated[
         list[EventType] | None,
-        typer.Option("--type", help="Of this type alone; may be given more than once.", show_default="all"),
+        typer.Option("--type", help="Only events of this type; may be repeated.", show_default="all"),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="End after so many events.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after this number of events.")
+    ] = None,
     as_json: AsJsonLines = False,
 ) -> None:
     """Print the public events as they happen, until Ctrl-C.
 
-    Times are those of the lock store's clock. Events of a time without a connection are missed; it connects again by itself.
+    Times are those of the lock store's clock. It reconnects automatically; events are missed while there is no connection.
 
     Examples:
     lockstore watch
     lockstore watch user-42 --type granted --type released
     lockstore watch --type expired --json
 
-    Exit code 0: told to stop. 2: the configuration is wrong, or has public events switched off.
+    Exit code 0: stopped by a signal. 2: the configuration is wrong, or disables public events.
     """
     from daemon.cli import arguments
     from daemon.cli import watch as watching
@@ -122,7 +133,7 @@ def schema(
         SchemaFormat, typer.Option("--format", help="JSON Schemas of the messages, or AsyncAPI 3 with the whole API.")
     ] = "jsonschema",
 ) -> None:
-    """Print the messages that the daemon takes and sends, for programs and code generators.
+    """Print the schemas of all messages, for programs and code generators.
 
     Examples:
     lockstore schema

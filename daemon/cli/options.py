@@ -1,4 +1,4 @@
-"""The arguments and options that several commands have: each is declared once, so it is called and means the same everywhere."""
+"""Arguments and options that several commands share: declared once, with one name and meaning."""
 
 import re
 from enum import StrEnum
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 CONFIG_VARIABLE = "LOCKSTORE_CONFIG"
-"""The environment may name the file, so that it need not be typed each time."""
+"""The environment variable that may contain the file's path."""
 
 _NEGATIVE = re.compile(r"-\d+")
 _CONFIG = ("--config", "--endpoints")
@@ -33,17 +33,22 @@ _CONFIG = ("--config", "--endpoints")
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        *_CONFIG, help="The YAML file; without one, all defaults apply.", metavar="FILE", envvar=CONFIG_VARIABLE
+        *_CONFIG,
+        help="YAML configuration file; without it, all defaults apply.",
+        metavar="FILE",
+        envvar=CONFIG_VARIABLE,
     ),
 ]
 NeededConfigFile = Annotated[
-    Path, typer.Option(*_CONFIG, help="The daemon's YAML file, as it is now.", metavar="FILE", envvar=CONFIG_VARIABLE)
+    Path,
+    typer.Option(*_CONFIG, help="The daemon's YAML file, in its new version.", metavar="FILE", envvar=CONFIG_VARIABLE),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Conversation = Annotated[
     str,
     typer.Argument(
-        metavar="CONVERSATION", help="Its id, as it is. One that begins with a dash and is no number comes after --."
+        metavar="CONVERSATION",
+        help="The conversation id. Put -- before an id that begins with a dash and is not a number.",
     ),
 ]
 DaemonUrl = Annotated[
@@ -51,14 +56,17 @@ DaemonUrl = Annotated[
     typer.Option(
         "--daemon",
         metavar="URL",
-        help="Ask this daemon for lines, as at http://127.0.0.1:8470, and not the lock store.",
+        help="Read lines from this daemon, such as http://127.0.0.1:8470, instead of the lock store.",
         show_default="the lock store; with in_memory the address in daemon.http",
     ),
 ]
 Wait = Annotated[
     float | None,
     typer.Option(
-        min=0, metavar="SECONDS", help="In line, at the most; 0: now or not at all.", show_default="the daemon's"
+        min=0,
+        metavar="SECONDS",
+        help="Maximum time in line; 0: granted immediately or rejected.",
+        show_default="the daemon's",
     ),
 ]
 Lifetime = Annotated[
@@ -66,35 +74,37 @@ Lifetime = Annotated[
     typer.Option(
         min=0.1,
         metavar="SECONDS",
-        help="Of the lease, which is renewed: how long others wait if this machine dies.",
+        help="Lifetime of the lease, which is renewed: how long others wait if this machine fails.",
         show_default="the daemon's",
     ),
 ]
 Holder = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Who holds it, for operators to see.", show_default="user@host:pid"),
+    typer.Option(metavar="NAME", help="Name of the holder, shown to operators.", show_default="user@host:pid"),
 ]
 Grace = Annotated[
     float,
     typer.Option(
-        min=0, metavar="SECONDS", help="Between SIGTERM and SIGKILL when the lease is lost; a third of it at the most."
+        min=0,
+        metavar="SECONDS",
+        help="Time between SIGTERM and SIGKILL when the lease is lost; at most a third of the lease.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only look and show.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Make the change. Without it, only show what would be changed.")]
 
-AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, as it is on the wire.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, as in the messages.")]
 
-# Said here again, because importing the modules that they belong to takes longer than all the rest; a test compares them.
+# Repeated here, because importing the modules that define them takes longer than everything else; a test compares them.
 LogLevel = Literal["debug", "info", "warning", "error"]
 StoreName = Literal["redis", "concurrent_redis"]
 SchemaFormat = Literal["jsonschema", "asyncapi"]
 
 
 class ConversationCommand(TyperCommand):
-    """A command that takes a conversation id. Negative numbers are ids: those of groups in Telegram are."""
+    """A command with a conversation id. Negative numbers are ids: Telegram's group ids are."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Move ids that are negative numbers behind `--`."""
+        """Insert `--` before ids that are negative numbers."""
         end = args.index("--") if "--" in args else len(args)
         before, after = args[:end], args[end + 1 :]
         taking = {name for option in self.params if not getattr(option, "is_flag", True) for name in option.opts}
@@ -112,7 +122,7 @@ class ConversationCommand(TyperCommand):
 
 
 class EventType(StrEnum):
-    """The types of public events. Of a list, typer takes no other choices than those of an enumeration."""
+    """The types of public events. For lists, typer supports choices only through enumerations."""
 
     QUEUED = "queued"
     GRANTED = "granted"

@@ -1,4 +1,4 @@
-"""Plain lines, without anything that takes long to import. Whatever is printed may come from anybody, and is made harmless here."""
+"""Plain output without slow imports. Everything printed may come from untrusted sources and is escaped."""
 
 import json
 import sys
@@ -11,15 +11,15 @@ __all__ = ["counted", "print_error", "print_json"]
 
 
 def print_error(command: str, text: str) -> None:
-    """Print what is wrong on standard error, in one line however long it is, with the command's name before it."""
-    print(f"lockstore {command}: {escape(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201 - that is its work
+    """Print an error on standard error, in one line, prefixed with the command's name."""
+    print(f"lockstore {command}: {escape(' '.join(text.split()))}", file=sys.stderr)  # noqa: T201 - standard error is its purpose
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object, on one line: for scripts."""
+    """Print one JSON object on one line."""
     print(json.dumps(data), flush=True)  # noqa: T201 - as above
 
 
 def counted(number: int, one: str, more: str) -> str:
-    """Write a number with what is counted, in the right form."""
+    """Format a count with its noun in singular or plural."""
     return f"{number:,} {one if number == 1 else more}"

@@ -1,4 +1,4 @@
-"""Progress of long work: on standard error while it moves, only where a terminal is there to see it, and gone at the end."""
+"""Progress of long operations, on standard error, only on a terminal, and removed at the end."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
@@ -7,12 +7,12 @@ __all__ = ["bar", "line"]
 
 
 def bar(unit: str) -> Progress:
-    """Make a bar that counts; `add_task` with what is done, and with the total as soon as it is known."""
+    """Create a progress bar; call `add_task` with the work done so far, and with the total once it is known."""
     return _made(BarColumn(), MofNCompleteColumn(), TextColumn(unit))
 
 
 def line() -> Progress:
-    """Make a line of text that changes; `add_task`, and update its description."""
+    """Create a line of changing text; call `add_task`, and update its description."""
     return _made()
 
 

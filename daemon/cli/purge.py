@@ -1,4 +1,4 @@
-"""What `lockstore purge` does: shows what a store that is no longer used has left in Redis, and deletes it if told to."""
+"""`lockstore purge`: shows the data that an unused store has left in Redis, and deletes it with --yes."""
 
 import asyncio
 import os
@@ -26,22 +26,22 @@ _KINDS = {
     "lock": "lines, as Rasa writes them",
     "last": "last numbers issued",
     "memo": "finished requests, events",
-    "agenda": "which line to look at when",
+    "agenda": "when to check which line",
     "slots": "slots that have an agenda",
-    "line": "numbers in line",
+    "line": "ticket numbers",
     "tickets": "tickets",
     "requests": "request ids",
     "ended": "finished requests",
     "events": "past events",
     "deadlines": "deadlines",
-    "outbox": "events to be announced",
-    "history": "runs of Redis",
-    "lines": "which lines there are",
-    "waiting": "where somebody waits",
+    "outbox": "unpublished events",
+    "history": "replication ids",
+    "lines": "index of lines",
+    "waiting": "index of waiting",
     "mark": "marks for replicas",
 }
 _FIRST_NUMBER: dict[StoreName, int] = {"redis": 0, "concurrent_redis": 1}
-_EXAMPLE_MAX = 60  # characters of a key that are shown
+_EXAMPLE_MAX = 60  # length of displayed example keys
 
 
 @dataclass(kw_only=True)
@@ -54,21 +54,21 @@ class _Report(Report):
 
     @property
     def exit_code(self) -> int:
-        """Whether anything is left that should have gone, or was not even looked at."""
+        """Whether keys remain that should have been deleted, or were not even found."""
         left = self.deleted is not None and self.deleted.left.count > 0
         return PROBLEMS if left else super().exit_code
 
     @property
     def where(self) -> str:
-        """The place that is looked at, without a secret."""
+        """The address that is scanned, without secrets."""
         options = self.options
         nodes = ", ".join(f"{node.host}:{node.port}" for node in options.nodes) or "a unix socket"
-        kinds = {"standard": "", "cluster": "cluster of ", "sentinel": f"{options.sentinel_service}, as told by "}
+        kinds = {"standard": "", "cluster": "cluster of ", "sentinel": f"{options.sentinel_service}, found through "}
         prefix = f"key_prefix {options.key_prefix}" if options.key_prefix else "no key_prefix"
         return f"{kinds[options.deployment_mode]}{nodes}; database {options.database}; {prefix}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         found, deleted = self.found, self.deleted or Deleted()
         kinds = {} if found is None else {kind: asdict(sample) for kind, sample in found.kinds.items() if sample.count}
         return {
@@ -84,7 +84,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Say what was done."""
+        """Print the result."""
         found, deleted = self.found, self.deleted or Deleted()
         if found is None:
             say("Nothing was deleted.")
@@ -98,22 +98,22 @@ class _Report(Report):
         if deleted.left.count:
             names = ", ".join(escape(name, _EXAMPLE_MAX) for name in deleted.left.examples)
             say(
-                f"Left: {counted(deleted.left.count, 'key', 'keys')}, such as {names}. Something has changed since the "
-                "look, so the store is still in use. End what uses it, then run this again."
+                f"Kept: {counted(deleted.left.count, 'key', 'keys')}, such as {names}. Keys have changed since the "
+                "scan, so the store is still in use. Stop the programs that use it, then run this again."
             )
         if self.interrupted:
-            say("Interrupted. Run this again to go on.")
+            say("Interrupted. Run this again to continue.")
 
 
 def run(config: Path, store: StoreName, *, delete: bool, as_json: bool) -> int:
-    """Look, show, delete if told to, and give the exit code. Raises ConfigError."""
+    """Scan, show, delete if requested, and return the exit code. Raises ConfigError."""
     work = Purge(settings.load(config).lock_store, store, os.environ)
     report = _Report(store=store, options=work.options, delete=delete)
     return carry_out("purge", report, _work(work, report, visible=not as_json), as_json=as_json)
 
 
 async def _work(work: Purge, report: _Report, *, visible: bool) -> None:
-    """Look, show, and delete if told to. Raises StoreUnavailableError or ConfigError."""
+    """Scan, show, and delete if requested. Raises StoreUnavailableError or ConfigError."""
     async with work:
         with progress.bar("keys") as moving:
             task = moving.add_task("looking at", total=None)
@@ -128,7 +128,7 @@ async def _work(work: Purge, report: _Report, *, visible: bool) -> None:
 
 
 async def _delete(work: Purge, report: _Report, found: Found) -> None:
-    """Delete batch by batch. Told to stop, finish the one that is under way, so that it is known what has gone."""
+    """Delete batch by batch. If interrupted, finish the current one, so that the result is known."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -146,24 +146,24 @@ async def _delete(work: Purge, report: _Report, found: Found) -> None:
 
 
 def _show_found(report: _Report, found: Found) -> None:
-    """Show whose keys are there, and what is to be thought of before they go."""
-    say(f"What the store {report.store} has left in Redis ({report.where})")
+    """Show the keys found, and warnings before they are deleted."""
+    say(f"Data of the store {report.store} in Redis ({report.where})")
     if found.keys:
         rows = [(kind, _KINDS[kind], *_of(sample)) for kind, sample in found.kinds.items() if sample.count]
-        show(("kind", "what is in it", "keys>", "for example"), rows)
+        show(("kind", "content", "keys>", "for example"), rows)
     if found.others:
-        say("Left alone: named like this store's keys, but not its own")
+        say("Not deleted: named like this store's keys, but not created by it")
         show(("why", "keys>", "for example"), [(why, *_of(sample)) for why, sample in found.others.items()])
     if found.live_tickets:
         live = counted(found.live_tickets, "ticket is", "tickets are")
         say(
-            f"WARNING: {live} still live. Somebody may hold these conversations, or wait for them, "
-            "under the old store. Better wait until they have ended."
+            f"WARNING: {live} still live. These conversations may be held or waited for "
+            "in the old store. Wait until they have ended."
         )
     if found.kinds["last"].count:
         say(
-            f"The last numbers go too, and with them the fencing of the store {report.store}: if it is ever used again, "
-            f"its numbers begin at {_FIRST_NUMBER[report.store]} again."
+            f"This also deletes the last numbers, which fencing in the store {report.store} relies on: if it is used again, "
+            f"its numbers start at {_FIRST_NUMBER[report.store]} again."
         )
 
 

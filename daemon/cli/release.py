@@ -1,4 +1,4 @@
-"""What `lockstore release --force` does: takes a lease, or a place in line, away from whoever has it, and says who did that."""
+"""`lockstore release --force`: ends a lease, or removes a ticket, on behalf of an operator."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import typer
 from daemon.cli.exit_codes import PROBLEMS
 from daemon.cli.identity import default_holder_name
 from daemon.cli.report import Report, attempt, conclude
+from daemon.cli.streams import fitting
 from daemon.cli.tables import console, say
 from daemon.cli.watch import event_line, time_of_day
 from daemon.config import settings
@@ -33,7 +34,7 @@ __all__ = ["ReleaseRequest", "run"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRequest:
-    """What is to be taken, and by whom."""
+    """What to release, and on whose behalf."""
 
     conversation: str
     ticket: int | None
@@ -48,7 +49,7 @@ class _Report(Report):
     by: str
     looked: bool = False
     stands: Ticket | None = None
-    """What is there to be taken."""
+    """The ticket to be released."""
     behind: int = 0
     at_ms: int = 0
     declined: bool = False
@@ -56,12 +57,12 @@ class _Report(Report):
 
     @property
     def exit_code(self) -> int:
-        """Whether what was to be taken is there still, or may be, or never was there."""
+        """Whether the ticket may still be there, or was not found."""
         is_missing = self.looked and self.stands is None and self.order.ticket is not None
         return PROBLEMS if is_missing or self.declined else super().exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {
             "conversation_id": self.order.conversation,
             "by": self.by,
@@ -70,7 +71,7 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Say what was done."""
+        """Print the result."""
         name = escape(self.order.conversation)
         if self.taken is not None:
             event = OUTBOUND.validate_json(encode(self.taken))
@@ -79,48 +80,50 @@ class _Report(Report):
             say("Nothing was done.")
         elif self.looked and self.stands is None:
             wanted = self.order.ticket
-            say(f"{name}: {'nobody holds it' if wanted is None else f'ticket {wanted} does not stand in its line'}.")
+            say(f"{name}: {'there is no holder' if wanted is None else f'ticket {wanted} is not in its line'}.")
         elif self.stands is not None and self.error is None:
-            say(f"{name}: ticket {self.stands.number} has ended by itself meanwhile.")
+            say(f"{name}: ticket {self.stands.number} has ended meanwhile.")
 
     @property
     def question(self) -> str:
-        """Ask whether to go on, with what there is to know about it."""
+        """Return the confirmation question, with what is known about the ticket."""
         ticket = self.stands
-        assert ticket is not None  # noqa: S101 - there is something to ask about
+        assert ticket is not None  # noqa: S101 - only called if a ticket was found
         claim = ticket.claim
-        who = escape(claim.holder) if claim and claim.holder else "somebody"
+        who = escape(claim.holder) if claim and claim.holder else "an unnamed holder"
         if claim is None or claim.granted_at_ms is None:
-            how = "which is in line"
+            how = "which is waiting"
         else:
-            how = f"who has held it for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind"
-        return f"Take ticket {ticket.number} of {escape(self.order.conversation)} away from {who}, {how}?"
+            how = f"which has held the lock for {age(self.at_ms - claim.granted_at_ms)}; {self.behind} wait behind it"
+        return f"Release ticket {ticket.number} of {escape(self.order.conversation)} from {who}, {how}?"
 
 
 def run(config: Path | None, order: ReleaseRequest, *, as_json: bool) -> int:
-    """Look, ask, take, and give the exit code. Raises ConfigError."""
+    """Show the ticket, ask, release, and return the exit code. Raises ConfigError."""
     loaded = settings.load(config)
     report = _Report(order=order, by=order.by or default_holder_name())
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:
-        report.declined = not (order.is_confirmed or typer.confirm(report.question, err=True))
+        report.declined = not (
+            order.is_confirmed or typer.confirm(fitting(report.question, sys.stderr.encoding), err=True)
+        )
         if not report.declined:
             attempt(report, _take(loaded, report))
     return conclude("release", report, as_json=as_json)
 
 
 def _check(loaded: Settings, report: _Report) -> None:
-    """Raise ConfigError for what cannot be, before anything is looked at."""
+    """Validate the arguments and the configuration. Raises ConfigError."""
     order = report.order
     if not order.is_forced:
-        raise ConfigError("only its holder gives a lock back; to take it away from whoever has it, add --force")
+        raise ConfigError("only the holder can release its lock; add --force to end its lease")
     if not order.is_confirmed and not sys.stdin.isatty():
-        raise ConfigError("there is nobody to ask, since standard input is no terminal; add --yes")
+        raise ConfigError("cannot ask for confirmation, because standard input is not a terminal; add --yes")
     if isinstance(_store_of(loaded), InMemoryLockStore):
         raise ConfigError(
-            "lock_store.type: tickets in memory are their daemon's own, and nobody takes one from outside; "
-            "wait for the end of the lease, which is told by: lockstore show"
+            "lock_store.type: an in_memory store is only accessible to its daemon; "
+            "wait for the end of the lease; see it with: lockstore show"
         )
     try:
         ForceRelease(order.conversation, report.by)
@@ -133,7 +136,7 @@ def _store_of(loaded: Settings) -> LockStore:
 
 
 async def _look(loaded: Settings, report: _Report) -> None:
-    """Find the ticket: by its number it is taken later, so that nobody loses the lease who got it meanwhile."""
+    """Find the ticket. It is released by its number, so that a later holder cannot lose its lease."""
     store = _store_of(loaded)
     try:
         await store.open()

@@ -1,4 +1,4 @@
-"""What the client has to remark while it goes on trying, as lines on standard error: each trouble once, until it is over."""
+"""Prints the client's warnings during a command on standard error: each problem once, until it is resolved."""
 
 import logging
 
@@ -7,14 +7,14 @@ from daemon.cli.output import print_error
 __all__ = ["print_client_warnings"]
 
 _LINES = {
-    "lock_client.broker_unreachable": "RabbitMQ cannot be reached, trying again: {reason}",
-    "lock_client.connection_lost": "the connection to RabbitMQ was lost, connecting again",
-    "lock_client.no_daemon": "no queue takes requests in the namespace {namespace}: no daemon has declared it, or it was removed; "
+    "lock_client.broker_unreachable": "RabbitMQ cannot be reached, retrying: {reason}",
+    "lock_client.connection_lost": "the connection to RabbitMQ was lost, reconnecting",
+    "lock_client.no_daemon": "the namespace {namespace} has no request queue: no daemon has declared it, or it was removed; "
     "start one with: lockstore serve",
-    "lock_client.events_unheard": "no events can be followed yet, trying again ({reason}); a daemon declares them: lockstore serve",
+    "lock_client.events_unheard": "cannot subscribe to events yet, retrying ({reason}); a daemon declares the exchange: lockstore serve",
     "lock_client.events_followed": "following events",
 }
-_NEWS = {"lock_client.connection_lost", "lock_client.events_followed"}  # whatever comes after one of these is new
+_NEWS = {"lock_client.connection_lost", "lock_client.events_followed"}  # after one of these, every problem is new
 
 
 class _Remarks(logging.Handler):
@@ -33,7 +33,7 @@ class _Remarks(logging.Handler):
 
 
 def print_client_warnings(command: str) -> None:
-    """Say these on behalf of a command. What the AMQP library logs besides is not for whoever runs one."""
+    """Print warnings on behalf of a command, but not the AMQP library's own log messages."""
     logging.getLogger().addHandler(logging.NullHandler())
     logger = logging.getLogger("lockstore")
     logger.addHandler(_Remarks(command))

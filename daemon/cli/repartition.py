@@ -1,4 +1,4 @@
-"""What `lockstore repartition` does: shows which request queues stand, and changes their number if told to."""
+"""`lockstore repartition`: shows the existing request queues, and changes their number with --yes."""
 
 import os
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class _Report(Report):
     wanted: int
     change: bool
     keeps: bool
-    """Whether the store keeps tickets longer than this process runs."""
+    """Whether the store keeps tickets beyond the end of this process."""
     queues: dict[int, layout.Queue] = field(default_factory=dict)
     daemons: list[Heartbeat] = field(default_factory=list)
     looked: bool = False
@@ -36,21 +36,21 @@ class _Report(Report):
 
     @property
     def number(self) -> int:
-        """For how many partitions the queues were declared."""
+        """For how many partitions queues were declared."""
         return layout.number_of(self.queues)
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to change: all of these queues stand and no others, or none at all."""
+        """Whether there is nothing to change: exactly these queues exist, or none at all."""
         return not self.queues or self.queues.keys() == set(range(self.wanted))
 
     @property
     def is_served(self) -> bool:
-        """Whether daemons are at work."""
+        """Whether daemons are running."""
         return any(queue.consumers for queue in self.queues.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         return {
             "namespace": self.namespace,
             "looked": self.looked,
@@ -64,9 +64,11 @@ class _Report(Report):
         }
 
     def say_end(self) -> None:
-        """Say what was done."""
+        """Print the result."""
         if self.interrupted:
-            say("Interrupted. Run this again to go on; until then, what is published may come back as unroutable.")
+            say(
+                "Interrupted. Run this again to continue; until then, published requests may be returned as unroutable."
+            )
         if not self.looked or self.exit_code != OK:
             return
         if self.is_settled:
@@ -74,13 +76,13 @@ class _Report(Report):
         elif not self.change:
             say(f"Nothing was changed. Stop all daemons and give --yes to change it to {_partitions(self.wanted)}.")
         elif self.changed:
-            say(f"Changed to {_partitions(self.wanted)}; {self.served:,} messages were served on the way.")
+            say(f"Changed to {_partitions(self.wanted)}; {self.served:,} messages were served meanwhile.")
             if not self.keeps:
-                say("The store is in_memory: the tickets that were given out meanwhile have ended with this command.")
+                say("The store is in_memory: tickets issued meanwhile ended with this command.")
 
 
 def run(config: Path, *, change: bool, as_json: bool) -> int:
-    """Look, show, change if told to, and give the exit code. Raises ConfigError."""
+    """Show the queues, change them if requested, and return the exit code. Raises ConfigError."""
     logs.set_up("warning")
     loaded = settings.load(config)
     store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
@@ -95,13 +97,13 @@ def run(config: Path, *, change: bool, as_json: bool) -> int:
 
 
 async def _work(work: Repartition, report: _Report, *, visible: bool) -> None:
-    """Look, show, and change if told to."""
+    """Show the queues, and change them if requested."""
     async with work:
         report.queues = await work.look()
         report.looked = True
         if report.is_served:
             report.daemons = await work.daemons()
-            report.queues = await work.look()  # those of a daemon that has just stopped may have been counted still
+            report.queues = await work.look()  # those of a daemon that has just stopped may still have been counted
         if visible:
             _show_found(report)
         if not report.change or not report.queues:

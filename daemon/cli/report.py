@@ -1,4 +1,4 @@
-"""What the commands that look or change something have in common: a report that tells how far it came, whatever ended it."""
+"""A command's report, which is printed however the command ends."""
 
 import logging
 from collections.abc import Coroutine
@@ -14,40 +14,40 @@ from lockstore.errors import ConfigError, LockstoreError, StoreUnavailableError
 
 __all__ = ["Report", "attempt", "carry_out", "conclude"]
 
-_CHECK = "; what to do about it is told by: lockstore check"
+_CHECK = "; run `lockstore check` for details"
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What there is to tell. Derive from it."""
+    """The base class of reports."""
 
     error: str | None = None
-    """What it ended with, in one line."""
+    """The error that ended the command, in one line."""
     interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """Whether something is left to do that was to be done, or was not even looked at."""
+        """Whether problems were found, or something remains to be done or could not be read."""
         return PROBLEMS if self.error is not None or self.interrupted else OK
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it, for JSON."""
+        """Return the whole report, for JSON."""
         raise NotImplementedError
 
     def say_end(self) -> None:
-        """Say to people what has not been said while it was done."""
+        """Print what was not already printed during the work."""
         raise NotImplementedError
 
 
 def carry_out(command: str, report: Report, work: Coroutine[Any, Any, None], *, as_json: bool) -> int:
-    """Do the work, tell what came of it, and give the exit code. Raises ConfigError."""
+    """Do the work, print the result, and return the exit code. Raises ConfigError."""
     attempt(report, work)
     return conclude(command, report, as_json=as_json)
 
 
 def attempt(report: Report, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, and note in the report what ended it. Raises ConfigError."""
-    logging.getLogger().addHandler(logging.NullHandler())  # or what libraries log would stand between our lines
+    """Do the work, and record the error that ended it. Raises ConfigError."""
+    logging.getLogger().addHandler(logging.NullHandler())  # keeps libraries' log messages out of the output
     try:
         uvloop.run(work)
     except (KeyboardInterrupt, BaseExceptionGroup, LockstoreError, *CONNECTION_ERRORS) as error:
@@ -55,7 +55,7 @@ def attempt(report: Report, work: Coroutine[Any, Any, None]) -> None:
 
 
 def conclude(command: str, report: Report, *, as_json: bool) -> int:
-    """Tell what came of it, and give the exit code. With `as_json`, one object is all that is printed, any error in it."""
+    """Print the result, and return the exit code. With `as_json`, print a single object, including any error."""
     if as_json:
         print_json(report.as_dict() | {"interrupted": report.interrupted, "error": report.error})
     else:

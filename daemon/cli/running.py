@@ -1,4 +1,4 @@
-"""The commands that run something for as long as they live, as the shell sees them."""
+"""The commands that run until they are stopped, as the shell sees them."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ __all__ = ["execute", "serve"]
 
 def serve(
     config: ConfigFile = None,
-    log_level: Annotated[LogLevel, typer.Option(help="The least level that is logged.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="Minimum level of logged events.")] = "info",
 ) -> None:
-    """Serve lock requests until SIGTERM or SIGINT; then finish what is under way. SIGHUP: read the file again.
+    """Serve lock requests until SIGTERM or SIGINT, then finish accepted work. SIGHUP reloads the file.
 
     Example:
     lockstore serve --config endpoints.yml
 
-    Exit code 0: stopped as it was told. 2: the configuration names something impossible.
+    Exit code 0: stopped by a signal. 2: the configuration is invalid.
     """
     from daemon.cli import serve as serving
 
@@ -28,7 +28,7 @@ def serve(
 
 def execute(
     conversation: Conversation,
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, after --.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="Command to run, after --.")],
     *,
     config: ConfigFile = None,
     wait: Wait = None,
@@ -38,27 +38,27 @@ def execute(
 ) -> None:
     """Run a command while its conversation's lock is held.
 
-    The command gets standard input and output, signals, and in its environment LOCKSTORE_TICKET, the fencing token.
-    When the lease cannot be kept, it is ended before somebody else can have the lock.
+    The command gets standard input and output, signals, and the fencing token in LOCKSTORE_TICKET. If the lease cannot be
+    renewed, the command is terminated before another holder can be granted.
 
     Examples:
     lockstore exec user-42 -- ./migrate-user 42
     lockstore exec nightly --wait 0 --holder cron -- sh -c 'backup | upload'
 
-    Exit code: the command's own, or 128 and the signal that ended it. 75: the lock was lost, and the command ended.
-    124: the turn did not come in time. 125: refused, or failed otherwise. 126: the command cannot be executed.
-    127: it is not found. 2: the configuration or the command line is wrong.
+    Exit code: the command's own, or 128 plus the signal that ended it. 75: the lock was lost, and the command was
+    terminated. 124: the wait expired. 125: rejected, or another error. 126: the command cannot be executed. 127: it was not
+    found. 2: the configuration or the command line is wrong.
     """
     from daemon.cli.exec.supervisor import Supervisor
 
-    if command[0] == "--":  # that before the command, where the first one stands before an id that looks like an option
+    if command[0] == "--":  # the -- before the command, if another one precedes an id that looks like an option
         command = command[1:]
-    with Supervisor(command) as minder:  # before anything large is loaded: the minder is a copy of this process
+    with Supervisor(command) as supervisor:  # before large imports, because it is a fork of this process
         from daemon.cli import arguments
         from daemon.cli.exec import run as executing
 
         def work() -> int:
-            wish = executing.ExecRequest(
+            request = executing.ExecRequest(
                 conversation=arguments.conversation_id(conversation),
                 argv=command,
                 wait_s=wait,
@@ -66,6 +66,6 @@ def execute(
                 holder=arguments.holder_name(holder),
                 grace_s=grace,
             )
-            return executing.run(config, wish, minder)
+            return executing.run(config, request, supervisor)
 
         end_of_change("exec", work)

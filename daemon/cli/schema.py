@@ -1,4 +1,4 @@
-"""What `lockstore schema` does: prints the wire protocol for programs."""
+"""`lockstore schema`: prints the protocol's schemas for other programs."""
 
 import json
 from typing import Any
@@ -12,12 +12,12 @@ __all__ = ["document", "run"]
 
 
 def run(format_: SchemaFormat) -> int:
-    """Print it, and give the exit code."""
-    print(document(format_))  # noqa: T201 - that is its work
+    """Print the schema, and return the exit code."""
+    print(document(format_))  # noqa: T201 - standard output is its purpose
     return OK
 
 
 def document(format_: SchemaFormat) -> str:
-    """Give it as text."""
+    """Return the schema as text."""
     made: dict[str, Any] = schemas.json_schemas() if format_ == "jsonschema" else schemas.asyncapi(Names())
     return json.dumps(made, indent=2, ensure_ascii=False)

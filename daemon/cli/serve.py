@@ -1,4 +1,4 @@
-"""What `lockstore serve` does: runs a daemon until a signal stops it. Another one has it read its configuration again."""
+"""`lockstore serve`: runs a daemon until a signal stops it; SIGHUP reloads its configuration."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvloop
@@ -25,8 +26,10 @@ __all__ = ["run", "serve"]
 
 
 def serve(config: Path | None, log_level: LogLevel) -> int:
-    """Serve, and give the exit code. What is wrong with the configuration is logged as all else is."""
+    """Serve, and return the exit code. Configuration errors are logged like everything else."""
+    _end_when_told()
     logs.set_up(log_level)
+    logs.redirect_stderr()
     try:
         loaded = settings.load(config)
         store = create_store(loaded.lock_store, loaded.daemon.limits, os.environ)
@@ -39,16 +42,26 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
     return OK
 
 
+def _end_when_told() -> None:
+    """Let a signal end the process immediately until `run` installs its own handlers."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(OK)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
 @contextmanager
 def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
-    """Have spans made of what is served, and sent until the end."""
+    """Create spans of served batches, and send them until the end."""
     with spans_of(loaded.broker.names) as observer:
         service.observe(observer)
         yield
 
 
 async def run(service: Service) -> None:
-    """Run a service until the process is told to stop; SIGHUP has it read its configuration again."""
+    """Run a service until the process is told to stop; SIGHUP reloads the configuration, unless nohup ignores it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -57,7 +70,8 @@ async def run(service: Service) -> None:
 
     limit = StopLimit(lambda: service.stop_timeout_s + BEYOND_S, service.describe_left, begin_stop)
     limit.install()
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, service.reload)
     try:
         await service.run(stop)
     except* ConfigError as group:

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: what cannot be shown is replaced, and what cannot be written ends nothing."""
+"""Standard output and error of a command: unrepresentable characters are replaced, and write errors do not end it."""
 
 import codecs
 import io
@@ -27,12 +27,12 @@ _REPLACEMENTS = {
 
 
 class _Output(io.FileIO):
-    """A file that takes everything, and remembers the first error that kept it from being written."""
+    """A file that accepts everything, and remembers the first write error."""
 
     error: OSError | None = None
 
     def write(self, data: "Buffer") -> int:
-        """Write, or drop what cannot be written."""
+        """Write the data, or drop it after an error."""
         size = len(memoryview(data).cast("B"))
         while self.error is None:
             try:
@@ -61,7 +61,7 @@ def prepare() -> None:
 
 
 def lost_output() -> OSError | None:
-    """Write what is still buffered, and tell why output was lost, if it was."""
+    """Flush buffered output, and return the error if output was lost."""
     if sys.stdout is not None:
         sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -69,14 +69,11 @@ def lost_output() -> OSError | None:
 
 
 def _occupy(number: int, mode: int) -> None:
-    """Open /dev/null where a standard file is closed: else the next socket would be taken for it.
-
-    As standard output it is opened for reading, so that writing fails as before.
-    """
+    """Open /dev/null for closed standard files: otherwise a socket could get their number."""
     try:
         os.fstat(number)
     except OSError:
-        opened = os.open(os.devnull, mode)  # the lowest number that is free: those below are open by now
+        opened = os.open(os.devnull, mode)  # the lowest free number: those below are open by now
         if opened != number:
             os.dup2(opened, number)
             os.close(opened)
@@ -91,7 +88,7 @@ def _open(number: int, before: TextIO | None) -> io.TextIOWrapper:
 
 
 def fitting(text: str, encoding: str) -> str:
-    """Replace what this encoding lacks, as is done on the way out: for who has to know how wide a text will be."""
+    """Replace characters missing in the output's encoding, as on output, to compute the width of a text."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -101,7 +98,7 @@ def fitting(text: str, encoding: str) -> str:
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace characters that the output's encoding lacks: by a similar one, or by an escape."""
+    """Replace characters missing in the output's encoding by similar ones, or by escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     failed = error.object[error.start : error.end]
@@ -113,8 +110,8 @@ def _escaped(char: str) -> str:
 
 
 def print_exception(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-    """Print the traceback of an error that should not happen. It may hold anybody's texts, so they are escaped."""
-    from lockstore.util.escaping import escape  # noqa: PLC0415 - only when it is needed
+    """Print the traceback of an unexpected error, escaped because it may contain untrusted text."""
+    from lockstore.util.escaping import escape  # noqa: PLC0415 - only needed here
 
     lines = "".join(traceback.format_exception(kind, error, trace)).split("\n")
     print("\n".join(map(escape, lines)), end="", file=sys.stderr)  # noqa: T201 - that is its work

@@ -1,4 +1,4 @@
-"""Text and tables for people, on a terminal or into a pipe. Whatever is printed may come from anybody, and is made harmless."""
+"""Text and tables, on a terminal or into a pipe. Everything printed may come from untrusted sources and is escaped."""
 
 import os
 import sys
@@ -15,12 +15,12 @@ from lockstore.util.escaping import escape
 
 __all__ = ["console", "lines", "say", "show"]
 
-_PIPE_WIDTH = 200  # columns, where there is no terminal that has any: a table is not to be cut for a `grep`
+_PIPE_WIDTH = 200  # columns, where there is no terminal: tables must not be truncated for `grep`
 
 
 @cache
 def console() -> Console:
-    """Give the console of standard output."""
+    """Return the console of standard output."""
     unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(width=_PIPE_WIDTH if unknown else None)
 
@@ -31,7 +31,7 @@ def say(text: str) -> None:
 
 
 def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table. A title that ends with `>` is that of a column of numbers, which stand at its right side."""
+    """Print a table. A title ending with `>` marks a column of numbers, which are right-aligned."""
     table = Table(box=SIMPLE_HEAD)
     for title in titles:
         table.add_column(title.rstrip(">"), justify="right" if title.endswith(">") else "left", overflow="fold")
@@ -41,11 +41,11 @@ def show(titles: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
 
 
 def lines(texts: Iterable[str], most: int | None = None) -> Text:
-    """Make a cell of several lines."""
+    """Create a cell of several lines."""
     return Text("\n".join(escape(text, most) for text in texts))
 
 
 def _fitting(text: Text) -> Text:
-    """Replace what the output cannot show, before it is known where lines break."""
+    """Replace characters that the output cannot represent, before lines are wrapped."""
     text.plain = fitting(text.plain, console().encoding)
     return text

@@ -1,4 +1,4 @@
-"""What `lockstore watch` does: prints the public events as they happen, until it is told to stop."""
+"""`lockstore watch`: prints the public events as they happen, until it is stopped."""
 
 import asyncio
 import signal
@@ -26,12 +26,12 @@ from lockstore.util.escaping import escape
 __all__ = ["Selection", "event_line", "run", "time_of_day"]
 
 _COLOURS = {"granted": "green", "released": "blue", "expired": "yellow", "cancelled": "magenta", "queued": "cyan"}
-_CONVERSATION_WIDTH, _HOLDER_WIDTH = 24, 20  # columns; what is longer shifts the rest of its line
+_CONVERSATION_WIDTH, _HOLDER_WIDTH = 24, 20  # columns; longer values shift the rest of the line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events are printed, and how many of them; None: all of all conversations, for ever."""
+    """The events to print, and their number; None: all events of all conversations, without end."""
 
     conversation: str | None
     types: Sequence[str]
@@ -39,12 +39,12 @@ class Selection:
 
 
 def run(config: Path | None, selection: Selection, *, as_json: bool) -> int:
-    """Print events, and give the exit code. Raises ConfigError."""
+    """Print events, and return the exit code. Raises ConfigError."""
     loaded = settings.load(config)
     if not loaded.daemon.events:
-        raise ConfigError("daemon.events: is false here, so the daemons tell nobody what happens; set it to true")
+        raise ConfigError("daemon.events: is false, so the daemons publish no events; set it to true")
     print_client_warnings("watch")
-    with suppress(asyncio.CancelledError):  # by a signal, which is how it is meant to end
+    with suppress(asyncio.CancelledError):  # by a signal, which is the normal end
         asyncio.run(_follow(create_client(loaded.broker), selection, as_json=as_json))
     return OK
 
@@ -69,12 +69,12 @@ async def _follow(client: LockClient, selection: Selection, *, as_json: bool) ->
 
 
 def time_of_day(at: float) -> str:
-    """Write a moment as this machine's clock would show it."""
+    """Format a time on this machine's clock."""
     return datetime.fromtimestamp(at).astimezone().isoformat(" ", "milliseconds")[11:23]
 
 
 def event_line(event: Outbound, at: str) -> Text:
-    """Write an event for people, beginning with when it was."""
+    """Format an event for display, beginning with its time."""
     said = words.describe_event(event.model_dump(exclude_unset=True))
     return Text.assemble(
         f"{at}  ",

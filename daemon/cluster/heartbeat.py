@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from daemon.config.settings import PARTITIONS_MOST
 from daemon.monitoring.cumulative import Counts
-from lockstore.amqp.errors import BROKER, broker_errors
+from daemon.monitoring.health import DETAIL_MOST
+from lockstore.amqp.address import BROKER
+from lockstore.amqp.errors import broker_errors
 
 if TYPE_CHECKING:
     from lockstore.protocol.naming import Names
@@ -46,7 +48,10 @@ class DaemonIdentity:
     started_at: float = field(default_factory=time.time)  # seconds since the Unix epoch, on this machine's clock
 
 
+_TEXTS_MOST = 16
+
 _Partition = Annotated[int, Field(ge=0, lt=PARTITIONS_MOST)]
+_Texts = Annotated[list[Annotated[str, Field(max_length=DETAIL_MOST)]], Field(max_length=_TEXTS_MOST)]
 
 
 class Heartbeat(BaseModel):
@@ -65,6 +70,8 @@ class Heartbeat(BaseModel):
     busy: list[_Partition]  # those that count for the load balance
     stepping_back: list[_Partition] = []
     counts: Counts | None = None  # since its start; None: its version does not count
+    reasons: _Texts = []  # why it is not ready
+    notes: _Texts = []  # what it has noticed besides
     leaving: bool = False
 
 

@@ -29,7 +29,7 @@ class ClusterView:
     """All daemons known from heartbeats."""
 
     def __init__(self, me: DaemonIdentity) -> None:
-        self._me = me
+        self.me = me
         self._heard: dict[str, tuple[Heartbeat, float]] = {}
         self.record = Timeline()
 
@@ -48,10 +48,14 @@ class ClusterView:
         """Return the running daemons, the longest running first."""
         self._forget(now)
         members = [
-            PeerDaemon(word, at, is_silent=now - at > SILENT_S, is_me=word.daemon == self._me.daemon)
+            PeerDaemon(word, at, is_silent=now - at > SILENT_S, is_me=word.daemon == self.me.daemon)
             for word, at in self._heard.values()
         ]
         return sorted(members, key=lambda member: (member.word.started_at, member.word.daemon))
+
+    def speaking(self, now: float) -> list[Heartbeat]:
+        """Give the last heartbeat of each daemon that is not silent."""
+        return [member.word for member in self.members(now) if not member.is_silent]
 
     def _forget(self, now: float) -> None:
         for name in [name for name, (_, at) in self._heard.items() if now - at > _GONE_S]:

@@ -1,4 +1,4 @@
-"""Reads the configuration file: its bytes, its text, and our sections as values. Raises ConfigError for what cannot be used."""
+"""Reads the configuration file: its bytes, its text, and our sections as values. Raises ConfigError if it cannot be used."""
 
 import os
 import stat
@@ -14,15 +14,15 @@ from lockstore.errors import ConfigError
 __all__ = ["FILE_MAX_BYTES", "read_sections"]
 
 FILE_MAX_BYTES = 256 * 1024
-"""Far more than anybody writes; a larger file is some other one."""
+"""Far larger than any configuration; a larger file must be a mistake."""
 
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _MARK = b"\xef\xbb\xbf"
-_NEAR = 0.8  # of a name to one of ours, from which it is taken for a slip
+_NEAR = 0.8  # similarity of a name to one of ours from which it is considered misspelt
 
 
 def read_sections(path: Path, options: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
-    """Give our sections of a file. `options`: the names of our sections, each with the names of its options."""
+    """Return our sections of a file. `options`: the names of our sections, each with the names of its options."""
     shown = os.fsencode(path).decode(errors="backslashreplace")
     try:
         root = parse(_decoded(_content(path)))
@@ -36,7 +36,7 @@ def read_sections(path: Path, options: Mapping[str, Collection[str]]) -> dict[st
 
 
 def _content(path: Path) -> bytes:
-    """Read a regular file, and wait for no other kind."""
+    """Read a regular file; other kinds could block."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
@@ -52,23 +52,21 @@ def _content(path: Path) -> bytes:
 
 def _decoded(content: bytes) -> str:
     if content.startswith(_WIDE_MARKS):
-        raise ValueError("must be UTF-8; this is UTF-16 or UTF-32")
+        raise ValueError("must be valid UTF-8; this is UTF-16 or UTF-32")
     content = content.removeprefix(_MARK)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise LineError(content.count(b"\n", 0, error.start) + 1, "must be UTF-8, and here it is not") from None
+        raise LineError(content.count(b"\n", 0, error.start) + 1, "must be valid UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _sections(root: Node | None, options: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     if root is None:
-        raise ValueError(
-            "there is nothing in it; without a file all defaults apply, and {} is a file with all defaults"
-        )
+        raise ValueError("the file is empty; to use all defaults, write {} into it or do not configure a file")
     if not isinstance(root, Map):
         what = "a text" if isinstance(root, Text) else "a list"
-        raise LineError(root.line, f"must be a mapping of sections ({', '.join(options)}), and not {what}")
+        raise LineError(root.line, f"must be a mapping of sections ({', '.join(options)}), not {what}")
     named = [(key.text if isinstance(key, Text) else "", key, item) for key, item in root.items]
     written = {name for name, _, _ in named}
     sections: dict[str, dict[str, Any]] = {}
@@ -79,9 +77,7 @@ def _sections(root: Node | None, options: Mapping[str, Collection[str]]) -> dict
             sections[name] = value_of(item, name)
             above = name
         elif above is not None and name in options[above] and not isinstance(item, Map):
-            raise LineError(
-                key.line, f"{name}: stands beside {above} and not in it: indent this line, as all options of {above}"
-            )
+            raise LineError(key.line, f"{name}: is not inside {above}: indent this line, like all options of {above}")
         else:
             above = None
             _check_spelling(name, key.line, written, options)
@@ -94,22 +90,20 @@ def _check_section(name: str, node: Node, written: Collection[str], options: Col
     if not (isinstance(node, Text) and node.is_null):
         what = "a text" if isinstance(node, Text) else "a list"
         raise LineError(
-            node.line, f"{name}: must be a mapping of options, each on an indented line of its own, and not {what}"
+            node.line, f"{name}: must be a mapping of options, each on an indented line of its own, not {what}"
         )
     beside = sorted(set(written) & set(options))
     if beside:
         raise LineError(
-            node.line, f"{name}: has nothing in it, and {', '.join(beside)} beside it: indent the lines of its options"
+            node.line, f"{name}: is empty, and {', '.join(beside)} follows unindented: indent the lines of its options"
         )
     meant = "write type: in_memory in it, indented" if name == "lock_store" else f"write {name}: {{}}"
-    raise LineError(
-        node.line, f"{name}: has nothing in it: indent the lines of its options, or, if that is meant, {meant}"
-    )
+    raise LineError(node.line, f"{name}: is empty: indent the lines of its options, or, if this is intended, {meant}")
 
 
 def _check_spelling(name: str, line: int, written: Collection[str], options: Mapping[str, Collection[str]]) -> None:
-    """Refuse a section whose name is nearly one of ours, where that one is missing: it would be passed over in silence."""
+    """Reject a section whose name is almost one of ours, if that one is missing: it would be silently ignored."""
     plain = {section.replace("_", ""): section for section in options if section not in written}
     near = get_close_matches(name.lower().replace("-", "").replace("_", "").replace(" ", ""), plain, 1, _NEAR)
     if near:
-        raise LineError(line, f"{name}: is no section of lockstore's; did you mean {plain[near[0]]}?")
+        raise LineError(line, f"{name}: is not a section of lockstore; did you mean {plain[near[0]]}?")

@@ -1,7 +1,7 @@
-"""What stands for `${...}` in a text of the configuration: a variable of the environment, or a credential.
+"""Interpolates `${...}` in the configuration: environment variables and credentials.
 
-A credential is a small file in the folder that `CREDENTIALS_DIRECTORY` names. systemd makes that folder for each service and
-lets nobody else in (`LoadCredential=`); a container may name the folder where its secrets are mounted.
+A credential is a small file in the directory named by `CREDENTIALS_DIRECTORY`. systemd creates that directory for each
+service, readable by this service only (`LoadCredential=`); a container may point the variable to its mounted secrets.
 """
 
 import re
@@ -15,21 +15,23 @@ from lockstore.util.validation import is_one_line
 __all__ = ["CREDENTIALS_VARIABLE", "CREDENTIAL_MAX_BYTES", "interpolate"]
 
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-"""systemd's variable: where the credentials of this process are."""
+"""systemd's variable for the directory with this process's credentials."""
 
 CREDENTIAL_MAX_BYTES = 16 * 1024
-"""Far more than a URL or a password; a larger file is somebody's mistake."""
+"""Far larger than a URL or a password; a larger file must be a mistake."""
 
 _PLACEHOLDER = re.compile(r"(\$)?\$\{(?:(\w+)(?::([^{}]*))?\})?")
-_CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")  # no path: none leads out of the folder
+_CREDENTIAL_NAME = re.compile(
+    r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}"
+)  # not a path, so that it cannot leave the directory
 
 
 def interpolate(value: Any, environ: Mapping[str, str], place: str = "") -> Any:
-    """Replace `${NAME}` and `${credential:NAME}` in every text of a section, once: what came in is not looked at again.
+    """Replace `${NAME}` and `${credential:NAME}` in every text of a section; replacements are not interpolated again.
 
-    `$${` stands for `${` itself.
+    `$${` is an escaped `${`.
 
-    `place`: where the value stands, as `section.option`. Raises ConfigError with that place, and never with a secret.
+    `place`: the location of the value, as `section.option`. Raises ConfigError with that location, never with a secret.
     """
     if isinstance(value, dict):
         return {
@@ -47,9 +49,7 @@ def _meant(found: re.Match[str], environ: Mapping[str, str], place: str) -> str:
     if escaped:
         return found[0][1:]
     if word is None:
-        raise ConfigError(
-            f"{place}: a ${{ that begins neither ${{NAME}} nor ${{credential:NAME}}; as a text it is written $${{"
-        )
+        raise ConfigError(f"{place}: ${{ must begin ${{NAME}} or ${{credential:NAME}}; write a literal ${{ as $${{")
     if name is None:
         return _variable(word, environ, place)
     return _credential(word, name, environ, place)
@@ -58,25 +58,23 @@ def _meant(found: re.Match[str], environ: Mapping[str, str], place: str) -> str:
 def _variable(word: str, environ: Mapping[str, str], place: str) -> str:
     value = environ.get(word)
     if value is None:
-        raise ConfigError(f"{place}: the environment has no variable {word}")
+        raise ConfigError(f"{place}: the environment variable {word} is not set")
     if not value:
-        raise ConfigError(f"{place}: the variable {word} is empty")
+        raise ConfigError(f"{place}: the environment variable {word} is empty")
     if not is_one_line(value):
-        raise ConfigError(
-            f"{place}: the variable {word} must be one line of text, without a line end or other control characters"
-        )
+        raise ConfigError(f"{place}: the environment variable {word} must be a single line without control characters")
     return value
 
 
 def _credential(word: str, name: str, environ: Mapping[str, str], place: str) -> str:
     if word != "credential":
-        raise ConfigError(f"{place}: ${{{word}:...}} is not known; write ${{NAME}} or ${{credential:NAME}}")
+        raise ConfigError(f"{place}: ${{{word}:...}} is unknown; write ${{NAME}} or ${{credential:NAME}}")
     if not _CREDENTIAL_NAME.fullmatch(name):
         raise ConfigError(f"{place}: a credential's name is 1 to 128 letters, digits, dots, dashes or underscores")
     folder = environ.get(CREDENTIALS_VARIABLE)
     if not folder:
         raise ConfigError(
-            f"{place}: ${{credential:{name}}} needs {CREDENTIALS_VARIABLE}, the folder of credentials; systemd sets it"
+            f"{place}: ${{credential:{name}}} needs {CREDENTIALS_VARIABLE}, the directory of credentials, which systemd sets"
         )
     try:
         return _content(Path(folder, name))
@@ -85,7 +83,7 @@ def _credential(word: str, name: str, environ: Mapping[str, str], place: str) ->
 
 
 def _content(file: Path) -> str:
-    """Read a credential; the one line end that editors and `echo` put last is not part of it."""
+    """Read a credential, without the final line end that editors and `echo` add."""
     try:
         with file.open("rb") as opened:
             content = opened.read(CREDENTIAL_MAX_BYTES + 1)
@@ -101,5 +99,5 @@ def _content(file: Path) -> str:
     if not text:
         raise ValueError("is empty")
     if not is_one_line(text):
-        raise ValueError("must be one line without control characters")
+        raise ValueError("must be a single line without control characters")
     return text

@@ -1,4 +1,4 @@
-"""Checks of whole sections, before an option's own rule is looked at: options in the wrong section, and the store's type."""
+"""Checks of whole sections before their options are validated: misplaced options, and the store's type."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -13,14 +13,14 @@ _SYNONYMS = {
     ("broker", name): "broker.url"
     for name in ("host", "port", "username", "user", "password", "vhost", "virtual_host", "uri", "endpoints")
 } | {("broker", "use_ssl"): "an amqps:// URL in broker.url"}
-"""What others call it, and what it is called here."""
+"""What other programs call an option, and its name here."""
 
 
 def check_places(sections: Mapping[str, Mapping[str, Any]], options: Mapping[str, Collection[str]]) -> None:
-    """Refuse, with ConfigError, an option that belongs to another section. `options`: the names that each section has."""
+    """Reject an option that belongs to another section. `options`: the names in each section. Raises ConfigError."""
     for section, given in sections.items():
         if section == "lock_store" and not _is_built_in(given.get("type")):
-            continue  # a store of the user's own may call its options as it likes
+            continue  # a custom store may name its options freely
         unknown = [name for name in given if name not in options[section]]
         for name in unknown:
             meant = _SYNONYMS.get((section, name)) or _elsewhere(name, section, options)
@@ -38,7 +38,7 @@ def _is_built_in(kind: Any) -> bool:
 
 
 def store_section(section: dict[str, Any]) -> dict[str, Any]:
-    """Give the store's section with the values that its type takes. Raises ConfigError where there is no type."""
+    """Return the store's section with the values that its type expects. Raises ConfigError if the type is missing."""
     if section and section.get("type") is None:
         raise ConfigError(
             "lock_store.type: is required, and must be in_memory, redis, concurrent_redis or path.to.module.Class"

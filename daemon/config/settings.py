@@ -1,7 +1,7 @@
-"""The configuration file: each option once, with its type, unit, default and rule.
+"""The configuration: each option once, with its type, unit, default and validation.
 
-One YAML file, as Rasa's users have it (`endpoints.yml`). Three sections are ours; all others are left alone. How the file
-is read is `daemon/config/file.py`'s matter, what `${...}` in a value stands for is `daemon/config/interpolation.py`'s.
+One YAML file, compatible with Rasa's `endpoints.yml`. Three sections are ours; all others are ignored.
+`daemon/config/file.py` reads the file, `daemon/config/interpolation.py` replaces `${...}`.
 """
 
 import os
@@ -24,6 +24,7 @@ from pydantic import (
 from daemon.config.file import read_sections
 from daemon.config.interpolation import interpolate
 from daemon.config.section_checks import check_places, store_section
+from lockstore.amqp.hosts import CONNECT_LIMIT_S
 from lockstore.core.rules import Limits
 from lockstore.errors import ConfigError
 from lockstore.protocol.codec import RequestLimits
@@ -36,13 +37,13 @@ from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber,
 __all__ = ["LIFETIME_VARIABLE", "PARTITIONS_MOST", "BrokerSettings", "DaemonSettings", "Settings", "load"]
 
 LIFETIME_VARIABLE = "TICKET_LOCK_LIFETIME"
-"""Rasa's variable for the default lifetime of a ticket in seconds; absent or 0: 60."""
+"""Rasa's environment variable for the default lifetime of a ticket in seconds; absent or 0: 60."""
 
 PARTITIONS_MOST = 256
-"""How many request queues there may be."""
+"""The maximum number of request queues."""
 
 DEAD_LETTERS_BYTES_LEAST = 1024 * 1024
-"""Enough for any dead letter that a daemon parks."""
+"""Large enough for any dead letter that a daemon publishes."""
 
 _LIFETIME_S = 60
 _LEAST_S = 0.001
@@ -60,7 +61,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/@\[\]]+)
 
 
 def _address(value: str) -> tuple[str, int]:
-    """Take `host:port` apart, the host without brackets. Raises ValueError with the rule."""
+    """Split `host:port`, and remove the host's brackets. Raises ValueError."""
     found = _ADDRESS.fullmatch(value)
     if found is None or int(found["port"]) > _PORT_MAX:
         raise ValueError(
@@ -94,20 +95,27 @@ def _lifetime_of(environ: Mapping[str, str]) -> float:
 
 
 class BrokerSettings(BaseModel):
-    """The `broker` section: RabbitMQ, and how its queues are laid out."""
+    """The `broker` section: RabbitMQ, and its queues."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: Annotated[SecretStr, Field(description="amqp:// or amqps://")] = SecretStr(
-        "amqp://guest:guest@localhost:5672/"
+    url: Annotated[
+        SecretStr, Field(description="amqp:// or amqps://, with one host or several, separated by commas")
+    ] = SecretStr("amqp://guest:guest@localhost:5672/")
+    connect_timeout: Annotated[
+        Number, Field(gt=0, le=60, allow_inf_nan=False, description="seconds for one address, before the next is tried")
+    ] = CONNECT_LIMIT_S
+    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CA certificates, for amqps://")] = (
+        None
     )
-    ssl_ca_certs: Annotated[ExistingFile | None, Field(description="file of trusted CAs, for amqps://")] = None
     ssl_certfile: Annotated[ExistingFile | None, Field(description="client certificate")] = None
     ssl_keyfile: Annotated[ExistingFile | None, Field(description="client key")] = None
     heartbeat: Annotated[
-        WholeNumber, Field(ge=1, le=600, description="seconds; a broker gone silent is given up after about 3")
+        WholeNumber, Field(ge=1, le=600, description="seconds; a silent connection is closed after about 3 of them")
     ] = 5
-    namespace: Annotated[str, AfterValidator(_is_name), Field(description="what every name begins with")] = "lockstore"
+    namespace: Annotated[str, AfterValidator(_is_name), Field(description="prefix of all exchange and queue names")] = (
+        "lockstore"
+    )
     partitions: Annotated[WholeNumber, Field(ge=1, le=PARTITIONS_MOST, description="request queues")] = 1
     balance: Annotated[Switch, Field(description="whether busy partitions are shared with other daemons")] = True
     prefetch: Annotated[WholeNumber, Field(ge=1, le=10_000, description="unacknowledged deliveries per partition")] = (
@@ -115,14 +123,17 @@ class BrokerSettings(BaseModel):
     )
     confirm_timeout: Annotated[
         Number,
-        Field(gt=0, le=60, allow_inf_nan=False, description="seconds until a queue that does not confirm is told of"),
+        Field(gt=0, le=60, allow_inf_nan=False, description="seconds until a queue that does not confirm is reported"),
     ] = 2
     delivery_limit: Annotated[
-        WholeNumber, Field(ge=1, description="deliveries of one message before it is a dead letter")
+        WholeNumber, Field(ge=1, description="deliveries of a message before it becomes a dead letter")
     ] = 100
-    dead_letters: Annotated[WholeNumber, Field(ge=1, description="dead letters kept; the oldest go first")] = 10_000
+    dead_letters: Annotated[WholeNumber, Field(ge=1, description="dead letters kept; the oldest are dropped first")] = (
+        10_000
+    )
     dead_letters_bytes: Annotated[
-        WholeNumber, Field(ge=DEAD_LETTERS_BYTES_LEAST, description="bytes of dead letters kept; the oldest go first")
+        WholeNumber,
+        Field(ge=DEAD_LETTERS_BYTES_LEAST, description="bytes of dead letters kept; the oldest are dropped first"),
     ] = 100 * 1024 * 1024
 
     @field_validator("url")
@@ -143,43 +154,46 @@ class BrokerSettings(BaseModel):
 
     @property
     def batch_most(self) -> int:
-        """The most messages of one batch: several batches are under way at once, in the store and at the broker."""
+        """The maximum size of a batch: several batches are processed concurrently, in the store and at the broker."""
         return max(1, self.prefetch // _BATCH_SHARE)
 
     @property
     def names(self) -> Names:
-        """What things are called on the broker."""
+        """The names of exchanges and queues."""
         return Names(self.namespace)
 
 
 class DaemonSettings(BaseModel):
-    """The `daemon` section: defaults and limits of what replicas ask for. Times in seconds."""
+    """The `daemon` section: defaults and limits of requests. Times in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lifetime: Annotated[Seconds, Field(description="of a lease, when none is asked for")] = _LIFETIME_S
-    wait: Annotated[Number, Field(ge=0, allow_inf_nan=False, description="in line, when none is asked for")] = 300
-    max_lifetime: Annotated[Seconds, Field(description="the longest lease that may be asked for")] = 3600
-    max_wait: Annotated[Seconds, Field(description="the longest wait that may be asked for")] = 3600
-    max_waiting: Annotated[WholeNumber, Field(ge=1, description="tickets in one line, the holder's included")] = 1000
-    dedup_window: Annotated[Seconds, Field(description="how long a finished request is remembered")] = 300
+    lifetime: Annotated[Seconds, Field(description="lifetime of a lease if the request has none")] = _LIFETIME_S
+    wait: Annotated[
+        Number, Field(ge=0, allow_inf_nan=False, description="maximum time in line if the request has none")
+    ] = 300
+    max_lifetime: Annotated[Seconds, Field(description="maximum lifetime of a request")] = 3600
+    max_wait: Annotated[Seconds, Field(description="maximum wait of a request")] = 3600
+    max_waiting: Annotated[WholeNumber, Field(ge=1, description="tickets in one line, including the holder's")] = 1000
+    dedup_window: Annotated[Seconds, Field(description="how long a finished request is retained")] = 300
     outbox_events: Annotated[
         WholeNumber,
-        Field(ge=1, description="public events held back for a queue that does not take them; the oldest go first"),
+        Field(
+            ge=1,
+            description="public events retained for a queue that does not accept them; the oldest are dropped first",
+        ),
     ] = 10_000
     events: Annotated[Switch, Field(description="whether public events are published")] = True
     history: Annotated[
-        WholeNumber, Field(ge=0, le=1000, description="public events kept of each conversation; 0 = none")
+        WholeNumber, Field(ge=0, le=1000, description="public events retained per conversation; 0: none")
     ] = 20
-    history_keep: Annotated[Seconds, Field(description="how long they are kept")] = 3600
-    stop_timeout: Annotated[Seconds, Field(description="for what is under way to be finished at a stop")] = 10
+    history_keep: Annotated[Seconds, Field(description="how long they are retained")] = 3600
+    stop_timeout: Annotated[Seconds, Field(description="how long a shutdown may take to finish accepted work")] = 10
     http: Annotated[
         Annotated[str, AfterValidator(_is_address)] | None,
-        Field(description="host:port where health, metrics and the status page are; null: nowhere"),
+        Field(description="host:port of health, metrics and the status page; null: disabled"),
     ] = "127.0.0.1:8470"
-    tracing: Annotated[Switch, Field(description="whether spans are made for OpenTelemetry; needs the extra otel")] = (
-        False
-    )
+    tracing: Annotated[Switch, Field(description="whether to create OpenTelemetry spans; needs the extra otel")] = False
 
     @property
     def http_place(self) -> tuple[str, int] | None:
@@ -188,28 +202,28 @@ class DaemonSettings(BaseModel):
 
     @property
     def limits(self) -> Limits:
-        """What bounds a line."""
+        """The limits of a line."""
         window_ms, keep_ms = round(self.dedup_window * 1000), round(self.history_keep * 1000)
         return Limits(self.max_waiting, window_ms, self.history, keep_ms)
 
     @property
     def bounds(self) -> RequestLimits:
-        """What bounds a request."""
+        """The limits of a request."""
         return RequestLimits(self.lifetime, self.wait, self.max_lifetime, self.max_wait)
 
 
 class Settings(BaseModel):
-    """The whole configuration, as far as it is ours."""
+    """The whole configuration."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    lock_store: dict[str, Any] = Field(default_factory=dict, repr=False)  # it may hold a password
+    lock_store: dict[str, Any] = Field(default_factory=dict, repr=False)  # it may contain a password
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
 
     @property
     def store_type(self) -> str:
-        """The type of the lock store, as it is written in the section."""
+        """The type of the lock store, as written in the section."""
         return str(self.lock_store.get("type") or "in_memory")
 
 
@@ -221,7 +235,7 @@ _OPTIONS: dict[str, Collection[str]] = {
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the configuration; None: all defaults. Raises ConfigError with the option and the rule that it breaks."""
+    """Load the configuration; None: all defaults. Raises ConfigError with the option and the rule."""
     ours = {} if path is None else read_sections(path, _OPTIONS)
     check_places(ours, _OPTIONS)
     ours = {name: interpolate(section, environ, name) for name, section in ours.items()}

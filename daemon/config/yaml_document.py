@@ -1,7 +1,7 @@
-"""Parses the configuration file's YAML into nodes that keep each text as it is written.
+"""Parses the configuration file's YAML into nodes that keep each text as written.
 
-Nothing is resolved here: `0123`, `yes` and `1e3` stay texts, and the type of an option decides later what they mean.
-No message repeats a value: what is wrong is named by its line and, where it is known, by its option.
+Nothing is resolved here: `0123`, `yes` and `1e3` remain text, and the type of an option determines their meaning later. No
+message repeats a value: errors name the line and, if known, the option.
 """
 
 import re
@@ -27,10 +27,10 @@ from lockstore.util.validation import looks_like_name
 __all__ = ["DEPTH_MAX", "MERGE", "NODES_MAX", "STRING_TAG", "LineError", "List", "Map", "Node", "Text", "parse"]
 
 DEPTH_MAX = 32
-"""How deep lists and mappings may stand in each other."""
+"""The maximum nesting of lists and mappings."""
 
 NODES_MAX = 10_000
-"""How many values there may be in a file, counted again wherever an alias repeats them."""
+"""The maximum number of values in a file, including those repeated by aliases."""
 
 MERGE = "<<"
 STRING_TAG = "tag:yaml.org,2002:str"
@@ -39,13 +39,13 @@ _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False,
 _COMMENT = re.compile(r"[ \t]+#([^\n]*)")
 _NULLS = frozenset({"", "~", "null"})
 
-# What pyyaml says, by its beginning, and what is said instead. Its own words may quote the file.
+# Beginnings of pyyaml's messages, and ours, since pyyaml's may quote the file.
 _QUOTES = "put the value in quotes"
 _PROBLEMS = (
-    ("found character '\\t'", "a tab: indent with spaces"),
+    ("found character '\\t'", "a tab character: indent with spaces"),
     ("found character", f"a value cannot begin with @, ` or %: {_QUOTES}"),
-    ("mapping values are not allowed", f"a colon where none can be: look at the indentation; if it is in a value, {_QUOTES}"),
-    ("could not find expected ':'", "a name without its colon; behind the colon stands a space"),
+    ("mapping values are not allowed", f"unexpected colon: check the indentation; if it belongs to a value, {_QUOTES}"),
+    ("could not find expected ':'", "a name must be followed by a colon and a space"),
     ("expected alphabetic or numeric", f"a value cannot begin with *, & or %: {_QUOTES}"),
     ("expected chomping or indentation", f"a value cannot begin with | or >: {_QUOTES}"),
     ("expected indentation indicator", f"a value cannot begin with | or >: {_QUOTES}"),
@@ -55,23 +55,23 @@ _PROBLEMS = (
     ("expected URI", f"a value cannot begin with !: {_QUOTES}"),
     ("expected '>'", f"a value cannot begin with !: {_QUOTES}"),
     ("expected ' '", f"a value cannot begin with !: {_QUOTES}"),
-    ("found unknown escape", "a \\ in \"double quotes\" begins an escape: write \\\\, or use 'single quotes'"),
-    ("expected escape sequence", "a \\ in \"double quotes\" begins an escape: write \\\\, or use 'single quotes'"),
-    ("found unexpected end of stream", "a quote that is not closed"),
-    ("found unexpected document separator", "a quote that is not closed"),
+    ("found unknown escape", "a \\ in \"double quotes\" starts an escape sequence: write \\\\, or use 'single quotes'"),
+    ("expected escape sequence", "a \\ in \"double quotes\" starts an escape sequence: write \\\\, or use 'single quotes'"),
+    ("found unexpected end of stream", "unclosed quote"),
+    ("found unexpected document separator", "unclosed quote"),
     ("block sequence entries are not allowed", f"a value cannot begin with - and a space: {_QUOTES}"),
     ("sequence entries are not allowed", f"a value cannot begin with - and a space: {_QUOTES}"),
     ("mapping keys are not allowed", f"a value cannot begin with ? and a space: {_QUOTES}"),
-    ("found duplicate anchor", f"an anchor (&) that stands twice; if & begins a value, {_QUOTES}"),
-    ("expected <block end>", "this line does not go with those above it: look at the indentation, and for a value that needs quotes"),
-    ("expected ','", "a [ or { that is not closed, or a value in it that needs quotes"),
-    ("expected the node content", f"a value cannot begin so: {_QUOTES}"),
-    ("expected '<document start>'", "this line does not go with those above it: look at the indentation"),
+    ("found duplicate anchor", f"duplicate anchor (&); if & begins a value, {_QUOTES}"),
+    ("expected <block end>", "this line does not fit the lines above: check the indentation, and whether a value needs quotes"),
+    ("expected ','", "unclosed [ or {, or a value in it that needs quotes"),
+    ("expected the node content", f"a value cannot begin like this: {_QUOTES}"),
+    ("expected '<document start>'", "this line does not fit the lines above: check the indentation"),
 )  # fmt: skip
 
 
 class LineError(ConfigError):
-    """What is wrong, with the line where it stands."""
+    """A problem, with its line."""
 
     def __init__(self, line: int, rule: str) -> None:
         super().__init__(rule)
@@ -81,7 +81,7 @@ class LineError(ConfigError):
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A value, with the line (from 1) where it begins."""
+    """A value, with the line (from 1) in which it begins."""
 
     line: int
     tag: str | None = None
@@ -90,10 +90,7 @@ class Node:
 
 @dataclass(slots=True, kw_only=True)
 class Text(Node):
-    """A text as it is written.
-
-    `marked`: it stands behind one of the signs |, > and !. `comment`: what stands behind a # on its last line.
-    """
+    """A text as written."""
 
     text: str
     plain: bool
@@ -103,7 +100,7 @@ class Text(Node):
 
     @property
     def is_null(self) -> bool:
-        """Whether every reader of YAML takes it for nothing."""
+        """Whether every YAML parser reads it as null."""
         return self.plain and self.tag is None and self.text in {"", "~", "null", "Null", "NULL"}
 
 
@@ -116,19 +113,19 @@ class List(Node):
 
 @dataclass(slots=True, kw_only=True)
 class Map(Node):
-    """A mapping, in the order in which it is written; `flow`: in braces."""
+    """A mapping, in the order of the file; `flow`: in braces."""
 
     flow: bool
     items: list[tuple[Node, Node]] = field(default_factory=list)
 
 
 def parse(text: str) -> Node | None:
-    """Parse a file's only document; None: there is nothing in it. Raises LineError."""
+    """Parse the single document of a file; None: it is empty. Raises LineError."""
     composer = _Composer(text)
     try:
         return composer.document()
     except yaml.reader.ReaderError as error:
-        rule = f"a character that YAML does not allow (U+{int(error.character):04X})"
+        rule = f"a character not allowed in YAML (U+{int(error.character):04X})"
         raise LineError(text.count("\n", 0, error.position) + 1, rule) from None
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
@@ -150,13 +147,13 @@ class _Composer:
         self._count = 0
 
     def problem(self, said: str) -> str:
-        """Put a problem of pyyaml's in our words, with the option that was being read."""
+        """Translate a problem reported by pyyaml, adding the option being parsed."""
         rule = next((rule for beginning, rule in _PROBLEMS if said.startswith(beginning)), None)
         what = f"not valid YAML at {'.'.join(self._place)}" if self._place else "not valid YAML"
         return what if rule is None else f"{what}: {rule}"
 
     def named(self, rule: str) -> str:
-        """Put the option's name before a rule, as far as it has been read."""
+        """Prefix a rule with the option's name, as far as it has been parsed."""
         return f"{'.'.join(self._place)}: {rule}" if self._place else rule
 
     def document(self) -> Node | None:
@@ -168,7 +165,7 @@ class _Composer:
         end = self._next()
         following = self._next()
         if not (isinstance(end, DocumentEndEvent) and isinstance(following, StreamEndEvent)):
-            raise LineError(_line_of(following), "a second document begins (---), and there may be only one")
+            raise LineError(_line_of(following), "a second document begins (---), but only one is allowed")
         return None if isinstance(root, Text) and root.plain and root.text == "" and root.tag is None else root
 
     def _next(self) -> Event:
@@ -182,9 +179,9 @@ class _Composer:
         line = _line_of(event)
         self._count += 1
         if self._count > NODES_MAX:
-            raise LineError(line, f"there are more than {NODES_MAX} values in the file")
+            raise LineError(line, f"the file contains more than {NODES_MAX} values")
         if depth > DEPTH_MAX:
-            raise self._fault(line, f"lists and mappings stand more than {DEPTH_MAX} deep in each other")
+            raise self._fault(line, f"lists and mappings are nested more than {DEPTH_MAX} levels deep")
         if isinstance(event, AliasEvent):
             return self._alias(event, line)
         anchor: str | None = getattr(event, "anchor", None)
@@ -197,11 +194,11 @@ class _Composer:
 
     def _alias(self, event: AliasEvent, line: int) -> Node:
         if event.anchor not in self._anchors:
-            rule = f"a value that begins with * is an alias in YAML, and there is no such anchor: {_QUOTES}"
+            rule = f"a value beginning with * is a YAML alias, but there is no such anchor: {_QUOTES}"
             raise self._fault(line, rule)
         node = self._anchors[event.anchor]
         if node is None:
-            raise self._fault(line, "an alias (*) that is a part of itself")
+            raise self._fault(line, "a recursive alias (*)")
         return node
 
     def _made(self, event: Event, line: int, depth: int) -> Node:
@@ -216,7 +213,7 @@ class _Composer:
         return self._mapping(event, line, depth)
 
     def _scalar(self, event: ScalarEvent, line: int) -> Text:
-        end: Any = event.end_mark  # pyyaml's stubs allow for events without a place
+        end: Any = event.end_mark  # pyyaml's stubs allow events without a position
         comment = None if event.style in ("|", ">") else _COMMENT.match(self._text, end.index)
         return Text(
             line=line,
@@ -246,13 +243,13 @@ class _Composer:
         same = _compared(key)
         if same in known:
             name = key.text if looks_like_name(key.text) else "a name"
-            rule = f"{name} stands twice, in line {known[same]} and in line {key.line}; only one of them can hold"
+            rule = f"{name} is defined twice, in line {known[same]} and in line {key.line}"
             raise LineError(key.line, self.named(rule))
         known[same] = key.line
 
 
 def _compared(key: Text) -> Any:
-    """Give what a key is compared by: two that any reader of YAML takes for the same are the same."""
+    """Return the comparison key of a name: names that any YAML parser considers equal are equal."""
     if not key.plain:
         return key.text
     lower = key.text.lower()

@@ -1,6 +1,6 @@
-"""Turns the nodes of our sections into values: texts as they are written, lists, mappings and null.
+"""Converts the nodes of our sections to values: texts as written, lists, mappings and null.
 
-A text without quotes becomes `Unquoted`, so that whoever knows no type for it can still tell it from a quoted one.
+A text without quotes becomes `Unquoted`, so that code without a declared type can distinguish it from a quoted one.
 """
 
 import re
@@ -19,7 +19,7 @@ _QUOTES = "put it in quotes"
 _URLS = frozenset({"broker.url", "lock_store.host", "lock_store.url"})
 _PLACEHOLDERS_ONLY = re.compile(r"(?:\$\{[^{}]*\})+")
 _CORE = re.compile(
-    # What YAML 1.2 takes for a number, and YAML 1.1 in part for a text; and the short truth values of YAML 1.1.
+    # What YAML 1.2 reads as a number and YAML 1.1 partly as text; and the short booleans of YAML 1.1.
     r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-f]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:e[-+]?[0-9]+)?|y|n",
     re.IGNORECASE,
 )
@@ -30,21 +30,18 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 
 
 class Unquoted(str):
-    """A text that stands in the file without quotes."""
+    """A text without quotes in the file."""
 
     __slots__ = ()
 
 
 def value_of(node: Node, place: str) -> Any:
-    """Give the value of a section or an option. `place`: its name, as `section.option`. Raises LineError."""
+    """Return the value of a section or an option. `place`: its name, as `section.option`. Raises LineError."""
     return _Values().value(node, place)
 
 
 def resolve_unquoted(value: Any, place: str) -> Any:
-    """Give a value to whoever declares no types: numbers and truth values where every reader of YAML agrees on them.
-
-    Raises ValueError with the place and the rule for a text that one reader takes for this and another for that.
-    """
+    """Return a value for code without declared types: numbers and booleans if all YAML parsers agree on them."""
     if isinstance(value, dict):
         return {name: resolve_unquoted(item, f"{place}.{name}") for name, item in value.items()}
     if isinstance(value, list):
@@ -60,12 +57,12 @@ def _resolved(text: str, place: str) -> Any:
     if _FLOAT.fullmatch(text) and str(float(text)) == text:
         return float(text)
     if _is_other_than_text(text):
-        raise ValueError(f"{place}: may be read as a number, a date or a truth value, in one way or another: {_QUOTES}")
+        raise ValueError(f"{place}: could be read as a number, a date or a boolean: {_QUOTES}")
     return text
 
 
 def _is_other_than_text(text: str) -> bool:
-    """Tell whether any reader of YAML makes something else than a text of it."""
+    """Return whether some YAML parser reads it as something other than text."""
     return _YAML_1_1.resolve(ScalarNode, text, (True, False)) != STRING_TAG or _CORE.fullmatch(text) is not None
 
 
@@ -76,11 +73,11 @@ class _Values:
     def value(self, node: Node, place: str) -> Any:
         self._count += 1
         if self._count > NODES_MAX:
-            raise LineError(node.line, f"{place}: aliases make more than {NODES_MAX} values of it")
+            raise LineError(node.line, f"{place}: aliases expand it to more than {NODES_MAX} values")
         if isinstance(node, Text):
             return _text(node, place)
         if node.tag is not None and node.tag != "!":
-            raise LineError(node.line, f"{place}: begins with ! (a tag of YAML), which has no meaning here: {_QUOTES}")
+            raise LineError(node.line, f"{place}: begins with ! (a YAML tag), which is not supported: {_QUOTES}")
         if isinstance(node, List):
             return [self.value(item, f"{place}.{number}") for number, item in enumerate(node.items)]
         assert isinstance(node, Map)  # noqa: S101 - there is no other kind
@@ -98,7 +95,7 @@ class _Values:
             if node.flow and isinstance(item, Text) and item.plain and not item.text and not item.anchored:
                 raise LineError(
                     key.line,
-                    f"{place}: a name without a value in braces; a value with a comma or a brace in it needs quotes",
+                    f"{place}: a name without a value in braces; quote values that contain a comma or a brace",
                 )
             values[name] = self.value(item, f"{place}.{name if looks_like_name(name) else '?'}")
         return merged | values
@@ -106,24 +103,22 @@ class _Values:
     def _merged(self, node: Node, place: str) -> Iterator[dict[str, Any]]:
         for item in node.items if isinstance(node, List) else [node]:
             if not isinstance(item, Map):
-                raise LineError(
-                    node.line, f"{place}: {MERGE} takes in mappings only: an alias (*) of one, or a list of these"
-                )
+                raise LineError(node.line, f"{place}: {MERGE} must be an alias (*) of a mapping, or a list of them")
             yield self.value(item, place)
 
 
 def _name(key: Node, place: str) -> str:
     if not isinstance(key, Text) or key.tag not in (None, STRING_TAG) or key.anchored:
         raise LineError(
-            key.line, f"{place}: a name must be a plain text; if a value begins with !, &, [ or {{, {_QUOTES}"
+            key.line, f"{place}: a name must be plain text; if a value begins with !, &, [ or {{, {_QUOTES}"
         )
     if key.plain and key.tag is None and _is_other_than_text(key.text):
-        raise LineError(key.line, f"{place}: a name that YAML may read as a number, a date or a truth value: {_QUOTES}")
+        raise LineError(key.line, f"{place}: a name that YAML could read as a number, a date or a boolean: {_QUOTES}")
     if _unfit(key.text) is not None:
-        raise LineError(key.line, f"{place}: a name with a character that cannot be shown")
+        raise LineError(key.line, f"{place}: a name with a non-printable character")
     if "." not in place and not looks_like_name(key.text):
         raise LineError(
-            key.line, f"{place}: a name that no option has, with signs other than letters, digits and underscores"
+            key.line, f"{place}: an unknown name, with characters other than letters, digits and underscores"
         )
     return key.text
 
@@ -131,11 +126,11 @@ def _name(key: Node, place: str) -> str:
 def _text(node: Text, place: str) -> Any:
     secret = is_secret_name(place.rpartition(".")[2])
     if node.tag not in (None, STRING_TAG):
-        raise LineError(node.line, f"{place}: begins with ! (a tag of YAML), which has no meaning here: {_QUOTES}")
+        raise LineError(node.line, f"{place}: begins with ! (a YAML tag), which is not supported: {_QUOTES}")
     if node.anchored and (secret or not node.text):
-        raise LineError(node.line, f"{place}: begins with & or * (an anchor or an alias of YAML): {_QUOTES}")
+        raise LineError(node.line, f"{place}: begins with & or * (a YAML anchor or alias): {_QUOTES}")
     if node.marked and not node.text:
-        raise LineError(node.line, f"{place}: nothing but a sign that YAML has a meaning for (|, > or !): {_QUOTES}")
+        raise LineError(node.line, f"{place}: only a character with a special meaning in YAML (|, > or !): {_QUOTES}")
     if node.plain:
         _check_unquoted(node, place, secret=secret)
     if node.is_null:
@@ -146,25 +141,25 @@ def _text(node: Text, place: str) -> Any:
 
 
 def _check_unquoted(node: Text, place: str, *, secret: bool) -> None:
-    """Refuse a text of which YAML may have cut something off, or made one of several lines."""
+    """Reject a text of which YAML may have removed a part, or which it joined from several lines."""
     if node.lines > 1:
-        raise LineError(node.line, f"{place}: goes on in the next line; {_QUOTES}, or look at the indentation")
+        raise LineError(node.line, f"{place}: continues in the next line; {_QUOTES}, or check the indentation")
     if node.comment is None:
         return
     harmless = (node.is_null and node.text) or _PLACEHOLDERS_ONLY.fullmatch(node.text)
     if secret and not harmless:
-        rule = f"a # stands behind it, and what follows a # is a comment in YAML: {_QUOTES}, or take the comment away"
+        rule = f"is followed by a #, which begins a comment in YAML: {_QUOTES}, or remove the comment"
         raise LineError(node.line, f"{place}: {rule}")
     if place in _URLS and "@" in node.comment and "@" not in node.text and not harmless:
-        rule = f"a # cuts the URL off, because what follows it is a comment in YAML: {_QUOTES}, and write # as %23"
+        rule = f"a # truncates the URL, because it begins a comment in YAML: {_QUOTES}, and write # as %23"
         raise LineError(node.line, f"{place}: {rule}")
 
 
 def _unfit(text: str) -> str | None:
-    """Say why a text cannot be used at all; None: it can. Line ends and tabs are left to who knows the option."""
+    """Return why a text cannot be used at all; None: it can. Line ends and tabs are checked with the option."""
     for char in text:
         if "\ud800" <= char <= "\udfff":
-            return "has half a character (a lone surrogate) in it"
+            return "contains an unpaired surrogate"
         if (char < " " and char not in "\t\n") or "\x7f" <= char <= "\x9f":
             return "must not contain control characters"
     return None

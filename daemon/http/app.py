@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_routedef import AbstractRouteDef
 
 from daemon.http import probes as views
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.http.status_page import routes as page
 from daemon.serving.runtime import Runtime
 
@@ -33,7 +33,7 @@ _log = structlog.get_logger()
 
 def create_app(runtime: Runtime, poller: StorePoller, host: str) -> web.Application:
     """Put the site of a daemon together, for a server that listens on `host`. Further pages are added here."""
-    return application(host, [*views.routes(runtime, poller), *page.routes(runtime)])
+    return application(host, [*views.routes(runtime, poller), *page.routes(runtime, poller)])
 
 
 def application(host: str, routes: Iterable[AbstractRouteDef]) -> web.Application:

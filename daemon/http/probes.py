@@ -8,7 +8,7 @@ from aiohttp.web_routedef import AbstractRouteDef
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from daemon.http.metrics.exposition import registry_of
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
 from daemon.serving.runtime import Runtime
 
 __all__ = ["routes"]
@@ -44,9 +44,9 @@ def _reasons(runtime: Runtime, *only: str) -> list[dict[str, Any]]:
 def _notes(runtime: Runtime) -> dict[str, Any]:
     """Say what does not keep this daemon from serving, and should be known."""
     found = runtime.outstanding.describe()
-    return {
-        "notes": [] if found is None else [{"note": "not_confirmed", "for": round(found[0], 3), "detail": found[1]}]
-    }
+    notes = [("not_confirmed", *found)] if found is not None else []
+    notes += [(note.name, note.for_s, note.detail) for note in runtime.health.notes()]
+    return {"notes": [{"note": name, "for": round(for_s, 3), "detail": detail} for name, for_s, detail in notes]}
 
 
 def _answer(what: str, reasons: list[dict[str, Any]], further: dict[str, Any] | None = None) -> web.Response:

@@ -20,7 +20,7 @@ _LINE_MOST = 4096  # bytes; the longest path has a conversation id of 200 bytes,
 _HEADERS_MOST = 64
 _BACKLOG = 64  # fewer than there may be connections: none that is new is closed before it could be read
 _AIOHTTP_KEEP_ALIVE_S = 86_400.0  # our own limits come before
-_GOODBYE_S = 1.0  # for answers under way when the daemon stops
+_GOODBYE_S = 0.3  # for answers under way when the daemon stops
 _LOOK_S = 1.0
 
 _log = structlog.get_logger()

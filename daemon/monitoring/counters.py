@@ -38,7 +38,7 @@ class Counters:
         self.cancellations: Counter[str] = Counter(requester=0, unreachable=0, forced=0)
         # Every reason exists from the first scrape on: Prometheus sees no increase in a series that begins at 1.
         self.rejections: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
-        self.dead_letters: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
+        self.dead_letters: Counter[str] = Counter(dict.fromkeys([*_REFUSALS, "unreadable"], 0))
         self.refused = 0
         self.recoveries = 0
         self.store_failures = 0

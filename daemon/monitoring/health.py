@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-__all__ = ["Condition", "Health", "Reason"]
+__all__ = ["DETAIL_MOST", "Condition", "Health", "NoteName", "Reason"]
 
 Condition = Literal[
     "store_away",
@@ -15,12 +15,17 @@ Condition = Literal[
     "pipeline_stalled",
     "draining",
 ]
+NoteName = Literal["topology_unwatched", "partition_isolated"]
+
+
+DETAIL_MOST = 400
+"""Characters of a reason as it is described to others; longer ones are cut."""
 
 
 class Reason(NamedTuple):
-    """A condition, how long it has existed, and its latest detail."""
+    """A condition or note, how long it has existed, and its latest detail."""
 
-    name: Condition
+    name: str
     for_s: float
     detail: str
 
@@ -32,6 +37,7 @@ class Health:
         """`clock` returns seconds and is monotonic."""
         self._clock = clock
         self._found: dict[Condition, tuple[float, str]] = {}
+        self._notes: dict[NoteName, tuple[float, str]] = {}
         self.set("store_away", "has not answered yet")
         self.set("broker_away", "not connected yet")
         self.set("not_consuming", "no consumer is registered yet")
@@ -45,6 +51,20 @@ class Health:
         """Clear these conditions."""
         for name in names:
             self._found.pop(name, None)
+
+    def note(self, name: NoteName, detail: str) -> None:
+        """Take note of what does not keep this daemon from serving, and should be known."""
+        since, _ = self._notes.get(name, (self._clock(), ""))
+        self._notes[name] = (since, detail)
+
+    def forget(self, name: NoteName) -> None:
+        """Take note that this is over."""
+        self._notes.pop(name, None)
+
+    def notes(self) -> list[Reason]:
+        """Give what should be known, the oldest first."""
+        now = self._clock()
+        return [Reason(name, now - since, detail) for name, (since, detail) in self._notes.items()]
 
     def conditions(self, *names: Condition) -> bool:
         """Return whether any of these conditions is set."""
@@ -64,3 +84,11 @@ class Health:
         """Return the current conditions, oldest first."""
         now = self._clock()
         return [Reason(name, now - since, detail) for name, (since, detail) in self._found.items()]
+
+    def describe(self) -> list[str]:
+        """Say why this daemon is not ready. That it is stopping is no fault."""
+        return [
+            f"{name.replace('_', ' ')}: {detail}"[:DETAIL_MOST]
+            for name, (_, detail) in self._found.items()
+            if name != "draining"
+        ]

@@ -1,20 +1,20 @@
 """Logging: one line per event, as JSON unless on a terminal. Event names are constant; details are key-value pairs."""
 
+import atexit
 import logging
 import sys
-from typing import Literal, TextIO, cast
+from dataclasses import dataclass
+from typing import Literal
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from daemon.monitoring.log_output import LogOutput
 from lockstore.util.escaping import escape
 
-__all__ = ["LogLevel", "set_up"]
+__all__ = ["LogLevel", "drain", "lines_lost", "redirect_stderr", "set_up"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-_LIBRARIES = ("aiormq", "aio_pika", "redis", "botocore", "opentelemetry", "asyncio")
 
 
 class _Joined(logging.Handler):
@@ -39,35 +39,68 @@ def _escaped(key: str, value: object) -> object:
     return escape(value if isinstance(value, str) else repr(value))
 
 
-def _tell_lost(output: LogOutput) -> structlog.typing.Processor:
-    def add(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        lost, output.lost = output.lost, 0
-        if lost:
-            line["lines_lost"] = lost
-        return line
+class _Logger:
+    """Writes what was rendered. structlog's own takes a lock that a signal handler would wait for, for ever."""
 
-    return add
+    def __init__(self, output: LogOutput) -> None:
+        self._output = output
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        self._output.write(line + "\n")
+
+    debug = info = warning = error = msg
+
+
+@dataclass(slots=True)
+class _Log:
+    output: LogOutput | None = None  # of this process, once the log is set up
+
+
+_process = _Log()
 
 
 def set_up(level: LogLevel) -> None:
     """Configure this process's log on standard error. Call once, at the start."""
-    output = LogOutput(2)
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    threshold = logging.getLevelNamesMapping()[level.upper()]
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        *((_escape, structlog.dev.ConsoleRenderer()) if is_terminal else (structlog.processors.JSONRenderer(),)),
+    ]
+
+    rendered = structlog.wrap_logger(
+        structlog.ReturnLogger(), processors, structlog.make_filtering_bound_logger(logging.WARNING)
+    )
+
+    def describe_loss(lines: int) -> str:
+        return f"{rendered.warning('log.lines_lost', lines=lines)}\n"
+
+    output = LogOutput(2, describe_loss, sys.stderr.encoding if is_terminal else "utf-8")
+    _process.output = output
+    atexit.register(output.drain)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _tell_lost(output),
-            *((_escape, structlog.dev.ConsoleRenderer()) if terminal else (structlog.processors.JSONRenderer(),)),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", output)),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: _Logger(output),
         cache_logger_on_first_use=True,
     )
-    handler = _Joined(logging.WARNING)
-    for name in _LIBRARIES:
-        library = logging.getLogger(name)
-        library.addHandler(handler)
-        library.propagate = False
+    logging.getLogger().addHandler(_Joined(logging.WARNING))
+
+
+def redirect_stderr() -> None:
+    """Have Python print its own warnings, and whatever else prints on standard error, where the log goes: it may not block either."""
+    if _process.output is not None:
+        sys.stderr = _process.output.as_file()
+
+
+def drain() -> None:
+    """Wait a moment for lines that are not written yet. The end of the process does so unless it is by `os._exit`."""
+    if _process.output is not None:
+        _process.output.drain()
+
+
+def lines_lost() -> int:
+    """Count the lines that were dropped since the start."""
+    return 0 if _process.output is None else _process.output.lines_lost

@@ -7,7 +7,7 @@ is not confirmed stands in the outbox, and is let go of when the confirm comes (
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -19,6 +19,7 @@ from daemon.serving.dead_letter import DeadLetter
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.pending_publish import Announcement, PendingPublish, PublishResult, UnroutableGrant
 from daemon.serving.recipient import Copy, LaneName
+from lockstore.amqp.content_header import PREFIX_BYTES
 from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.core.events import Event, Granted, is_public
 from lockstore.errors import BrokerLostError
@@ -108,7 +109,7 @@ class Announcer:
         self._dispatcher.outstanding.set_aside += 1
         headers: dict[str, Any] = {"x-error-reason": "unannounceable", "x-error-detail": _printable(detail)}
         kept = Basic.Properties(content_type="application/json", headers=headers, delivery_mode=_PERSISTENT)
-        letter = Outgoing(body[:BODY_MAX_BYTES], kept, "", self._names.dead_letters)
+        letter = Outgoing(body[: self._body_most], kept, "", self._names.dead_letters)
         await self._replies.send_encoded([self._replies.encode(letter)], lambda *_: None)
 
     async def _send(self, publisher: Publisher, copies: list[Copy], pending: PendingPublish) -> None:
@@ -144,7 +145,7 @@ class Announcer:
         event = batch.notices[place].event
         announcement = batch.announcements[place]
         try:
-            written = batch.written.get(place) or _written(event)
+            written = batch.written.get(place) or _written(event, self._body_most)
             batch.written[place] = written
             if lane == "reply":
                 lasts_ms = expiration_ms(event)
@@ -173,8 +174,17 @@ class Announcer:
             useless_at,
         )
 
+    @property
+    def _body_most(self) -> int:
+        """The most bytes that a body may have: RabbitMQ's `max_message_size` may be less than ours."""
+        most = self._dispatcher.outstanding.message_max
+        return BODY_MAX_BYTES if most is None else min(BODY_MAX_BYTES, most)
+
     async def park(self, dead: DeadLetter) -> None:
         """Put a message among the dead letters, with the reason. Raises BrokerLostError."""
+        if len(dead.body) > self._body_most:
+            notes = replace(dead.notes, body_size=dead.notes.body_size or len(dead.body))
+            dead = replace(dead, body=dead.body[: min(PREFIX_BYTES, self._body_most)], notes=notes)
         properties = dead.written(self._replies.header_max)
         [refused] = await self._replies.publish([Outgoing(dead.body, properties, "", self._names.dead_letters)])
         if refused is not None:
@@ -216,7 +226,7 @@ class _Batch:
             announcement.done()  # there is nobody to tell
 
 
-def _written(event: Event) -> _Written:
+def _written(event: Event, most: int) -> _Written:
     to = event.to
     properties = Basic.Properties(
         content_type="application/json",
@@ -227,8 +237,8 @@ def _written(event: Event) -> _Written:
         message_type=type_of(event),
     )
     body = encode(event)
-    if len(body) > BODY_MAX_BYTES:
-        message = f"an event of {len(body)} bytes, and {BODY_MAX_BYTES} are the most"
+    if len(body) > most:
+        message = f"an event of {len(body)} bytes, and {most} are the most"
         raise ValueError(message)
     return body, properties
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from lockstore.amqp.errors import BROKER, broker_errors, describe_error
+from lockstore.amqp.address import BROKER
+from lockstore.amqp.errors import broker_errors, describe_error
 from lockstore.errors import BrokerLostError
 
 __all__ = ["QueueConsumer"]
@@ -35,6 +36,7 @@ class QueueConsumer:
         self._stopping = False
         self._closing = False
         self._lost: str | None = None
+        self.failure: Exception | None = None  # what aiormq raised over a delivery
 
     async def open(self, prefetch: int) -> None:
         """Begin to consume."""
@@ -53,6 +55,11 @@ class QueueConsumer:
 
     def _on_cancel(self, _: object) -> None:
         self._lose(f"the queue {self._queue} is gone, or RabbitMQ has cancelled its consumer")
+
+    def fail(self, error: Exception) -> None:
+        """Note that aiormq could not read a delivery, which ends the channel."""
+        self.failure = error
+        self._lose(f"a delivery of the queue {self._queue} could not be read: {type(error).__name__}: {error}")
 
     def _on_close(self, closing: asyncio.Future[None]) -> None:
         error = None if closing.cancelled() else closing.exception()
@@ -130,6 +137,11 @@ class QueueConsumer:
     async def _ack(self, delivery_tag: int, *, and_all_before: bool) -> None:
         with broker_errors(BROKER, self._channel):
             await self._channel.basic_ack(delivery_tag, multiple=and_all_before, wait=False)
+
+    async def refuse(self, delivery_tag: int) -> None:
+        """Have RabbitMQ put a message among the dead letters."""
+        with broker_errors(BROKER, self._channel):
+            await self._channel.basic_reject(delivery_tag, requeue=False, wait=False)
 
     async def close(self) -> None:
         """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""

@@ -1,4 +1,4 @@
-"""What a dead letter is made of: the message as it came, as far as it can be written, and why it was refused. Pure."""
+"""Creates dead letters: the original message, as far as it can be encoded, and why it was rejected. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from lockstore.amqp.field_table import shown, write_field, write_table
 __all__ = ["DeadLetter"]
 
 _PERSISTENT = 2  # AMQP's delivery mode
-_RESERVE = 1024  # bytes of a frame, for what RabbitMQ adds to the headers when it delivers
+_RESERVE = 1024  # bytes of a frame reserved for headers that RabbitMQ adds
 _LEFT_OUT_MAX = 16
 _COPIED = (
     "content_type",
@@ -25,11 +25,11 @@ _COPIED = (
     "message_type",
     "app_id",
 )
-_NAMES = {"message_type": "type"}  # AMQP's, where pamqp has its own
+_NAMES = {"message_type": "type"}  # AMQP's names where pamqp's differ
 
 
 class _Properties(Basic.Properties):
-    """Properties whose headers are written without loss: pamqp narrows doubles, refuses bytes and cuts names."""
+    """Properties whose headers are encoded without loss: pamqp narrows doubles, rejects bytes and truncates names."""
 
     def encode_property(self, name: str, value: Any) -> bytes:
         return write_table(value) if name == "headers" else super().encode_property(name, value)
@@ -37,7 +37,7 @@ class _Properties(Basic.Properties):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was refused, and why."""
+    """A rejected message, and the reason."""
 
     body: bytes
     properties: Basic.Properties
@@ -46,10 +46,10 @@ class DeadLetter:
     detail: str
 
     def written(self, header_max: int) -> Basic.Properties:
-        """Give the properties to publish it with.
+        """Return the properties to publish it with.
 
-        What cannot be written, or has no room in a content header of `header_max` bytes (0: of any size), is left out and
-        named in the header `x-left-out`. Never raises.
+        Properties that cannot be encoded, or do not fit into a content header of `header_max` bytes (0: unlimited), are
+        omitted and listed in the header `x-left-out`. Never raises.
         """
         left_out = list(self.notes.unreadable)
         headers: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class DeadLetter:
             if _can_be_written(write_field, key, value):
                 headers[key] = value
             else:
-                left_out.append(f"headers.{shown(key)}: cannot be written")
+                left_out.append(f"headers.{shown(key)}: cannot be encoded")
         kept: dict[str, Any] = {}
         for name in _COPIED:
             value = getattr(self.properties, name)
@@ -66,7 +66,7 @@ class DeadLetter:
             if _can_be_written(Basic.Properties().encode_property, name, value):
                 kept[name] = value
             else:
-                left_out.append(f"{_NAMES.get(name, name)}: cannot be written")
+                left_out.append(f"{_NAMES.get(name, name)}: cannot be encoded")
         while True:
             written = self._properties(headers, kept, left_out)
             if header_max <= 0 or _size(written) + _RESERVE <= header_max or not (headers or kept):
@@ -86,12 +86,12 @@ class DeadLetter:
 def _without_largest(values: dict[str, Any], are_headers: bool) -> str:  # noqa: FBT001 - private
     if are_headers:
         name = max(values, key=lambda key: len(write_field(key, values[key])))
-        told = f"headers.{shown(name)}"
+        name_shown = f"headers.{shown(name)}"
     else:
         name = max(values, key=lambda key: len(str(values[key])))
-        told = _NAMES.get(name, name)
+        name_shown = _NAMES.get(name, name)
     del values[name]
-    return told
+    return name_shown
 
 
 def _size(properties: Basic.Properties) -> int:
@@ -101,6 +101,6 @@ def _size(properties: Basic.Properties) -> int:
 def _can_be_written(write: Callable[[str, Any], object], name: str, value: Any) -> bool:
     try:
         write(name, value)
-    except Exception:  # noqa: BLE001 - struct, datetime, decimal, codecs and recursion each raise their own
+    except Exception:  # noqa: BLE001 - struct, datetime, decimal, codecs and recursion raise different errors
         return False
     return True

@@ -88,6 +88,9 @@ class Decoder:
             raise MessageError("too_large", detail)
         if notes.unreadable:
             raise MessageError("invalid", "; ".join(notes.unreadable)[:_DETAIL_MAX])
+        if delivery.header.properties.priority:
+            # RabbitMQ 4 delivers it before others of its line; so that nobody relies on that, it is refused on every version.
+            raise MessageError("invalid", "priority: must be absent or 0: requests are served in order")
         command = decode(delivery.body, delivery.header.properties.message_id, sender, self._bounds)
         right = partition_of(command.conversation_id, self._partitions)
         if right != self._partition and self._partitions > 1:

@@ -1,6 +1,7 @@
 """The dispatcher: sends what recipients have room for, and hears RabbitMQ's answers. One for all announcers of a connection."""
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ __all__ = ["Dispatcher", "Outstanding"]
 
 _RETRY_LOOK_S = 0.1  # how often recipients that refused are looked at
 _NAMED_MOST = 3
+_TOO_LARGE = re.compile(r"message size [0-9]+ is larger than .*max size ([0-9]+)")  # RabbitMQ's words
 
 
 def _nothing() -> None:
@@ -30,6 +32,14 @@ class Outstanding:
     recipients: Recipients | None = None
     given_up_before: int = 0  # by the connections that are over
     set_aside: int = 0
+    message_max: int | None = None  # bytes of a body; None: RabbitMQ has refused none as too large
+
+    def note_closed(self, closing: asyncio.Future[None]) -> None:
+        """Take note of why a channel was closed: a message that is too large is not to be sent again and again."""
+        error = None if closing.cancelled() else closing.exception()
+        if (found := _TOO_LARGE.search(str(error))) is not None:
+            self.message_max = int(found[1])
+
     answers_given_up: int = 0  # those that no outbox keeps
 
     def begin(self, confirm_timeout_s: float, public_most: int) -> Recipients:

@@ -1,8 +1,8 @@
-"""Deliveries that stay unacknowledged because an answer to them, which no outbox keeps, is not confirmed by RabbitMQ.
+"""Deliveries that remain unacknowledged because RabbitMQ has not confirmed an answer that no outbox keeps.
 
-A refusal, a renewal and a repeated answer stand nowhere but in this process. While their queue is late, or refuses, the messages
-that brought them about are held: should this daemon die, RabbitMQ delivers them again. Nobody else waits for them, so there are
-bounds: for how long, since the store remembers a finished request only for so long, and how many, since they count in the prefetch.
+A rejection, a renewal and a repeated answer exist only in this process. While their queue is slow or refuses them, the
+messages that caused them are held: if this daemon dies, RabbitMQ redelivers them. This is bounded in time, since the store
+retains finished requests only for so long, and in number, since held deliveries count toward the prefetch.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from lockstore.errors import BrokerLostError
 __all__ = ["HELD_MOST_S", "HELD_SHARE", "HeldDeliveries"]
 
 HELD_MOST_S = 10.0
-"""How long a delivery is held at most, in seconds; where `daemon.dedup_window` is short, half of that."""
+"""How long a delivery is held at most, in seconds; if `daemon.dedup_window` is short, half of that."""
 
 HELD_SHARE = 4
-"""At most one of so many deliveries of the prefetch is held."""
+"""At most one in so many deliveries of the prefetch is held."""
 
 _LOG_EVERY_S = 10.0
 
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 @dataclass(slots=True, eq=False)
 class _Held:
     tag: int
-    answers: set[Announcement] = field(default_factory=set)  # those that are not confirmed
+    answers: set[Announcement] = field(default_factory=set)  # those not confirmed
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, answer: Announcement) -> None:
@@ -48,12 +48,12 @@ class _Held:
 
 
 class HeldDeliveries:
-    """Those of one pipeline."""
+    """The held deliveries of one pipeline."""
 
     def __init__(
         self, runtime: Runtime, partition: QueueConsumer, announcer: Announcer, tasks: asyncio.TaskGroup
     ) -> None:
-        """Take the group in which their ends are awaited."""
+        """`tasks` is the group that awaits their ends."""
         settings = runtime.settings
         self._partition = partition
         self._announcer = announcer
@@ -62,7 +62,7 @@ class HeldDeliveries:
         self._most = settings.broker.prefetch // HELD_SHARE
         self._held_most_s = min(HELD_MOST_S, settings.daemon.dedup_window / 2)
         self._closing_s = settings.broker.confirm_timeout
-        self._held: dict[_Held, asyncio.Task[None]] = {}  # the oldest first
+        self._held: dict[_Held, asyncio.Task[None]] = {}  # oldest first
         self._unsaid = 0
         self._said_at = -_LOG_EVERY_S
 
@@ -82,7 +82,7 @@ class HeldDeliveries:
             self._give_up(held)
 
     async def close(self) -> None:
-        """Wait for their answers, but not for long. What has none by then goes back to the queue, and to the next daemon."""
+        """Wait briefly for their answers. Unanswered deliveries return to the queue, and to the next daemon."""
         if not self._held:
             return
         _, left = await asyncio.wait(self._held.values(), timeout=self._closing_s)
@@ -93,7 +93,7 @@ class HeldDeliveries:
                 self._announcer.drop(answer)
 
     async def _wait(self, held: _Held) -> None:
-        """Acknowledge a delivery when it is answered, or given up. Raises BrokerLostError."""
+        """Acknowledge a delivery when its answers are confirmed or given up. Raises BrokerLostError."""
         try:
             async with asyncio.timeout(self._held_most_s):
                 await held.over.wait()
@@ -103,7 +103,7 @@ class HeldDeliveries:
         await self._partition.let_go(held.tag)
 
     def _give_up(self, held: _Held) -> None:
-        """Hold it no longer, though RabbitMQ has not confirmed the answer: it is still tried as long as this daemon lives."""
+        """Stop holding it although RabbitMQ has not confirmed the answer, which this daemon still retries."""
         if self._announcer.is_closed:
             raise BrokerLostError("the channel is closed")
         for answer in held.answers:

@@ -1,4 +1,4 @@
-"""A batch of events on its way to RabbitMQ: what is confirmed, what came back, and how long that is waited for."""
+"""A batch of events being published: confirms, returned messages, and how long to wait for them."""
 
 import asyncio
 import time
@@ -20,25 +20,25 @@ __all__ = ["Announcement", "PendingPublish", "PublishResult", "UnroutableGrant"]
 
 @dataclass(frozen=True, slots=True)
 class UnroutableGrant:
-    """A grant that nobody took: its ticket is to be withdrawn, and only then its event is done with."""
+    """An undeliverable grant: its ticket must be withdrawn before its event is finished."""
 
     withdraw: Withdraw
-    stored: Callable[[], None]  # to be called when the withdrawal is in the store
+    stored: Callable[[], None]  # to be called when the withdrawal is stored
 
 
 @dataclass(slots=True)
 class PublishResult:
-    """What came of announcing a batch, up to now."""
+    """The result of publishing a batch, so far."""
 
-    entries: list[Entry] = field(default_factory=list)  # events that are done with
+    entries: list[Entry] = field(default_factory=list)  # finished events
     unreachable: list[UnroutableGrant] = field(default_factory=list)
     refused: int = 0
-    unconfirmed: int = 0  # messages whose confirms are not there yet
-    unanswered: list["Announcement"] = field(default_factory=list)  # of these, the events that no outbox keeps
+    unconfirmed: int = 0  # messages not confirmed yet
+    unanswered: list["Announcement"] = field(default_factory=list)  # the events among them that no outbox keeps
 
 
 class PendingPublish:
-    """Events on their way to RabbitMQ."""
+    """Events that are being published."""
 
     def __init__(self, dispatcher: Dispatcher, on_unroutable: Callable[[Sequence[UnroutableGrant]], None]) -> None:
         self.result = PublishResult()
@@ -47,26 +47,26 @@ class PendingPublish:
         self._sent: list[Sent] = []
         self.sent_at = time.monotonic()
         self.is_over = False
-        self._waited = 0  # messages whose answers are worth waiting for
+        self._waited = 0  # messages whose confirms are awaited
         self._announcements: list[Announcement] = []
         self._progress = asyncio.Event()
 
     def add(self, announcement: "Announcement") -> None:
-        """Take in an event."""
+        """Add an event."""
         self._announcements.append(announcement)
 
     def expect(self) -> None:
-        """Wait for the answer to one more message."""
+        """Expect the confirm of one more message."""
         self._waited += 1
 
     def answered(self) -> None:
-        """Take note that one that is waited for is answered."""
+        """Record that an expected confirm has arrived."""
         self._waited -= 1
         if not self._waited:
             self._progress.set()
 
     async def wait(self) -> PublishResult:
-        """Wait for RabbitMQ's answers until they are late, and tell which events are done with. Raises BrokerLostError."""
+        """Wait for RabbitMQ's confirms until they are late, and return the finished events. Raises BrokerLostError."""
         if self._waited:
             await self._wait_until(self.sent_at + LATE_S)
         if any(sent.is_lost for sent in self._sent):
@@ -93,18 +93,18 @@ class PendingPublish:
             return
 
     def follow(self, sent: Sent) -> None:
-        """Take note of messages that were sent."""
+        """Watch messages that were sent."""
         self._sent.append(sent)
         sent.ended.add_done_callback(self._lost)
 
     def _lost(self, _: object) -> None:
-        """Take note that a channel may have closed."""
+        """Record that a channel may have closed."""
         self._progress.set()
 
 
 @dataclass(slots=True, eq=False)
 class Announcement:
-    """An event with all that is to happen before the outbox lets go of it, or its delivery is acknowledged."""
+    """An event, and what must happen before it is removed from the outbox, or its delivery is acknowledged."""
 
     event: Event
     entry: Entry | None
@@ -116,10 +116,10 @@ class Announcement:
     on_done: Callable[[], None] | None = None  # for an event that no outbox keeps
 
     def finished(self, copy: Copy, error: Exception | None) -> None:
-        """Take the answer to one of its messages."""
+        """Record the answer to one of its messages."""
         pending, number = self.pending, self.event.number
         if isinstance(error, PublishError) and number is not None:
-            self.open += 1  # until the withdrawal is stored: before that it would have to be announced again
+            self.open += 1  # until the withdrawal is stored: before that the event would have to be published again
             gone = UnroutableGrant(Withdraw(self.event.conversation_id, number, copy.name), self.done)
             if pending.is_over:
                 pending.on_unroutable([gone])
@@ -131,12 +131,12 @@ class Announcement:
         self.done()
 
     def refused(self, copy: Copy) -> None:
-        """Take note that RabbitMQ has refused one of its messages, which is tried again."""
+        """Record that RabbitMQ has rejected one of its messages, which is retried."""
         self.pending.result.refused += 1
         self._stop_waiting(copy)
 
     def done(self) -> None:
-        """Be done with one part of it."""
+        """Finish one part of it."""
         self.open -= 1
         if self.open:
             return

@@ -1,10 +1,10 @@
-"""The pipeline, the one place with the one order: decode, store, announce, acknowledge.
+"""The pipeline, the only place that implements the order decode, store, publish, acknowledge.
 
-Stored before announced, announced before acknowledged. A message is acknowledged when everything that came of it is
-confirmed by the broker, or stands in the store's outbox until it is; killed anywhere before, it is delivered again, and the
-store answers it as it did the first time. (Where no outbox keeps an answer and its queue is late, that one message is held, see
-`daemon/serving/held_deliveries.py`.) The store step of one batch runs while the confirms of those before it are
-outstanding; they are sent, and acknowledged, in order. Nobody waits for a confirm that does not come.
+A message is acknowledged when all its events are confirmed by the broker, or are in the store's outbox until they are. If
+the daemon is killed before that, the message is redelivered, and the store answers it as it did the first time. (If no
+outbox keeps an answer and its queue is slow, its message is held, see `daemon/serving/held_deliveries.py`.) The store step
+of a batch runs while confirms of earlier batches are outstanding; batches are published and acknowledged in order. Confirms
+that do not arrive in time are not waited for.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 from aiormq.abc import DeliveredMessage
 
+from daemon.broker.connection import or_lost
 from daemon.monitoring.batch_report import BatchReport
 from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
@@ -33,19 +34,17 @@ from lockstore.stores.results import Notice, Outcome
 
 __all__ = ["Pipeline"]
 
-_NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even when there is someone to tell
+_NOT_UNDERSTOOD = frozenset({"invalid", "too_large"})  # parked even if there is a reply queue
 
-_UNFINISHED_MOST = 4  # batches whose confirms are outstanding while the next ones are in the store
-_ROOM_S = (
-    0.02  # beyond that, how old the first of them is before the next one goes all the same; the prefetch bounds them
-)
+_UNFINISHED_MOST = 4  # batches awaiting confirms while the next ones are in the store
+_ROOM_S = 0.02  # beyond that, the age of the first one at which the next proceeds anyway; the prefetch bounds them
 
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class _Batch:
-    """What is to be said of the messages of one batch."""
+    """The events of one batch of messages."""
 
     letters: list[DecodedDelivery]
     taken_ns: int
@@ -53,7 +52,7 @@ class _Batch:
     decoded_at: float
     stored_at: float
     notices: list[Notice] = field(default_factory=list)
-    sources: list[int] = field(default_factory=list)  # the delivery tag of each notice
+    sources: list[int] = field(default_factory=list)  # the delivery tag of each event
     rejections: list[str] = field(default_factory=list)
     parked: list[tuple[DecodedDelivery, Rejected]] = field(default_factory=list)
 
@@ -66,7 +65,7 @@ class _Batch:
             self.parked.append((letter, rejected))
 
     def served(self, partition: int, announced: PublishResult, announced_at: float) -> BatchReport:
-        """Sum up, now that it is done with."""
+        """Report the finished batch."""
         return BatchReport(
             partition,
             len(self.letters),
@@ -86,7 +85,7 @@ class _Batch:
 
 
 class Pipeline:
-    """Serves one partition. Its steps are counted in `progress`: one write for each step, not for each message."""
+    """Serves one partition. `progress` counts its steps, once per batch rather than per message."""
 
     def __init__(
         self,
@@ -109,7 +108,7 @@ class Pipeline:
         self._runtime = runtime
 
     async def run(self, batch_most: int) -> None:
-        """Serve batches until the partition is stopped, and finish what is under way. Raises BrokerLostError."""
+        """Serve batches until the partition is stopped, then finish accepted work. Raises BrokerLostError."""
         async with asyncio.TaskGroup() as tasks:
             unfinished: deque[tuple[asyncio.Task[None], float]] = deque()
             self._held = HeldDeliveries(self._runtime, self._partition, self._announcer, tasks)
@@ -117,15 +116,16 @@ class Pipeline:
                 batch = await self._store(deliveries)
                 await _make_room(unfinished)
                 before = unfinished[-1][0] if unfinished else None
-                # Sent here and now, not in a task: whoever waits for a grant waits for every turn of the event loop.
+                # Sent here rather than in a task, which would delay grants by a turn of the event loop.
                 announcing = await self._announcer.send(batch.notices)
                 self._progress.step()
-                unfinished.append((tasks.create_task(self._finish(batch, announcing, before)), announcing.sent_at))
+                finishing = tasks.create_task(or_lost(self._finish, batch, announcing, before))
+                unfinished.append((finishing, announcing.sent_at))
             await asyncio.gather(*(task for task, _ in unfinished))
             await self._held.close()
 
     async def _store(self, deliveries: list[DeliveredMessage]) -> _Batch:
-        """Decode a batch and have the store apply it."""
+        """Decode a batch and apply it to the store."""
         taken_at, taken_ns = time.perf_counter(), time.time_ns()
         now_ms = taken_ns // 1_000_000
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
@@ -168,7 +168,7 @@ class Pipeline:
             )
 
     def _reject(self, batch: _Batch, letter: DecodedDelivery, rejected: Rejected) -> None:
-        """Answer a refused message; park it when there is nobody to tell."""
+        """Reject a message; park it if it has no reply queue."""
         batch.rejections.append(rejected.reason)
         if rejected.to.reply_to:
             batch.add(letter, Notice(rejected, None))
@@ -176,7 +176,7 @@ class Pipeline:
             batch.park(letter, rejected)
 
     async def _finish(self, batch: _Batch, announcing: PendingPublish, before: asyncio.Task[None] | None) -> None:
-        """Acknowledge a batch when its announcement is safe, and the batch before it is acknowledged."""
+        """Acknowledge a batch when its events are safe, and the previous batch is acknowledged."""
         announced = await announcing.wait()
         announced_at = time.perf_counter()
         self._progress.step()
@@ -198,7 +198,7 @@ class Pipeline:
         self._say(batch, served)
 
     async def _park(self, letter: DecodedDelivery, rejected: Rejected) -> None:
-        """Put a message among the dead letters; a queue that does not confirm it must not keep the others."""
+        """Publish a dead letter; a queue that does not confirm it must not block the other messages."""
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
                 await self._announcer.park(letter.as_dead_letter(rejected))
@@ -206,7 +206,8 @@ class Pipeline:
             _log.warning("dead_letter.unconfirmed", reason=rejected.reason, detail=rejected.detail)
 
     def _say(self, batch: _Batch, served: BatchReport) -> None:
-        # A busy daemon serves hundreds a second: only what an operator may have to look into is said unasked.
+        # A busy daemon serves hundreds of batches per second: at level info, log only what an operator may have to look
+        # into.
         unusual = bool(served.dead_letters or served.unreachable or served.refused)
         if not (unusual or _log.is_enabled_for(logging.DEBUG)):
             return
@@ -225,7 +226,7 @@ class Pipeline:
 
 
 async def _make_room(unfinished: deque[tuple[asyncio.Task[None], float]]) -> None:
-    """Wait for the first of the unfinished batches where there are many, but not for one that does not come to an end."""
+    """Wait for the first of many unfinished batches, but not for one that does not finish."""
     if len(unfinished) >= _UNFINISHED_MOST and not unfinished[0][0].done():
         first, sent_at = unfinished[0]
         patience_s = sent_at + _ROOM_S - time.monotonic()
@@ -237,7 +238,7 @@ async def _make_room(unfinished: deque[tuple[asyncio.Task[None], float]]) -> Non
 
 def _unserved(letter: DecodedDelivery, error: ConversationError, now_ms: int) -> Rejected:
     command = letter.command
-    assert command is not None  # noqa: S101 - only what was understood reached the store
+    assert command is not None  # noqa: S101 - only decoded messages reach the store
     return Rejected(
         conversation_id=command.conversation_id,
         number=None,
@@ -246,5 +247,5 @@ def _unserved(letter: DecodedDelivery, error: ConversationError, now_ms: int) ->
         at_ms=now_ms,
         to=command.sender,
         reason="invalid",
-        detail=f"conversation_id: the lock store cannot work on this conversation: {error}"[:500],
+        detail=f"conversation_id: the lock store cannot process this conversation: {error}"[:500],
     )

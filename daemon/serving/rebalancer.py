@@ -96,6 +96,8 @@ class Rebalancer:
             busy=sorted(busy.keys() - {chosen}),
             stepping_back=stepping,
             counts=self._runtime.counters.counts(),
+            reasons=self._runtime.health.describe(),
+            notes=self._runtime.describe_notes(),
             leaving=self._is_leaving,
         )
 

@@ -1,4 +1,4 @@
-"""The store as the daemon sees it: what fails for now is tried again, for as long as it takes, and nothing is dropped."""
+"""The store as the daemon uses it: transient failures are retried indefinitely, and nothing is dropped."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,27 +14,28 @@ from lockstore.stores.base import LockStore
 from lockstore.stores.maybe_async import call_maybe_async
 from lockstore.stores.results import Outcome
 from lockstore.util.backoff import Backoff
+from lockstore.util.cancellation import CancelRequest
 
 __all__ = ["RetryingStore"]
 
 T = TypeVar("T")
 
-_FIRST_S, _MOST_S = 0.05, 1.0  # pauses between tries while the store is away; a failover must not wait for us
+_FIRST_S, _MOST_S = 0.05, 1.0  # retry delays while the store is unavailable; short, so that a failover is not prolonged
 
 _log = structlog.get_logger()
 
 
 def _nothing() -> None:
-    """Let it pass."""
+    """Do nothing."""
 
 
 class RetryingStore:
-    """A lock store that never says no for long."""
+    """A lock store that retries transient failures indefinitely."""
 
     def __init__(
         self, store: LockStore, health: Health, counters: Counters, check: Callable[[], None] = _nothing
     ) -> None:
-        """Take the store. `check` is called before each try to apply something; what it raises keeps it from happening."""
+        """`check` is called before each attempt to apply commands, and may raise to prevent it."""
         self.store = store
         self.up = True
         self._health = health
@@ -42,7 +43,7 @@ class RetryingStore:
         self._check = check
 
     async def open(self) -> None:
-        """Connect the store. Raises ConfigError where trying again would not help."""
+        """Connect the store. Raises ConfigError if a retry would not help."""
         await self.retry(lambda: call_maybe_async(self.store.open))
         self._health.clear("store_away")
         for warning in await self.retry(self.store.warnings):
@@ -51,9 +52,9 @@ class RetryingStore:
     async def apply(
         self, commands: Sequence[Command], sign: Callable[[], None] = _nothing, check: Callable[[], None] = _nothing
     ) -> list[Outcome]:
-        """Apply a batch; every command is safe to apply again, so an unanswered batch simply is. `sign`: as in `retry`.
+        """Apply a batch; all commands are safe to repeat, so an unanswered batch is repeated. `sign`: as in `retry`.
 
-        `check` is called before each try: what it raises, because the messages are another's by now, ends the tries.
+        `check` is called before each attempt; it raises, ending the attempts, if the messages were redelivered elsewhere.
         """
 
         async def once() -> list[Outcome]:
@@ -62,7 +63,8 @@ class RetryingStore:
             try:
                 return await self.store.apply(commands)
             except StoreFullError as error:
-                # The requests were refused. Waiting for memory instead would keep the releases behind them from giving some.
+                # The requests were rejected. Waiting for memory instead would block the releases behind them, which free
+                # it.
                 if error.outcomes is None:
                     raise
                 _log.warning("store.full", error=str(error))
@@ -71,12 +73,13 @@ class RetryingStore:
         return await self.retry(once, sign)
 
     async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
-        """Make a call until the store answers. `sign` is called before each further try: the caller is alive, and waits."""
-        backoff = Backoff(_FIRST_S, _MOST_S)
+        """Repeat a call until the store answers. `sign` is called before each retry, to show that the caller is waiting."""
+        backoff, request = Backoff(_FIRST_S, _MOST_S), CancelRequest()
         while True:
             try:
                 answer = await call()
             except StoreUnavailableError as error:
+                request.check(error)  # a store may treat its own cancellation as a failure
                 pause_s = backoff.next_s()
                 if self.up:
                     _log.warning("store.unavailable", error=str(error))
@@ -86,6 +89,7 @@ class RetryingStore:
                 await asyncio.sleep(pause_s)
                 sign()
             else:
+                request.check()
                 if not self.up:
                     _log.info("store.available")
                     self._health.clear("store_away")

@@ -1,24 +1,25 @@
 """What all sessions of a process share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from daemon.broker.request_queues import Queue
+from daemon.cluster.broker_state import BrokerState
 from daemon.cluster.heartbeat import DaemonIdentity
 from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
 from daemon.monitoring.batch_report import Observers
 from daemon.monitoring.counters import Counters
-from daemon.monitoring.health import Health
+from daemon.monitoring.health import DETAIL_MOST, Health
 from daemon.monitoring.stalls import STALL_S, StallDetector
 from daemon.serving.deadlines import Deadlines
 from daemon.serving.dispatcher import Outstanding
 from daemon.serving.freeze_detector import FreezeDetector
+from daemon.serving.isolation import Isolation
 from daemon.serving.retrying_store import RetryingStore
 from lockstore.stores.base import LockStore
 
-__all__ = ["ActiveSession", "Runtime", "create_runtime", "no_failpoint"]
+__all__ = ["ActiveSession", "Runtime", "ServingSession", "create_runtime", "no_failpoint"]
 
 _HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
 
@@ -34,8 +35,21 @@ class ServingSession(Protocol):
     def waiting(self) -> int:
         """How many messages are here and not done with."""
 
-    async def queues(self) -> tuple[dict[int, Queue], int]:
-        """Count what is in the request queues, and the dead letters."""
+    async def broker_state(self) -> BrokerState:
+        """Read what exists on the broker. Raises one of `connection.CONNECTION_ERRORS`."""
+
+    async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
+        """Find out which queues exist. Raises one of `connection.CONNECTION_ERRORS`."""
+
+
+class HttpConnections(Protocol):
+    """What is counted of the HTTP server's connections."""
+
+    evicted: int
+    expired: int
+
+    def __len__(self) -> int:
+        """How many are open."""
 
 
 class ActiveSession:
@@ -76,6 +90,14 @@ class Runtime:
     counters: Counters
     observers: Observers
     outstanding: Outstanding
+    isolation: Isolation
+    http_connections: HttpConnections | None = None  # there is no HTTP server, or not yet
+
+    def describe_notes(self) -> list[str]:
+        """Say what does not keep it from serving, and should be known."""
+        found = self.outstanding.describe()
+        said = [] if found is None else [found[1]]
+        return [text[:DETAIL_MOST] for text in [*said, *(note.detail for note in self.health.notes())]]
 
 
 def no_failpoint(_: str) -> None:
@@ -87,7 +109,7 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
     # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     freeze_detector = FreezeDetector(away_most_s)
-    health, me, counters = Health(), DaemonIdentity(), Counters()
+    health, me, counters, isolation = Health(), DaemonIdentity(), Counters(), Isolation()
     return Runtime(
         settings,
         RetryingStore(store, health, counters, freeze_detector.check),
@@ -100,6 +122,7 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
         me,
         ClusterView(me),
         counters,
-        Observers(counters.served),
+        Observers(counters.served, isolation.served),
         Outstanding(),
+        isolation,
     )

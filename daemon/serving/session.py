@@ -3,20 +3,22 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 import structlog
-from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
 
-from daemon.broker import request_queues as layout
 from daemon.broker.connection import (
+    FilteredConnection,
+    frames_of,
     is_blocked,
     open_channel,
+    or_lost,
     raise_when_closed,
     raise_when_one_closes,
+    reader_failure,
     underlying_channel,
 )
+from daemon.cluster.broker_state import BrokerState, observe_broker_state, read_queues
 from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
@@ -25,14 +27,16 @@ from daemon.serving.partition_worker import PartitionWorker
 from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
+from lockstore.util.cancellation import try_within
 
 __all__ = ["Session", "count_channels"]
 
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.5  # for telling the other daemons
+_LEAST_S = 0.1  # for what is under way, however short the time for all is
+_STEP_BACK_S = 0.3  # for closing the channels; the end of the connection closes them as well
 _BLOCKED_LOOK_S = 0.5
-_TRANSIENT_CHANNELS = (
-    4  # the topology watch, with the lock and the channel that it declares on; counting messages in queues
-)
+_TRANSIENT_CHANNELS = 5
+"""The topology watch, with the lock and the channel that it declares on; the state of the broker; looking for reply queues."""
 
 _log = structlog.get_logger()
 
@@ -53,11 +57,14 @@ class Session:
         self._workers: list[PartitionWorker] = []
         self._channels: list[Channel] = []  # but for those that the workers consume from
 
-    async def open(self, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+    async def open(self, connection: FilteredConnection, partitions: Iterable[int]) -> None:
         """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
         runtime = self._runtime
         runtime.freeze_detector.begin()
         self._connection = connection
+        transport = connection.transport
+        assert transport is not None  # noqa: S101 - it is connected
+        self._below = transport.connection
         self._dispatcher = Dispatcher(
             runtime.outstanding, runtime.settings.broker.confirm_timeout, runtime.settings.daemon.outbox_events
         )
@@ -65,8 +72,8 @@ class Session:
         self._sweeping = await self._announcer()
         for number in partitions:
             worker = PartitionWorker(number, runtime, connection, await self._announcer(), self._sweeper)
-            await worker.open()
             self._workers.append(worker)
+            await worker.open()
             runtime.freeze_detector.check()
         self._balancer = Rebalancer(runtime, self._workers)
         channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
@@ -79,15 +86,15 @@ class Session:
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with asyncio.TaskGroup() as tasks:
             beside = [
-                tasks.create_task(raise_when_closed(self._connection, self._runtime.settings.broker)),
-                tasks.create_task(raise_when_one_closes(self._channels)),
-                tasks.create_task(self._runtime.freeze_detector.run()),
-                tasks.create_task(self._dispatcher.run()),
-                tasks.create_task(self._sweeper.run(self._sweeping)),
-                tasks.create_task(self._watch_blocking()),
-                tasks.create_task(self._balancer.run(self._presence)),
+                tasks.create_task(or_lost(raise_when_closed, self._connection)),
+                tasks.create_task(or_lost(raise_when_one_closes, self._channels)),
+                tasks.create_task(or_lost(self._runtime.freeze_detector.run)),
+                tasks.create_task(or_lost(self._dispatcher.run)),
+                tasks.create_task(or_lost(self._sweeper.run, self._sweeping)),
+                tasks.create_task(or_lost(self._watch_blocking)),
+                tasks.create_task(or_lost(self._balancer.run, self._presence)),
             ]
-            serving = [tasks.create_task(worker.run()) for worker in self._workers]
+            serving = [tasks.create_task(or_lost(worker.run)) for worker in self._workers]
             await ending.wait()
             await self._drain(serving)
             for task in beside:
@@ -103,16 +110,38 @@ class Session:
         """How many messages are here and not done with."""
         return sum(worker.progress.waiting() for worker in self._workers)
 
-    async def queues(self) -> tuple[dict[int, layout.Queue], int]:
-        """Count in the request queues, and the dead letters. Raises one of `link.LOST`."""
-        broker = self._runtime.settings.broker
-        requests = await layout.queue_depths(self._connection, broker.names, range(broker.partitions))
-        return requests, await layout.count_dead_letters(self._connection, broker.names)
+    async def broker_state(self) -> BrokerState:
+        """Read what exists on the broker. Raises one of `connection.CONNECTION_ERRORS`."""
+        daemons = self._runtime.peers.speaking(time.monotonic())
+        return await observe_broker_state(self._connection, self._runtime.settings.broker, daemons)
+
+    async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
+        """Find out which queues exist, on one channel. Raises one of `connection.CONNECTION_ERRORS`."""
+        return await read_queues(self._connection, queues, at_once=1)
 
     @property
     def delivered(self) -> int:
         """How many messages have come, those counted that came again."""
         return sum(worker.delivered for worker in self._workers)
+
+    def reader_failure(self) -> BaseException | None:
+        """Return what the reader of the connection, or of a partition's channel, raised over a frame; None: nothing."""
+        if not self._workers:
+            return None
+        return reader_failure(self._below) or next((item.failure for item in self._workers if item.failure), None)
+
+    def isolate(self) -> list[int]:
+        """Isolate the partition over whose frame a reader failed; all, where that cannot be told. Return their numbers."""
+        channels = {worker.number: worker.channel for worker in self._workers if worker.channel is not None}
+        failed = {worker.number for worker in self._workers if worker.failure is not None}
+        if not failed:
+            last = {number for number, channel in channels.items() if channel.number == frames_of(channel).last_channel}
+            failed = last or {worker.number for worker in self._workers}
+        for number in failed:
+            channel = channels.get(number)
+            header = b"" if channel is None else frames_of(channel).last_header(channel.number)
+            self._runtime.isolation.ended(number, self._runtime.settings.broker.prefetch, header)
+        return sorted(failed)
 
     def _hear(self, word: Heartbeat) -> None:
         self._balancer.hear(word)
@@ -120,16 +149,19 @@ class Session:
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
         """Finish what is under way; the rest goes back to the queues, in order."""
-        with suppress(TimeoutError):  # a broker that takes nothing more just now must not keep us from stopping
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._balancer.leave(self._presence)
+        ends_at = time.monotonic() + self._runtime.settings.daemon.stop_timeout
+        # A broker that takes nothing more just now must not keep us from stopping.
+        await try_within(_GOODBYE_S, self._balancer.leave(self._presence))
         for worker in self._workers:
             worker.leave()
-        _, unfinished = await asyncio.wait(serving, timeout=self._runtime.settings.daemon.stop_timeout)
+        _, unfinished = await asyncio.wait(serving, timeout=max(_LEAST_S, ends_at - time.monotonic()))
         for task in unfinished:
             task.cancel()
         if unfinished:
             _log.warning("daemon.unfinished", partitions=len(unfinished))
+        await try_within(_STEP_BACK_S, self._close_workers())
+
+    async def _close_workers(self) -> None:
         for worker in self._workers:
             await worker.close()
 
@@ -153,5 +185,6 @@ class Session:
         channel = await underlying_channel(
             await open_channel(self._connection, publisher_confirms=True, on_return_raises=True)
         )
+        channel.closing.add_done_callback(self._runtime.outstanding.note_closed)
         self._channels.append(channel)
         return channel

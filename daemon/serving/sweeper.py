@@ -1,6 +1,6 @@
-"""The sweeper: what no message asks for. Deadlines that come, grants that nobody took, events that nobody announced.
+"""The sweeper: processes expired deadlines, undeliverable grants, and events left behind by other processes.
 
-Any number of daemons may sweep the same store; whoever comes second finds nothing.
+Any number of daemons may sweep the same store; the second one finds nothing to do.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from lockstore.stores.results import LEFT_BEHIND_MS, Notice, Patrol, Shard
 __all__ = ["PATROL_S", "Sweeper"]
 
 PATROL_S = 1.0
-"""How often every shard is looked through for what others left behind."""
+"""How often every shard is searched for what others left behind."""
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def _delay_ms(event: Event) -> int | None:
 
 
 class Sweeper:
-    """Waits for deadlines and withdrawals, and goes on patrol."""
+    """Waits for deadlines and withdrawals, and patrols the shards."""
 
     def __init__(self, runtime: Runtime, dispatcher: Dispatcher) -> None:
         self._retrying_store = runtime.store
@@ -52,12 +52,12 @@ class Sweeper:
         self._checkpoint = runtime.failpoint
         self._deadlines = runtime.deadlines
         self._counters = runtime.counters
-        self.progress = ProgressCounter("sweeper", lambda: 1)  # the next patrol always waits
+        self.progress = ProgressCounter("sweeper", lambda: 1)  # the next patrol is always pending
         self._gone: list[UnroutableGrant] = []
         self._stir = asyncio.Event()
 
     def watch(self, notices: Iterable[Notice]) -> None:
-        """Note the deadlines that these events set."""
+        """Record the deadlines that these events set."""
         for notice in notices:
             delay_ms = _delay_ms(notice.event)
             if delay_ms is not None:
@@ -70,7 +70,7 @@ class Sweeper:
             self._stir.set()
 
     def withdraw(self, gone: Sequence[UnroutableGrant]) -> None:
-        """Have these tickets withdrawn at once."""
+        """Withdraw these tickets immediately."""
         if gone:
             self._gone += gone
             self._stir.set()
@@ -98,7 +98,7 @@ class Sweeper:
                 await self._patrol(shards)
 
     async def _rest(self, most_s: float) -> None:
-        """Wait until something is to be done, `most_s` at the longest."""
+        """Wait until there is work, at most `most_s`."""
         next_s = self._deadlines.next_in_s()
         try:
             async with asyncio.timeout(most_s if next_s is None else min(next_s, most_s)):
@@ -111,10 +111,10 @@ class Sweeper:
         gone, self._gone = self._gone, []
         await self._serve([item.withdraw for item in gone])
         for item in gone:
-            item.stored()  # only now: until then the grant would be announced again
+            item.stored()  # only now: before that the grant would have to be published again
 
     async def _let_go(self) -> None:
-        """Let go of the events that were confirmed after their batches were done with."""
+        """Remove events from the outbox that were confirmed after their batch was finished."""
         if entries := self._dispatcher.settled:
             await self._persist(lambda: self._retrying_store.store.confirm(entries))
             self._dispatcher.let_go(entries)
@@ -132,13 +132,13 @@ class Sweeper:
         if found.overdue:
             served = await self._serve(found.overdue)
             _log.info("sweep.expired", tickets=len(served))
-            # There may be more than one look brings. Where the data is damaged there is no end to it: that waits for the
-            # next patrol.
+            # One patrol may not return everything. With damaged data this would never end, so the rest waits for the next
+            # patrol.
             for command in served:
                 self._deadlines.set(self._retrying_store.store.shard_of(command.conversation_id), 0)
 
     async def _recover(self, found: Patrol) -> None:
-        """Announce what was left behind, but for what this process itself has on its way, or holds back."""
+        """Publish events that were left behind, except those that this process is publishing or retaining itself."""
         left = [notice for notice in found.unannounced if notice.entry not in self._dispatcher.late]
         if found.unreadable:
             await self._announcer.set_aside(found.unreadable)
@@ -150,7 +150,7 @@ class Sweeper:
             _log.info("sweep.announced", events=len(left))
 
     async def _serve(self, commands: Sequence[Command]) -> list[Command]:
-        """Store, announce, and let go of what is announced, in the pipeline's order; give the commands that were served."""
+        """Store, publish, and remove published events from the outbox, in the pipeline's order. Returns the commands served."""
         served: list[Command] = []
         notices: list[Notice] = []
         taken_at, taken_ns = time.perf_counter(), time.time_ns()

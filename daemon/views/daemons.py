@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from daemon.cluster.peers import PeerDaemon
 from daemon.monitoring.timeline import LAG_S, Step
+from daemon.views.findings import Finding
+from lockstore.core.statistics import Backlog
 
 __all__ = [
     "STEP_S",
@@ -86,6 +88,9 @@ class StatusFacts:
     ]  # no daemon has received any from there: RabbitMQ does not report which daemon is on standby
     daemons: tuple[DaemonFacts, ...]
     minutes: MinutesFacts
+    dead_letters: int | None  # None: unknown
+    backlog: Backlog | None  # likewise
+    findings: tuple[Finding, ...]  # what is wrong anywhere
 
 
 def daemon_facts(members: Sequence[PeerDaemon], now: float, unix_s: float) -> tuple[DaemonFacts, ...]:

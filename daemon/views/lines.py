@@ -11,25 +11,26 @@ from typing import Any
 from pydantic_core import from_json
 
 from lockstore.core.events import Event
-from lockstore.core.statistics import LineStatistics, LineSummary
+from lockstore.core.statistics import OVERDUE_MS, LineStatistics, LineSummary
 from lockstore.core.ticket import Ticket, TicketLock
 from lockstore.protocol.codec import encode
 
 __all__ = [
     "TICKETS_MOST",
     "ConversationFacts",
+    "HolderFacts",
     "LineFacts",
     "LinesFacts",
     "TicketFacts",
+    "UnreadableFacts",
     "conversation_facts",
+    "holder_of",
     "line_facts",
     "lines_facts",
 ]
 
 TICKETS_MOST = 200
 """The tickets of one line that are shown."""
-
-_OVERDUE_MS = 5000  # patrols end overdue tickets within two seconds; later than this, none is running
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,15 @@ class LineFacts:
     waiting: int
     waiting_longest_ms: int | None
     trouble: str | None  # a problem, described
+    reply_to: str | None = None  # of the head
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFacts:
+    """A conversation whose data is damaged."""
+
+    conversation_id: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class LinesFacts:
     start: int
     most: int
     lines: tuple[LineFacts, ...]
+    unreadable: tuple[UnreadableFacts, ...] = ()  # in place of those among them that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,18 @@ class ConversationFacts:
     history: tuple[dict[str, Any], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class HolderFacts:
+    """Who holds a line."""
+
+    ticket_number: int
+    name: str | None
+    held_ms: int | None
+    left_ms: int | None
+    behind: int  # tickets
+    reply_to: str
+
+
 def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
     """Return the facts of one line."""
     head, claim = line.head, line.head.claim if line.head else None
@@ -110,6 +133,7 @@ def line_facts(line: LineSummary, at_ms: int) -> LineFacts:
         waiting=line.tickets if state == "ready" else max(0, line.tickets - 1),
         waiting_longest_ms=_since(line.waiting_since_ms, at_ms),
         trouble=_trouble(head, at_ms),
+        reply_to=claim.sender.reply_to if claim else None,
     )
 
 
@@ -127,6 +151,7 @@ def lines_facts(survey: LineStatistics, start: int, most: int) -> LinesFacts:
         start=start,
         most=most,
         lines=tuple(line_facts(line, survey.at_ms) for line in shown),
+        unreadable=tuple(UnreadableFacts(name, detail) for name, detail in survey.unreadable),
     )
 
 
@@ -145,6 +170,17 @@ def conversation_facts(
         trouble=_trouble(tickets[0] if tickets else None, at_ms),
         history=tuple(from_json(encode(event)) for event in history),
     )
+
+
+def holder_of(line: LineFacts | ConversationFacts) -> HolderFacts | None:
+    """Give who holds a line and is answered on a queue; None: nobody does."""
+    match line:
+        case LineFacts(state="held", ticket_number=int(number), reply_to=str(queue)):
+            return HolderFacts(number, line.holder, line.held_ms, line.lease_left_ms, line.tickets - 1, queue)
+        case ConversationFacts(tickets=(TicketFacts(state="holds", reply_to=str(queue)) as head, *_)):
+            behind = line.tickets_total - 1
+            return HolderFacts(head.ticket_number, head.holder, head.in_state_ms, head.left_ms, behind, queue)
+    return None
 
 
 def _last_number(lock: TicketLock | None, history: Sequence[Event]) -> int | None:
@@ -185,7 +221,7 @@ def _since(moment_ms: int | None, at_ms: int) -> int | None:
 def _trouble(head: Ticket | None, at_ms: int) -> str | None:
     if head is None:
         return None
-    if at_ms - head.expires_ms > _OVERDUE_MS:
+    if at_ms - head.expires_ms > OVERDUE_MS:
         return "overdue: its deadline has passed, but no daemon has ended it"
     if _head_state(head) == "ready":
         return "not granted: this ticket is first in line, but no daemon has granted it"

@@ -23,8 +23,7 @@ __all__ = [
 ]
 
 _DASH, _MINUS = "\u2013", "\u2212"
-_JOINERS = "\u200c\u200d"  # without them emoji and some scripts break, and they do not reorder text
-_UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+_JOINER, _EMOJI_STYLE = "\u200d", "\ufe0f"
 _UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 _FEW_S = 10  # tenths are shown below
 _MANY = 100  # tenths are not shown from here on
@@ -122,8 +121,16 @@ def plain(text: str | None) -> str:
     if text is None:
         return ""
     return "".join(
-        f"⟨U+{ord(sign):04X}⟩"
-        if (unicodedata.category(sign) in _UNSEEN and sign not in _JOINERS) or sign in INVISIBLE
-        else sign
-        for sign in text
+        sign if (sign.isprintable() and sign not in INVISIBLE) or _joins_emoji(text, place) else f"⟨U+{ord(sign):04X}⟩"
+        for place, sign in enumerate(text)
     )
+
+
+def _joins_emoji(text: str, place: int) -> bool:
+    """Return whether a joiner makes one emoji of its neighbours; between other characters it is invisible."""
+    before, after = text[max(0, place - 1) : place], text[place + 1 : place + 2]
+    return text[place] == _JOINER and (before == _EMOJI_STYLE or _is_picture(before)) and _is_picture(after)
+
+
+def _is_picture(sign: str) -> bool:
+    return bool(sign) and unicodedata.category(sign) in {"So", "Sk"}

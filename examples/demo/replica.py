@@ -50,7 +50,8 @@ class Bot:
                     return
                 group.create_task(self._handle(call, self._next_user()))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._random.expovariate(self._given.rate))
+                    async with asyncio.timeout(self._random.expovariate(self._given.rate)):
+                        await stop.wait()
 
     def _next_user(self) -> str:
         """Choose who writes next. While a slot is free, there is somebody who may."""

@@ -1,1 +1,1 @@
-"""AMQP 0-9-1 below what aiormq and pamqp offer: what the daemon and the client share."""
+"""AMQP 0-9-1 helpers on top of aiormq and pamqp, shared by daemon and client."""

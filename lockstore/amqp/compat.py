@@ -1,7 +1,7 @@
-"""What differs between the versions of aiormq that we support: 6.8 and 6.9, which bring pamqp 3.3, and 7, which brings pamqp 4.
+"""Differences between the supported versions of aiormq: 6.8 and 6.9 with pamqp 3.3, and 7 with pamqp 4.
 
-Each difference stands here once, and works on one connection or channel: aiormq itself stays as it is for other users of it
-in the process. `tests/architecture/test_library_internals.py` lists what else of aiormq is used beyond its documented API.
+Each difference is handled here, per connection or channel: aiormq is not modified for its other users in the process.
+`tests/architecture/test_library_internals.py` lists what else we use of aiormq beyond its documented API.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from pamqp.exceptions import PAMQPException
 __all__ = ["FRAME_ERRORS", "close_abandoned_socket", "on_consumer_cancel"]
 
 FRAME_ERRORS = (PAMQPException,)
-"""What aiormq 6 raises where the broker's frames make no sense. aiormq 7 turns it into errors of its own."""
+"""Raised by aiormq 6 on malformed frames of the broker. aiormq 7 has errors of its own for them."""
 
 
 def on_consumer_cancel(channel: Channel, callback: Callable[[], None]) -> None:
-    """Call back when the broker cancels a consumer of this channel. Say so before there is one.
+    """Register a callback for the cancellation of this channel's consumer by the broker. Call it before consuming.
 
-    aiormq 6 has no place for such a callback, so the frames are looked at on their way to the channel's reader.
+    aiormq 6 has no such callback, so the frames are inspected on their way to the channel's reader.
     """
     if hasattr(channel, "on_consumer_cancel_callbacks"):
         channel.on_consumer_cancel_callbacks.add(lambda _: callback())
@@ -42,7 +42,7 @@ def on_consumer_cancel(channel: Channel, callback: Callable[[], None]) -> None:
 def close_abandoned_socket(error: BaseException) -> None:
     """Close the socket of a connection that failed to open.
 
-    aiormq 6 forgets it where the broker's first frame does not come: it is only a variable of the function that failed.
+    aiormq 6 leaks it if the broker's first frame does not arrive: it is only a local variable of the failed function.
     """
     connect = getattr(Connection.connect, "__wrapped__", None)
     code = getattr(connect, "__code__", None)

@@ -1,8 +1,8 @@
-"""Total decoding of AMQP content headers: whatever a publisher put into one, the message can still be read. Pure.
+"""Tolerant decoding of AMQP content headers: a message can be read whatever its publisher put into the header. Pure.
 
-pamqp raises on property values that RabbitMQ accepts and delivers, and aiormq's reader dies of it. `readable` leaves out of
-a content header what pamqp cannot decode, and notes in the header itself what that was. Such a header is marked in its
-field `weight`, which a broker always sends as zero, so no publisher can forge a note.
+pamqp raises on property values that RabbitMQ accepts and delivers, which ends aiormq's reader. `readable` removes from a
+content header what pamqp cannot decode, and records it in the header itself. Such a header is marked in its field `weight`,
+which brokers always send as zero, so no publisher can forge it.
 """
 
 import struct
@@ -12,10 +12,10 @@ from pamqp.header import ContentHeader
 
 from lockstore.amqp.field_table import CutShortError, UnreadableError, check_text, check_value, readable_fields
 
-__all__ = ["PREFIX_BYTES", "Notes", "readable", "take_notes"]
+__all__ = ["PREFIX_BYTES", "Notes", "blank_header", "readable", "take_notes"]
 
 PREFIX_BYTES = 4096
-"""How much is kept of a body that is over the limit."""
+"""How much of an oversized body is kept."""
 
 _FIXED = struct.Struct(">HHQ")  # class, weight, body size
 _BASIC = 60
@@ -51,44 +51,62 @@ _PLAIN = sum(flag for flag, _ in _PLAIN_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What could not be taken over from a message as it was sent."""
+    """What could not be decoded of a message."""
 
     unreadable: tuple[str, ...] = ()  # "timestamp: out of range"
-    body_size: int | None = None  # bytes; None: the body is whole
+    body_size: int | None = None  # bytes; None: the body is complete
 
 
 _NOTHING = Notes()
 
 
 def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
-    """Give a content header that pamqp decodes, and how many bytes of the body it announces; None: the whole body.
+    """Return a content header that pamqp can decode, and the body size to read; None: the whole body.
 
-    Never raises. If there is nothing to note, what is given back is the payload itself.
+    Never raises. If there is nothing to record, the payload itself is returned.
     """
-    class_id, weight, body_size = _FIXED.unpack(payload[: _FIXED.size].ljust(_FIXED.size, b"\0"))
-    cut = None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
+    class_id, weight, body_size = _fixed(payload)
+    cut = _cut(body_size, body_limit)
     announced = body_size if cut is None else cut
     original_size = None if cut is None else body_size
     if cut is None and not weight and _is_plain(payload):
         return payload, None
     unreadable: list[str] = []
+    written = payload
     try:
         flags, parts, table = _properties(payload, unreadable)
         if unreadable or cut is not None or weight or _is_continued(payload):
-            payload = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
-        ContentHeader().unmarshal(payload)
-    except Exception:  # noqa: BLE001 - whatever is wrong with one header, also what nobody thought of: only that message pays
-        payload = _write(_BASIC, announced, 0, [], b"", Notes(("properties: cannot be read",), original_size))
-    return payload, cut
+            written = _write(class_id, announced, flags, parts, table, Notes(tuple(unreadable), original_size))
+        ContentHeader().unmarshal(written)
+    except Exception:  # noqa: BLE001 - an unexpected error in one header must affect only its message
+        return blank_header(payload, body_limit)
+    return written, cut
+
+
+def blank_header(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
+    """Give, as `readable` does, a header with nothing but the note that it could not be read. No property is decoded."""
+    body_size = _fixed(payload)[2]
+    cut = _cut(body_size, body_limit)
+    notes = Notes(("properties: cannot be read",), None if cut is None else body_size)
+    return _write(_BASIC, body_size if cut is None else cut, 0, [], b"", notes), cut
+
+
+def _fixed(payload: bytes) -> tuple[int, int, int]:
+    class_id, weight, body_size = _FIXED.unpack(payload[: _FIXED.size].ljust(_FIXED.size, b"\0"))
+    return class_id, weight, body_size
+
+
+def _cut(body_size: int, body_limit: int) -> int | None:
+    return None if body_size <= body_limit else min(PREFIX_BYTES, body_limit)
 
 
 def _is_continued(payload: bytes) -> bool:
-    """Tell whether more words of flags follow the first, even if they name nothing: pamqp 3 reads them without end."""
+    """Return whether further flag words follow the first, even if they are empty: pamqp 3 reads them without end."""
     return bool(payload[_FIXED.size + 1] & 1)
 
 
 def _is_plain(payload: bytes) -> bool:
-    """Tell quickly whether there are nothing but ASCII texts and octets: so are nearly all messages."""
+    """Return quickly whether there are only ASCII strings and octets, as in nearly all messages."""
     flags, offset = int.from_bytes(payload[12:14], "big"), 14
     if flags & ~_PLAIN or len(payload) < offset:
         return False
@@ -102,7 +120,7 @@ def _is_plain(payload: bytes) -> bool:
 
 
 def take_notes(header: ContentHeader) -> Notes:
-    """Take the notes out of a decoded header that `readable` wrote."""
+    """Extract the notes from a decoded header written by `readable`."""
     if header.weight != _MARKED:
         return _NOTHING
     header.weight = 0
@@ -115,7 +133,7 @@ def take_notes(header: ContentHeader) -> Notes:
 
 
 def _properties(payload: bytes, unreadable: list[str]) -> tuple[int, list[tuple[int, bytes]], bytes]:
-    """Take the properties apart: the flags of those that can be read, their bytes, and the fields of the headers."""
+    """Split the properties: the flags of the readable ones, their bytes, and the fields of the headers."""
     given, offset = _flags(payload, unreadable)
     flags, parts, table = 0, [], b""
     for flag, name, kind in _PROPERTIES:
@@ -124,7 +142,7 @@ def _properties(payload: bytes, unreadable: list[str]) -> tuple[int, list[tuple[
         try:
             stop = _end(payload, offset, kind)
         except CutShortError as error:
-            unreadable.append(f"{name}: {error}, and what follows it cannot be found")
+            unreadable.append(f"{name}: {error}, so the following ones cannot be located")
             break
         value = payload[offset:stop]
         offset = stop
@@ -154,12 +172,12 @@ def _flags(payload: bytes, unreadable: list[str]) -> tuple[int, int]:
         if not word & 1:
             break
     if more or first & 2:
-        unreadable.append("properties: some are unknown")
+        unreadable.append("properties: unknown flags")
     return first, offset
 
 
 def _end(data: bytes, offset: int, kind: str) -> int:
-    """Find where a property ends."""
+    """Return where a property ends."""
     if kind == "string":
         length = 1 + int.from_bytes(data[offset : offset + 1], "big")
         found = offset < len(data)
@@ -189,17 +207,17 @@ def _write(
         flags |= _HEADERS
         marked = table + _noted(notes)
         pieces.append((_HEADERS, len(marked).to_bytes(4, "big") + marked))
-    pieces.sort(reverse=True)  # by flag: the order of the properties
+    pieces.sort(reverse=True)  # by flag, which is the order of the properties
     head = _FIXED.pack(class_id, _MARKED if is_marked else 0, body_size) + struct.pack(">H", flags)
     return head + b"".join(piece for _, piece in pieces)
 
 
 def _noted(notes: Notes) -> bytes:
-    told = list(notes.unreadable[:_NOTES_MAX])
+    shown_notes = list(notes.unreadable[:_NOTES_MAX])
     if len(notes.unreadable) > _NOTES_MAX:
-        told.append(f"and {len(notes.unreadable) - _NOTES_MAX} more")
-    texts = b"".join(b"S" + len(text.encode()).to_bytes(4, "big") + text.encode() for text in told)
-    written = _key(_UNREADABLE) + b"A" + len(texts).to_bytes(4, "big") + texts if told else b""
+        shown_notes.append(f"and {len(notes.unreadable) - _NOTES_MAX} more")
+    texts = b"".join(b"S" + len(text.encode()).to_bytes(4, "big") + text.encode() for text in shown_notes)
+    written = _key(_UNREADABLE) + b"A" + len(texts).to_bytes(4, "big") + texts if shown_notes else b""
     if notes.body_size is not None:
         size = min(notes.body_size, 2**63 - 1)
         written += _key(_BODY_SIZE) + b"l" + size.to_bytes(8, "big")

@@ -1,6 +1,6 @@
-"""The one error map of AMQP connections: which errors are a connection's end, and what each of them says in one sentence.
+"""The error map of AMQP connections: which errors mean the end of a connection, and a one-sentence description of each.
 
-Everything that is not in this map is a programming error, and is never reported as a broker that cannot be reached.
+All other errors are programming errors, and are never reported as an unreachable broker.
 """
 
 import asyncio
@@ -10,10 +10,8 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ssl import SSLError
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from aiormq.abc import AbstractBase
 from aiormq.base import Base
@@ -32,14 +30,14 @@ from aiormq.exceptions import (
     ProtocolSyntaxError,
 )
 
+from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.compat import FRAME_ERRORS
 from lockstore.errors import BrokerLostError, LockstoreError
+from lockstore.util.cancellation import CancelRequest
 from lockstore.util.tls import causes, certificate_fault
 
 __all__ = [
-    "BROKER",
     "CONNECTION_ERRORS",
-    "BrokerAddress",
     "Description",
     "broker_errors",
     "describe_error",
@@ -48,54 +46,23 @@ __all__ = [
 
 _AIORMQ_ERRORS = (AMQPError, ChannelInvalidStateError, *FRAME_ERRORS)
 CONNECTION_ERRORS = (BrokerLostError, *_AIORMQ_ERRORS, ConnectionError, OSError, TimeoutError)
-"""What a connection that is gone, or cannot be made for now, raises."""
+"""Raised when a connection has ended, or cannot be opened at the moment."""
 
-_GREETING_MAX = 100_000  # bytes; no frame before the tuning is longer, so what seems to be is not AMQP
-_TLS_ALERT = range(0x20200, 0x20300)  # where a frame has its size, the seven bytes of an alert have this
+_GREETING_MAX = 100_000  # bytes; frames before the tuning are shorter, so a longer one is not AMQP
+_TLS_ALERT = range(0x20200, 0x20300)  # the seven bytes of a TLS alert, read as the size of a frame
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EACCES)
 
 
 class Description(NamedTuple):
-    """What is wrong with a connection, and what to do about it; None: the sentence says it, or nobody knows."""
+    """A problem with a connection, and the remedy; None: contained in the description, or unknown."""
 
     what: str
     remedy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where a broker's URL leads, without its password."""
-
-    host: str
-    port: int
-    vhost: str
-    user: str
-
-    @classmethod
-    def of(cls, url: str) -> "BrokerAddress":
-        """Take an AMQP URL apart."""
-        parts = urlsplit(url)
-        port = parts.port or (5671 if parts.scheme == "amqps" else 5672)
-        return cls(parts.hostname or "", port, unquote(parts.path[1:]) or "/", unquote(parts.username or "guest"))
-
-    def __str__(self) -> str:
-        return f"{self.place}, virtual host {self.vhost}, user {self.user}"
-
-    @property
-    def place(self) -> str:
-        """Host and port."""
-        if not self.port:
-            return self.host
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
-
-
-BROKER = BrokerAddress("RabbitMQ", 0, "of broker.url", "of broker.url")
-"""For who does not know the address."""
-
-
 def innermost(error: BaseException) -> BaseException:
-    """Take an error out of its groups; of several, the first that says more than that a channel was closed."""
+    """Unwrap exception groups; of several errors, return the first that is more specific than a closed channel."""
     leaves = list(_leaves(error))
     return next((leaf for leaf in leaves if not isinstance(leaf, ChannelInvalidStateError)), leaves[0])
 
@@ -108,14 +75,14 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def describe_error(error: BaseException, address: BrokerAddress) -> Description:  # noqa: PLR0911 - a table
-    """Say in one sentence what ended a connection, or keeps it from being made, and what to do about it."""
+def describe_error(error: BaseException, address: BrokerAddress) -> Description:  # noqa: PLR0911 - one return for each kind of error
+    """Describe in one sentence what ended a connection or prevents it, and the remedy."""
     error = innermost(error)
     if (fault := certificate_fault(error)) is not None:
         return Description(fault.what, fault.remedy)
-    match error:  # the order: the special ones before the general
+    match error:  # specific errors first
         case LockstoreError():
-            cause = error.__cause__  # as `broker_errors` raises it
+            cause = error.__cause__  # as raised by `broker_errors`
             known = None if cause is None or isinstance(cause, LockstoreError) else describe_error(cause, address)
             return Description(str(error), known.remedy if known is not None and known.what == str(error) else None)
         case ProbableAuthenticationError() | AuthenticationError():
@@ -125,7 +92,7 @@ def describe_error(error: BaseException, address: BrokerAddress) -> Description:
         case ChannelAccessRefused():
             return _of_missing_right(_reply(error), address)
         case ChannelNotFoundEntity():
-            return Description(f"RabbitMQ has {_reply(error)}", "the daemon declares again what is missing")
+            return Description(f"RabbitMQ has {_reply(error)}", "the daemon declares it again")
         case ChannelInvalidStateError():
             return Description("the channel to RabbitMQ was closed")
         case ChannelClosed():
@@ -138,34 +105,34 @@ def describe_error(error: BaseException, address: BrokerAddress) -> Description:
 
 def _of_login(address: BrokerAddress) -> Description:
     return Description(
-        f"RabbitMQ does not take user {address.user} with this password",
-        "correct both in broker.url; the user guest may only come from RabbitMQ's own machine",
+        f"RabbitMQ rejected the credentials of user {address.user}",
+        "correct broker.url; the user guest may only connect from RabbitMQ's own host",
     )
 
 
 def _of_missing_right(reply: str, address: BrokerAddress) -> Description:
     return Description(
-        f"user {address.user} lacks a right at RabbitMQ: {reply}",
+        f"user {address.user} lacks a permission on RabbitMQ: {reply}",
         f"rabbitmqctl set_permissions -p {address.vhost} {address.user} ...",
     )
 
 
 _CLOSED = "RabbitMQ closed the connection"
-_CLOSES: tuple[tuple[str, str, str | None], ...] = (  # RabbitMQ's words, what is said, and the remedy
+_CLOSES: tuple[tuple[str, str, str | None], ...] = (  # pattern of RabbitMQ's message, description, remedy
     (
-        r"limit .*reached|reached the maximum allowed",  # of connections or channels; of a virtual host, a user or the node
+        r"limit .*reached|reached the maximum allowed",  # of connections or channels; for a virtual host, a user or the node
         "RabbitMQ refuses the connection, because a limit is reached: {reply}",
-        "raise it, or close others: rabbitmqctl list_connections user vhost name",
+        "raise the limit, or close other connections: rabbitmqctl list_connections user vhost name",
     ),
     (
         r"^vhost .* not found|^no access to this vhost",
-        "there is no virtual host {vhost}",
+        "the virtual host {vhost} does not exist",
         "rabbitmqctl add_vhost {vhost}",
     ),
     (r"vhost '.*' is (down|deleted)", "the virtual host {vhost} was deleted, or is down", "rabbitmqctl list_vhosts"),
     (
         "^access to vhost .* refused",
-        "user {user} may not enter the virtual host {vhost}",
+        "user {user} has no access to the virtual host {vhost}",
         "rabbitmqctl set_permissions -p {vhost} {user} ...",
     ),
     ("^user .* is deleted", _CLOSED + ": its user {user} was deleted", "add the user {user} again"),
@@ -174,7 +141,7 @@ _CLOSES: tuple[tuple[str, str, str | None], ...] = (  # RabbitMQ's words, what i
 
 
 def _of_close(reply: str, address: BrokerAddress) -> Description:
-    """Read the words with which RabbitMQ closes a connection, or refuses to open one."""
+    """Interpret the reason with which RabbitMQ closes or refuses a connection."""
     known = {"reply": reply, "vhost": address.vhost, "user": address.user}
     for words, what, remedy in _CLOSES:
         if re.search(words, reply):
@@ -182,7 +149,7 @@ def _of_close(reply: str, address: BrokerAddress) -> Description:
     return Description(f"{_CLOSED}: {reply}")
 
 
-def _of_transport(error: BaseException, address: BrokerAddress) -> Description:  # noqa: PLR0911 - a table
+def _of_transport(error: BaseException, address: BrokerAddress) -> Description:  # noqa: PLR0911 - one return for each kind of error
     place = address.place
     for cause in causes(error):
         if (found := _of_cause(cause, address)) is not None:
@@ -192,7 +159,7 @@ def _of_transport(error: BaseException, address: BrokerAddress) -> Description: 
     match error:
         case TimeoutError():
             what = f"no answer from {place}: it hangs, or it does not speak AMQP"
-            return Description(what, "look at RabbitMQ's log there")
+            return Description(what, "check RabbitMQ's log on this host")
         case ConnectionResetError() | BrokenPipeError():
             return Description(f"the connection to {place} was reset by the other side")
         case StopAsyncIteration() | AMQPConnectionError():
@@ -203,19 +170,19 @@ def _of_transport(error: BaseException, address: BrokerAddress) -> Description: 
             return Description(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _of_cause(cause: BaseException, address: BrokerAddress) -> Description | None:  # noqa: PLR0911 - a table
+def _of_cause(cause: BaseException, address: BrokerAddress) -> Description | None:  # noqa: PLR0911 - one return for each kind of error
     place = address.place
     match cause:
         case socket.gaierror():
-            return Description(f"the host {address.host} is not known", "correct the host's name in broker.url")
+            return Description(f"the host {address.host} is unknown", "correct the host's name in broker.url")
         case ConnectionRefusedError():
             return Description(f"nothing listens at {place}: connection refused", f"is RabbitMQ running at {place}?")
         case SSLError() if cause.reason in _NO_TLS:
-            return Description(f"{place} does not speak TLS", "write amqp://, or name RabbitMQ's port for TLS")
+            return Description(f"{place} does not speak TLS", "use amqp://, or RabbitMQ's TLS port")
         case SSLError():
             return Description(f"TLS with {place} failed: {cause.reason or cause}")
         case asyncio.IncompleteReadError() if (cause.expected or 0) - 1 in _TLS_ALERT:
-            return Description(f"{place} takes only TLS", "write amqps:// in broker.url")
+            return Description(f"{place} accepts only TLS", "use amqps:// in broker.url")
         case asyncio.IncompleteReadError() if (cause.expected or 0) > _GREETING_MAX:
             return _of_stranger(place)
         case OSError() if cause.errno in _UNREACHABLE:
@@ -225,51 +192,46 @@ def _of_cause(cause: BaseException, address: BrokerAddress) -> Description | Non
 
 
 def _of_stranger(place: str) -> Description:
-    return Description(f"what answers at {place} does not speak AMQP 0-9-1", "name RabbitMQ's AMQP port, mostly 5672")
+    return Description(f"the server at {place} does not speak AMQP 0-9-1", "use RabbitMQ's AMQP port, usually 5672")
 
 
 def _reply(error: BaseException) -> str:
-    """Give the broker's own words, without its code's name: `NOT_FOUND - no exchange ...`."""
+    """Return the broker's reason, without the name of its code: `NOT_FOUND - no exchange ...`."""
     text = str(error.args[-1]) if error.args and error.args[-1] is not None else str(error)
     return re.sub(r"^[A-Z_]+ - ", "", text) or "without a reason"
 
 
 @contextmanager
 def broker_errors(address: BrokerAddress, *ends: AbstractBase) -> Iterator[None]:
-    """Turn whatever a connection's end raises in here into BrokerLostError, and let programming errors pass.
+    """Translate errors caused by the end of a connection into BrokerLostError; programming errors propagate.
 
-    When aiormq closes, it fails what waits with the cause: one of CONNECTION_ERRORS, a bare Exception, whatever its reader
-    raised, or even a CancelledError that nobody asked for. `ends`: the channel, or the connection, that is worked on.
+    When a connection ends, aiormq fails pending calls with the cause: one of CONNECTION_ERRORS, a bare Exception, whatever
+    its reader raised, or even a CancelledError although nothing was cancelled. `ends`: the channel or connection in use.
     """
-    task = asyncio.current_task()
-    cancelling = task.cancelling() if task else 0
+    request = CancelRequest()
     try:
         yield
+        request.check()
     except LockstoreError:
         raise
     except asyncio.CancelledError:
-        # A task may also have been cancelled before it came here, and hear of it only now.
-        if task is None or task.cancelling() > cancelling or not (task.cancelling() == 0 or _is_any_closed(ends)):
+        if request.is_made:
             raise
         raise BrokerLostError(_ended_by(ends, address)) from None
     except CONNECTION_ERRORS as error:
-        if task is not None and task.cancelling() > cancelling:
-            raise asyncio.CancelledError from error  # at times aiormq raises the end in place of a cancellation
+        request.check(error)  # aiormq sometimes raises the connection's end instead of a cancellation
         raise BrokerLostError(describe_error(error, address).what) from error
     except Exception as error:
         if not _is_end(error, ends):
             raise
+        request.check(error)
         raise BrokerLostError(_ended_by(ends, address)) from error
 
 
-def _is_any_closed(ends: tuple[AbstractBase, ...]) -> bool:
-    return any(end.is_closed for end in ends)
-
-
 def _is_end(error: Exception, ends: tuple[AbstractBase, ...]) -> bool:
-    """Tell whether an error is how aiormq reports the end of a channel or connection."""
+    """Return whether aiormq reports the end of a channel or connection with this error."""
     if type(error) is Exception or isinstance(error, StopAsyncIteration):
-        return True  # thrown at those who wait, where it knows no cause; a server that hung up during the greeting
+        return True  # raised in pending calls without a known cause, or when a server hangs up during the greeting
     if isinstance(error, RuntimeError) and str(error).endswith(" closed"):
         return True
     return any(error is _cause(end) for end in ends)
@@ -287,7 +249,7 @@ def _ended_by(ends: tuple[AbstractBase, ...], address: BrokerAddress) -> str:
         if isinstance(cause, CONNECTION_ERRORS):
             return describe_error(cause, address).what
         if isinstance(cause, asyncio.CancelledError):
-            return f"the connection to {address.place} gave no sign of life (heartbeat)"
+            return f"the connection to {address.place} timed out (missed heartbeats)"
         if cause is not None:
-            return f"the connection ended while a frame was read: {type(cause).__name__}: {cause}"
+            return f"the connection failed while reading a frame: {type(cause).__name__}: {cause}"
     return "the connection was closed"

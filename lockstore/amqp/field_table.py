@@ -1,7 +1,7 @@
-"""AMQP field tables: which fields of one pamqp can decode, and encoding without loss. Pure.
+"""AMQP field tables: finding the fields that pamqp can decode, and lossless encoding. Pure.
 
-pamqp raises on some values, calls itself for each level of nesting, and takes a time that grows with the square of the
-number of fields. When it encodes, it narrows doubles, refuses bytes and cuts names.
+pamqp raises on some values, recurses for each level of nesting, and takes time quadratic in the number of fields. When
+encoding, it narrows doubles, rejects bytes and truncates names.
 """
 
 import struct
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 DEPTH_MAX = 32
-"""How deep tables and arrays may be nested; pamqp calls itself for each level."""
+"""The maximum nesting of tables and arrays; pamqp recurses for each level."""
 
 FIELDS_MAX = 256
-"""How many fields the headers may have, nested ones counted; pamqp's time grows with their square."""
+"""The maximum number of fields in the headers, including nested ones; pamqp's time is quadratic in it."""
 
-_NAME_MAX = 60  # characters of a name that are repeated
+_NAME_MAX = 60  # longest name that is repeated, in characters
 
-_SIZES: dict[int, int | None] = {  # of field values, by type; None: a length of four bytes stands before the value
+_SIZES: dict[int, int | None] = {  # of field values, by type; None: preceded by a length of four bytes
     **dict.fromkeys(b"tbB", 1),
     **dict.fromkeys(b"su", 2),
     **dict.fromkeys(b"Iif", 4),
@@ -45,15 +45,15 @@ _SIZES: dict[int, int | None] = {  # of field values, by type; None: a length of
 
 
 class CutShortError(Exception):
-    """The bytes end, or cannot be told apart, so that nothing after this place can be found."""
+    """The bytes are truncated or ambiguous, so that nothing after this position can be located."""
 
 
 class UnreadableError(Exception):
-    """One value cannot be decoded, and the next one begins at a known place."""
+    """One value cannot be decoded, but the position of the next one is known."""
 
 
 def check_text(value: bytes) -> None:
-    """Raise UnreadableError unless it is UTF-8."""
+    """Raise UnreadableError unless the value is UTF-8."""
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -61,15 +61,15 @@ def check_text(value: bytes) -> None:
 
 
 def check_value(value: bytes) -> None:
-    """Raise UnreadableError unless pamqp can decode a value, its type before it, that holds no others."""
+    """Raise UnreadableError unless pamqp can decode a scalar value, which is preceded by its type."""
     try:
         decode.embedded_value(value)
-    except Exception:  # noqa: BLE001 - pamqp lets through whatever datetime and decimal raise
+    except Exception:  # noqa: BLE001 - pamqp passes on whatever datetime and decimal raise
         raise UnreadableError("out of range") from None
 
 
 def readable_fields(table: bytes, unreadable: list[str], reserved: Collection[bytes]) -> bytes:
-    """Give the fields of the headers that can be read, one after the other."""
+    """Return the fields of the headers that can be read, concatenated."""
     kept: list[bytes] = []
     offset, count = 4, [0]
     while offset < len(table):
@@ -94,13 +94,13 @@ def readable_fields(table: bytes, unreadable: list[str], reserved: Collection[by
 
 
 def shown(name: bytes | str) -> str:
-    """Give the name of a field as it can be repeated anywhere."""
+    """Return the name of a field in a form that can be displayed."""
     text = name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else "?" for letter in text[:_NAME_MAX])
 
 
 def _field(data: bytes, offset: int, end: int) -> tuple[int, int]:
-    """Find where the name of a field ends, and where its value ends."""
+    """Return where the name of a field ends, and where its value ends."""
     key_end = offset + 1 + data[offset]
     if key_end >= end:
         raise CutShortError("cut short")
@@ -122,7 +122,7 @@ def _value_end(data: bytes, offset: int, end: int) -> int:
 
 
 def _look_into(data: bytes, offset: int, end: int, depth: int, count: list[int]) -> None:
-    """Look into a value whose bounds are known. Raises UnreadableError."""
+    """Check a nested value whose bounds are known. Raises UnreadableError."""
     count[0] += 1
     if count[0] > FIELDS_MAX:
         raise UnreadableError(f"the headers have more than {FIELDS_MAX} fields")
@@ -148,12 +148,12 @@ def _look_into(data: bytes, offset: int, end: int, depth: int, count: list[int])
 
 
 def write_table(values: Mapping[str, Any]) -> bytes:
-    """Encode a table of values as pamqp decodes them. Raises whatever stands in the way of one of them."""
+    """Encode a table so that pamqp can decode it. Raises if a value cannot be encoded."""
     return _counted(b"".join(write_field(name, value) for name, value in values.items()))
 
 
 def write_field(name: str, value: Any) -> bytes:
-    """Encode one field. Raises likewise."""
+    """Encode one field. Raises if it cannot be encoded."""
     encoded = name.encode()
     return bytes([len(encoded)]) + encoded + _value(value)
 
@@ -162,7 +162,7 @@ def _value(value: Any) -> bytes:
     for kind, tag, write in _WRITERS:
         if isinstance(value, kind):
             return tag + write(value)
-    raise TypeError(f"no type of AMQP's for {type(value)}")
+    raise TypeError(f"no AMQP type for {type(value)}")
 
 
 def _counted(value: bytes) -> bytes:
@@ -172,20 +172,20 @@ def _counted(value: bytes) -> bytes:
 def _decimal(value: Decimal) -> bytes:
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int) or exponent > 0:
-        raise ValueError(f"no decimal of AMQP's: {value}")
+        raise ValueError(f"not an AMQP decimal: {value}")
     unscaled = int("".join(map(str, digits)))
     return struct.pack(">Bi", -exponent, -unscaled if sign else unscaled)
 
 
 _WRITERS: tuple[tuple[type, bytes, Callable[[Any], bytes]], ...] = (
     (type(None), b"V", lambda _: b""),
-    (bool, b"t", lambda value: bytes([value])),  # before int, of which it is one
+    (bool, b"t", lambda value: bytes([value])),  # before int, its base class
     (int, b"l", lambda value: struct.pack(">q", value)),
     (float, b"d", lambda value: struct.pack(">d", value)),
     (Decimal, b"D", _decimal),
     (str, b"S", lambda value: _counted(value.encode())),
     (bytearray, b"x", lambda value: _counted(bytes(value))),
-    (bytes, b"S", _counted),  # a text that is not UTF-8
+    (bytes, b"S", _counted),  # text that is not UTF-8
     (datetime, b"T", lambda value: struct.pack(">Q", int(value.timestamp()))),
     (list, b"A", lambda value: _counted(b"".join(map(_value, value)))),
     (dict, b"F", write_table),

@@ -1,39 +1,60 @@
-"""Between the socket and aiormq's reader: every frame that a publisher has a hand in is made readable, and bounded.
+"""A filter between the socket and aiormq's reader that makes frames influenced by publishers decodable, and bounds them.
 
-aiormq reads frames from an `asyncio.StreamReader`, and ends the connection when one cannot be decoded. A FrameFilter stands in
-that reader's place. It is given to one connection and changes nothing for other users of aiormq or pamqp in the process.
+aiormq reads frames from an `asyncio.StreamReader`, and closes the connection if one cannot be decoded. A FrameFilter
+replaces that reader on one connection, and affects no other user of aiormq or pamqp in the process.
 """
 
 import asyncio
+import logging
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from lockstore.amqp.content_header import readable
+from lockstore.amqp.content_header import blank_header, readable
 
 __all__ = ["FrameFilter"]
+
+logger = logging.getLogger(__name__)
 
 _FRAME = struct.Struct(">BHI")  # type, channel, size of the payload
 _FRAME_END = b"\xce"
 _METHOD, _HEADER, _BODY = 1, 2, 3
-_HEARTBEAT = _FRAME.pack(8, 0, 0) + _FRAME_END  # in place of what is dropped: aiormq must hear that the broker is there
+_HEARTBEAT = (
+    _FRAME.pack(8, 0, 0) + _FRAME_END
+)  # replaces dropped frames, so that aiormq still sees traffic from the broker
 
 _TEXT_MAX = 255  # bytes of a short string
 
+_DELIVER = bytes([0, 60, 0, 60])
+
 # Methods that repeat a publisher's words: how many bytes stand before the first of their short strings, how many of
-# these follow, and whether a consumer tag stands before all that.
+# these follow, whether a consumer tag stands before all that, and how many bytes stand behind it.
 _TEXTS = {
-    bytes([0, 10, 0, 50]): (2, 1, False),  # Connection.Close
-    bytes([0, 10, 0, 60]): (0, 1, False),  # Connection.Blocked
-    bytes([0, 20, 0, 40]): (2, 1, False),  # Channel.Close
-    bytes([0, 60, 0, 50]): (2, 3, False),  # Basic.Return
-    bytes([0, 60, 0, 60]): (9, 2, True),  # Basic.Deliver
-    bytes([0, 60, 0, 71]): (9, 2, False),  # Basic.GetOk
+    bytes([0, 10, 0, 50]): (2, 1, False, 4),  # Connection.Close
+    bytes([0, 10, 0, 60]): (0, 1, False, 0),  # Connection.Blocked
+    bytes([0, 20, 0, 40]): (2, 1, False, 4),  # Channel.Close
+    bytes([0, 60, 0, 50]): (2, 3, False, 0),  # Basic.Return
+    _DELIVER: (9, 2, True, 0),
+    bytes([0, 60, 0, 71]): (9, 2, False, 4),  # Basic.GetOk
 }
 
 
-class FrameFilter:
-    """Reads frames, and gives them out as the StreamReader would, each of them readable.
+@dataclass(slots=True)
+class _Screen:
+    """Which deliveries of a channel are passed over, and never decoded."""
 
-    Of a body of more than `body_limit` bytes it gives out only a prefix; the rest is never held.
+    is_unwanted: Callable[[bytes], bool]
+    refuse: Callable[[int], None]
+    method: bytes = b""  # of a delivery whose content header is not here yet
+    given: bytes = b""  # what is given out for that
+    left: int = 0  # bytes of a body that is passed over
+
+
+class FrameFilter:
+    """Reads frames and returns decodable ones, with the interface of a StreamReader.
+
+    Of a body longer than `body_limit` bytes it returns only a prefix, and never keeps the rest in memory.
+    Where such a frame still cannot be decoded, `substitute` returns another one in its place.
     """
 
     def __init__(self, reader: asyncio.StreamReader, body_limit: int) -> None:
@@ -41,15 +62,47 @@ class FrameFilter:
         self._body_limit = body_limit
         self._ready = b""
         self._offset = 0
-        self._cuts: dict[int, int | None] = {}  # channel: bytes of the body still to be given out; None: all that come
+        self._cuts: dict[int, int | None] = {}  # channel: bytes of the body still to return; None: all that arrive
         self._is_framed = True
+        self._last: tuple[int, int, bytes] = (0, 0, b"")  # the frame that was read last, as it came
+        self._headers: dict[int, bytes] = {}  # by channel, the content header that was read last
+        self._screens: dict[int, _Screen] = {}  # by channel
+
+    @property
+    def last_channel(self) -> int:
+        """The channel of the frame that was read last."""
+        return self._last[1]
+
+    def last_header(self, channel: int) -> bytes:
+        """Give the content header that was read last on a channel, as it came; b"": there was none."""
+        return self._headers.get(channel, b"")
+
+    def screen(self, channel: int, is_unwanted: Callable[[bytes], bool], refuse: Callable[[int], None]) -> None:
+        """Give out nothing of deliveries on this channel whose content header is unwanted. `refuse` is called with the tag of each."""
+        self._screens[channel] = _Screen(is_unwanted, refuse)
+
+    def substitute(self, error: Exception) -> bytes | None:
+        """Give a frame in place of the last one, which could not be decoded; None: there can be none.
+
+        A content header has nothing left but a note of that, a method none of its texts.
+        """
+        kind, channel, payload = self._last
+        if kind == _HEADER:
+            written: bytes | None = blank_header(payload, self._body_limit)[0]
+        else:
+            written = _without_texts(payload) if kind == _METHOD else None
+        if written is None:
+            return None
+        extra = {"code": "amqp.frame_unreadable", "reason": repr(error)}
+        logger.warning("a frame could not be decoded, and was replaced by one that can: %r", error, extra=extra)
+        return _frame(kind, channel, written)
 
     def at_eof(self) -> bool:
-        """Tell whether nothing more will come."""
+        """Return whether the stream has ended."""
         return self._offset == len(self._ready) and self._reader.at_eof()
 
     async def read(self, most: int = -1) -> bytes:
-        """Give what is here of a frame, or whatever comes, unfiltered."""
+        """Return the rest of the current frame, or unfiltered data."""
         if self._offset == len(self._ready):
             return await self._reader.read(most)
         stop = len(self._ready) if most < 0 else self._offset + most
@@ -58,7 +111,7 @@ class FrameFilter:
         return given
 
     async def readexactly(self, size: int) -> bytes:
-        """Give that many bytes. Raises IncompleteReadError at the end of the stream."""
+        """Return exactly this many bytes. Raises IncompleteReadError at the end of the stream."""
         while len(self._ready) - self._offset < size:
             self._ready = self._ready[self._offset :] + await self._next()
             self._offset = 0
@@ -67,28 +120,63 @@ class FrameFilter:
         return self._ready[start : self._offset]
 
     async def _next(self) -> bytes:
-        """Read one frame, and give what is to be given out for it."""
+        """Read one frame, and return its replacement."""
         if not self._is_framed:
             return await self._reader.readexactly(1)
         head = await self._reader.readexactly(_FRAME.size)
-        if head.startswith(b"AMQP"):  # a broker that speaks another version says so, and hangs up
+        if head.startswith(b"AMQP"):  # a broker with another protocol version says so, and hangs up
             self._is_framed = False
             return head
         kind, channel, size = _FRAME.unpack(head)
         rest = await self._reader.readexactly(size + 1)
         payload = rest[:-1]
+        self._last = (kind, channel, payload)
+        if kind == _HEADER:
+            self._headers[channel] = payload
+        if channel in self._screens:
+            return self._screened(kind, channel, payload, head + rest)
+        return self._given(kind, channel, payload, head + rest)
+
+    def _given(self, kind: int, channel: int, payload: bytes, frame: bytes) -> bytes:
+        """Give what is to be given out for a frame."""
         if kind == _BODY:
             written = self._kept_of(channel, payload)
         elif kind == _HEADER:
-            written, cut = readable(payload, self._body_limit)
-            self._cuts[channel] = cut
+            written = self._readable(channel, payload)
         elif kind == _METHOD:
             written = _legible(payload)
         else:
-            return head + rest
-        if written is payload and size:
-            return head + rest
+            return frame
+        if written is payload and payload:
+            return frame
         return _frame(kind, channel, written) if written else _HEARTBEAT
+
+    def _screened(self, kind: int, channel: int, payload: bytes, frame: bytes) -> bytes:
+        """Do the same on a channel of which some deliveries are unwanted."""
+        screen = self._screens[channel]
+        if kind == _METHOD and payload[:4] == _DELIVER:
+            screen.method, screen.given = payload, self._given(kind, channel, payload, frame)
+            return _HEARTBEAT  # both frames are given out together
+        if kind == _HEADER and screen.method:
+            method, screen.method = screen.method, b""
+            if not screen.is_unwanted(payload):
+                return screen.given + self._given(kind, channel, payload, frame)
+            screen.left = int.from_bytes(payload[4:12], "big")
+            offset = 5 + method[4]
+            screen.refuse(int.from_bytes(method[offset : offset + 8], "big"))
+            return _HEARTBEAT
+        if kind == _BODY and screen.left > 0:
+            screen.left -= len(payload)
+            return _HEARTBEAT
+        return self._given(kind, channel, payload, frame)
+
+    def _readable(self, channel: int, payload: bytes) -> bytes:
+        try:
+            written, self._cuts[channel] = readable(payload, self._body_limit)
+        except Exception as error:  # noqa: BLE001 - what nobody thought of: only that message pays
+            written, self._cuts[channel] = blank_header(payload, self._body_limit)
+            logger.warning("a content header could not be read, and was blanked: %r", error)
+        return written
 
     def _kept_of(self, channel: int, payload: bytes) -> bytes:
         cut = self._cuts.get(channel)
@@ -103,18 +191,28 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _legible(method: bytes) -> bytes:
-    """Give a method whose texts are UTF-8: itself, if they are."""
+    """Return a method frame with valid UTF-8 strings: unchanged if they are valid."""
     place = _TEXTS.get(method[:4])
     if place is None:
         return method
-    skipped, count, has_tag = place
-    offset = 4 + skipped
+    skipped, count, has_tag, _ = place
     try:
-        if has_tag:
-            offset += 1 + method[4]
+        offset = 4 + skipped + (1 + method[4] if has_tag else 0)
         return _legible_from(method, offset, count)
-    except IndexError:
-        return method  # not the method that it says it is: let pamqp judge
+    except Exception:  # noqa: BLE001 - not the method that it says it is, or what nobody thought of: let pamqp judge
+        return method
+
+
+def _without_texts(method: bytes) -> bytes | None:
+    """Give a method with empty texts; None: it has none that a publisher has a hand in, or is cut short."""
+    place = _TEXTS.get(method[:4])
+    if place is None or len(method) < 5:  # noqa: PLR2004 - the length of a consumer tag
+        return None
+    skipped, count, has_tag, behind = place
+    offset = 4 + skipped + (1 + method[4] if has_tag else 0)
+    if offset + count + behind > len(method):
+        return None
+    return method[:offset] + bytes(count) + method[len(method) - behind :]
 
 
 def _legible_from(method: bytes, offset: int, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The frames of a published message, byte for byte as pamqp writes them, in a fraction of the time."""
+"""Encodes the frames of a published message, identical to pamqp's but several times faster."""
 
 import struct
 
@@ -13,7 +13,7 @@ _HEADER = struct.Struct(">HxxQH")  # class, weight, size of the body, flags
 _END = constants.FRAME_END_CHAR
 _SHORT_STRING_MAX = 255
 _OCTET_MAX = 255
-_MANDATORY = 1  # of the bits of a publish
+_MANDATORY = 1  # flag of a publish
 
 _FIELDS = [
     (name, Basic.Properties.flags[name], Basic.Properties.amqp_type(name)) for name in Basic.Properties.__slots__
@@ -29,7 +29,7 @@ def _short_string(name: str, value: str) -> bytes:
 
 
 def publish_frame(exchange: str, routing_key: str, flags: int, channel: int) -> bytes:
-    """Write the method's frame. `flags`: 1 for mandatory. Raises TypeError where AMQP cannot carry a name."""
+    """Encode the method frame. `flags`: 1 for mandatory. Raises TypeError if AMQP cannot represent a name."""
     start = _PUBLISH.pack(Basic.Publish.index, 0)
     names = _short_string("exchange", exchange) + _short_string("routing_key", routing_key)
     payload = start + names + bytes((flags,))
@@ -37,7 +37,7 @@ def publish_frame(exchange: str, routing_key: str, flags: int, channel: int) -> 
 
 
 def header_frame(properties: Basic.Properties, body_size: int, channel: int) -> bytes:
-    """Write the frame of the properties. Raises TypeError, or whatever pamqp raises, where AMQP cannot carry them."""
+    """Encode the content header frame. Raises TypeError, or whatever pamqp raises, if AMQP cannot represent the properties."""
     flags = 0
     parts = [b""]
     for name, flag, kind in _FIELDS:
@@ -57,6 +57,6 @@ def header_frame(properties: Basic.Properties, body_size: int, channel: int) -> 
 
 
 def body_frames(body: bytes, most: int, channel: int) -> bytes:
-    """Write the frames of a body, each with at most so many bytes of it; none for a body that is empty."""
+    """Encode the frames of a body, each with at most `most` bytes; none for an empty body."""
     parts = [body] if len(body) <= most else [body[start : start + most] for start in range(0, len(body), most)]
     return b"".join([_FRAME.pack(constants.FRAME_BODY, channel, len(part)) + part + _END for part in parts if part])

@@ -1,8 +1,8 @@
-"""Publishing messages with one write and gathering their confirms, on a channel of aiormq's: for the daemon and the client.
+"""Publishes batches of messages with one write and collects their confirms, on a channel of aiormq.
 
-aiormq's own `basic_publish` does the same for one message, with a task, a lock and a future for each. Here a batch shares
-them: what aiormq keeps for each message (the delivery tag, whom to tell of the broker's answer) is noted as it notes it
-itself, so that its reader finds them. The frames are written by `publish_frames`.
+aiormq's `basic_publish` uses a task, a lock and a future per message. Here a batch shares them: aiormq's own bookkeeping
+per message (delivery tag, receiver of the confirm) is filled in directly, so that its reader finds it. `publish_frames`
+encodes the frames.
 """
 
 import asyncio
@@ -18,19 +18,20 @@ from pamqp.commands import Basic
 
 from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
 from lockstore.errors import BrokerLostError
+from lockstore.util.cancellation import CancelRequest
 
 __all__ = ["Encoded", "OnAnswer", "Outgoing", "Publisher", "Sent", "Unpublished"]
 
 Unpublished = PublishError | DeliveryError
-"""Why a message was not taken: it came back, because no queue takes it; or the broker refused it."""
+"""Why a message was not accepted: it was returned because no queue matched, or the broker rejected it."""
 
 OnAnswer = Callable[[int, Unpublished | None], None]
-"""Called with the place of a message and what is wrong with it; None: the broker has taken it."""
+"""Called with the index of a message and its error; None: confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to be published; with `mandatory` the broker gives it back if it reaches no queue."""
+    """A message to publish; with `mandatory` the broker returns it if it reaches no queue."""
 
     body: bytes
     properties: Basic.Properties
@@ -40,14 +41,14 @@ class Outgoing:
 
 
 class _Confirmation:
-    """Stands where aiormq keeps a future for each message, and is told the broker's answer in the same way."""
+    """Replaces the future that aiormq keeps per message, and receives the broker's answer in the same way."""
 
     __slots__ = ("_open", "key", "place", "sent")
 
     def __init__(self, sent: "Sent", place: int, key: "_Key | None") -> None:
         self.sent = sent
         self.place = place
-        self.key = key  # of a mandatory message: what identifies it when it is returned
+        self.key = key  # of a mandatory message: identifies it if it is returned
         self._open = True
 
     @property
@@ -56,26 +57,26 @@ class _Confirmation:
         return self.sent.first_tag + self.place
 
     def done(self) -> bool:
-        """Tell whether the answer is there."""
+        """Return whether the answer has arrived."""
         return not self._open
 
     def cancelled(self) -> bool:
-        """Tell aiormq that an answer is still wanted."""
+        """Return False: aiormq must still deliver the answer."""
         return False
 
     def set_result(self, _: Any) -> None:
-        """Take the broker's yes."""
+        """Record a confirm."""
         self.finish(None)
 
     def set_exception(self, error: Unpublished) -> None:
-        """Take the broker's no; a returned message goes to the confirmation of the very message that came back."""
+        """Record a rejection; a returned message is assigned to its own confirmation."""
         if isinstance(error, PublishError) and self.key is not None:
             self.sent.returns.returned_one(self, self.key[0], error).finish(error)
         else:
             self.finish(error)
 
     def finish(self, error: Unpublished | None) -> None:
-        """Take the answer: it was to this message."""
+        """Record the answer to this message."""
         if self._open:
             self._open = False
             if self.key is not None:
@@ -89,22 +90,22 @@ _Key = tuple[str, str, str]  # message id, exchange, routing key
 class _Returns:
     """Finds the message that the broker returned.
 
-    aiormq looks for it by message id alone, and two messages may share one: the same grant for two reply queues. RabbitMQ
-    returns the messages of a channel in the order in which they were published, each before its confirm, so of those
-    with the same id, exchange and routing key it is the oldest that has no answer.
+    aiormq looks it up by message id alone, which two messages may share: the same grant for two reply queues. RabbitMQ
+    returns the messages of a channel in the order of publishing, each before its confirm, so it is the oldest unanswered
+    one with the same id, exchange and routing key.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._open: dict[str, deque[_Confirmation]] = {}  # by message id, the oldest first
+        self._open: dict[str, deque[_Confirmation]] = {}  # by message id, oldest first
 
     def expect(self, confirmation: _Confirmation, message_id: str) -> None:
-        """Note a mandatory message, and have aiormq find one of those with its id."""
+        """Register a mandatory message, so that aiormq finds one with its id."""
         self._open.setdefault(message_id, deque()).append(confirmation)
         self._channel.message_id_delivery_tag[message_id] = confirmation.tag
 
     def forget(self, confirmation: _Confirmation, message_id: str) -> None:
-        """Let go of a message that is answered, or was never sent."""
+        """Remove a message that was answered or never sent."""
         waiting = self._open[message_id]
         waiting.remove(confirmation)
         if waiting:
@@ -114,21 +115,22 @@ class _Returns:
             self._channel.message_id_delivery_tag.pop(message_id, None)
 
     def returned_one(self, found: _Confirmation, message_id: str, error: PublishError) -> _Confirmation:
-        """Give the confirmation of the message that came back, where aiormq has taken it for `found`."""
+        """Return the confirmation of the returned message, for which aiormq has chosen `found`."""
         delivery = error.message.delivery if error.message else None
         if not isinstance(delivery, Basic.Return):
             return found
         key = (message_id, delivery.exchange or "", delivery.routing_key or "")
         right = next((waiting for waiting in self._open[message_id] if waiting.key == key), found)
         if right is not found:
-            # aiormq has noted that `found` came back, and passes over its confirm: that is the other's to be passed over.
+            # aiormq has marked `found` as returned and ignores its confirm; instead, the other message's confirm must be
+            # ignored.
             confirmations: dict[int, Any] = self._channel.confirmations
             confirmations[found.tag], confirmations[right.tag] = found, confirmations[found.tag]
         return right
 
 
 class Sent:
-    """Messages that were sent together, and what the broker says of them."""
+    """Messages that were sent together, and the broker's answers."""
 
     __slots__ = ("_channel", "_on_answer", "ended", "first_tag", "number", "results", "returns", "waiting")
 
@@ -149,25 +151,26 @@ class Sent:
         return self.ended.done() and (self.ended.cancelled() or self.ended.exception() is not None)
 
     async def answers(self) -> list[Unpublished | None]:
-        """Wait for the broker's answer to each, and give what is wrong with it; None: it has been taken.
+        """Wait for all answers, and return each message's error; None: confirmed.
 
-        Raises BrokerLostError when the channel closes first.
+        Raises BrokerLostError if the channel closes first.
         """
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task else 0
+        request = CancelRequest()
         try:
             await self.ended
         except asyncio.CancelledError:
-            # Cancelled itself: this task was, perhaps before it came here. aiormq fails it with the error instead.
-            if self.ended.cancelled() or task is None or task.cancelling() > cancelling:
+            # The future was cancelled through its waiting task. aiormq would fail it with an error instead.
+            if self.ended.cancelled() or request.is_made:
                 raise
-            raise BrokerLostError("the channel was closed") from None  # so aiormq says it, at times
+            # aiormq sometimes cancels the future when the channel closes.
+            raise BrokerLostError("the channel was closed") from None
         except Exception as error:
+            request.check(error)
             raise BrokerLostError(f"{type(error).__name__}: {error}") from error
         return self.results
 
     def answered(self, place: int, error: Unpublished | None) -> None:
-        """Take one answer."""
+        """Record one answer."""
         self.results[place] = error
         self.waiting -= 1
         if self._on_answer is not None:
@@ -176,7 +179,7 @@ class Sent:
             self.ended.set_result(None)
 
     def note(self, keys: Sequence[_Key | None]) -> None:
-        """Have aiormq's reader find whom to tell."""
+        """Register the messages with aiormq's reader."""
         confirmations: dict[int, Any] = self._channel.confirmations
         for place, key in enumerate(keys):
             confirmation = _Confirmation(self, place, key)
@@ -186,7 +189,7 @@ class Sent:
         self._channel.delivery_tag += self.number
 
     def take_back(self) -> None:
-        """Undo `note`: the broker sees none of them, and will not count them."""
+        """Undo `note`: the broker will not see or count these messages."""
         self._channel.delivery_tag -= self.number
         confirmations: dict[int, Any] = self._channel.confirmations
         for place in range(self.number):
@@ -197,39 +200,39 @@ class Sent:
 
 
 def _retrieve(ended: asyncio.Future[None]) -> None:
-    """Take the error of a channel that closed, of which whoever sends next is told."""
+    """Retrieve the error of a closed channel, which the next send reports."""
     if not ended.cancelled():
         ended.exception()
 
 
 class Publisher:
-    """Publishes on one channel with confirms, in the order of the calls. Nobody else may publish on it."""
+    """Publishes on one channel with confirms, in the order of the calls. The channel must not be shared."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._lock = asyncio.Lock()  # tags are counted in the order of sending
+        self._lock = asyncio.Lock()  # delivery tags are assigned in the order of sending
         self._returns = _Returns(channel)
 
     @property
     def header_max(self) -> int:
-        """The most bytes that a content header may have: it must fit one frame."""
+        """The maximum size of a content header, which must fit into one frame."""
         return self._channel.max_content_size
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing more can be published, and nothing more is answered."""
+        """Whether nothing can be published or confirmed any more."""
         return self._channel.is_closed
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Unpublished | None]:
-        """Send, and wait for the answers. Raises BrokerLostError."""
+        """Publish messages and wait for the answers. Raises BrokerLostError."""
         return await (await self.send(messages)).answers() if messages else []
 
     async def send(self, messages: Sequence[Outgoing]) -> Sent:
-        """Send at least one message. It waits for its turn only, and not for the broker. Raises BrokerLostError."""
+        """Publish at least one message without waiting for the broker. Raises BrokerLostError."""
         return await self.send_encoded(list(map(self.encode, messages)))
 
     async def send_encoded(self, messages: Sequence["Encoded"], on_answer: OnAnswer | None = None) -> Sent:
-        """Send at least one message that this publisher encoded; `on_answer` is called with the place of each that is answered.
+        """Publish at least one encoded message; `on_answer` is called with the index of each answered message.
 
         Raises BrokerLostError.
         """
@@ -243,7 +246,7 @@ class Publisher:
         return sent
 
     async def _write(self, payload: ChannelFrame, sent: Sent) -> None:
-        """Give it to the connection's writer; where that has much to do, wait for room, until the connection is lost."""
+        """Pass data to the connection's writer; if its buffer is full, wait until it drains or the connection is lost."""
         queue = self._channel.write_queue
         if not queue.full():
             queue.put_nowait(payload)
@@ -260,7 +263,7 @@ class Publisher:
             raise BrokerLostError("the connection was lost")
 
     def encode(self, message: Outgoing) -> "Encoded":
-        """Write a message's frames. Raises whatever pamqp raises where AMQP cannot carry it."""
+        """Encode a message's frames. Raises whatever pamqp raises if AMQP cannot represent it."""
         number, body, mandatory = self._channel.number, message.body, message.mandatory
         frames = (
             publish_frame(message.exchange, message.routing_key, int(mandatory), number)
@@ -272,7 +275,7 @@ class Publisher:
 
 
 class Encoded(NamedTuple):
-    """A message as it goes over the wire, on the channel of the publisher that encoded it."""
+    """A message encoded for the wire, for the channel of the publisher that encoded it."""
 
     frames: bytes
     key: "_Key | None"

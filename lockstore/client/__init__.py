@@ -1,12 +1,14 @@
 """The client: `async with LockClient(url) as locks:`, then `async with locks.lock(conversation_id) as ticket:`.
 
-    lock_client   what callers see
-    waiting       a call until its turn        holding   a call while its lease lasts        feed   the public events
-    desk          answers find their calls     outbox    releases that must still go         link   a connection, again and again
-    epoch         one connection; aiormq's errors become ours
-    call, lease, letters, outcomes   what an answer means, when a lease ends, what is written: no I/O, no clock
+    client          the public interface            held_ticket    the ticket inside the body of a lock
+    acquire         a call until it is granted      hold           a call while it holds the lease
+    call_state      the state of a call              decisions      what an answer means for it
+    registry        finds the call of an answer      release_queue  releases that are still to be sent
+    reconnect       keeps a connection open          connection     one connection; translates aiormq's errors
+    lease           when a lease ends                event_stream   the public events
+    entering_task   an entry that is refused        body_task      which task runs the body
 
-Architecture invariant: the client never asks a wall clock, and knows nothing of the lock store.
+Architecture invariant: the client never reads a wall clock, and knows nothing of lock stores.
 """
 
 from lockstore.client.client import LockClient

@@ -1,4 +1,4 @@
-"""The first half of a call: asking, and asking again, until its turn comes or will not come."""
+"""The first half of a call: sends the request, and repeats it if necessary, until the lease is granted or the call fails."""
 
 import asyncio
 import logging
@@ -40,10 +40,10 @@ class LockAcquirer:
         self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_MOST_S)
         self._misrouted = 0
         self._is_closed = False
-        self._trouble = ""  # why the last attempt came to nothing, for the error if there is no better one
+        self._trouble = ""  # why the last attempt failed, for the error if there is no better reason
 
     async def obtain(self) -> None:
-        """Come back when the call holds its lease. Raises LockError when it will not."""
+        """Return when the call holds its lease. Raises LockError if it fails."""
         self._registry.listen(self._call, self)
         try:
             async with self._limit:
@@ -58,22 +58,22 @@ class LockAcquirer:
 
     # --- what the registry calls --------------------------------------------------------------------------------------
 
-    def told(self, outcome: Decision) -> None:
-        """Wake the caller, if this is what it waits for."""
-        if isinstance(outcome, Queued):
+    def handle_decision(self, decision: Decision) -> None:
+        """Wake the caller with a decision it waits for."""
+        if isinstance(decision, Queued):
             self._end_at(self._call.deadline)
         elif not self._answer.done():
-            self._answer.set_result(outcome)
+            self._answer.set_result(decision)
 
     def connected(self) -> None:
-        """Do nothing: who waits for a connection wakes by itself."""
+        """Do nothing: waiting for a connection ends by itself."""
 
     def disconnected(self) -> None:
-        """Ask again, with the same request id, when there is a connection."""
-        self.told(Resend())
+        """Repeat the request, with the same request id, once there is a connection."""
+        self.handle_decision(Resend())
 
     def closed(self) -> None:
-        """Wake the caller with an error, whatever it waits for."""
+        """Wake the caller with an error."""
         self._is_closed = True
         self._end_at(self._loop.time())
 
@@ -84,26 +84,26 @@ class LockAcquirer:
     # --- asking ---------------------------------------------------------------------------------------------------
 
     async def _ask(self) -> bool:
-        """Ask once, and tell whether the lease is obtained."""
-        epoch = await self._registry.link.epoch()
+        """Send the request once, and return whether the lease was obtained."""
+        connection = await self._registry.reconnector.wait_connected()
         if self._answer.done():
             self._answer = self._loop.create_future()
         asked_before = self._call.asked
-        letter = self._call.ask(self._loop.time(), epoch.number)
+        outbound = self._call.ask(self._loop.time(), connection.number)
         try:
-            await epoch.publish(letter, self._registry.routes)
+            await connection.publish(outbound, self._registry.routes)
         except (BrokerLostError, NotTakenError) as error:
-            if not self._answer.done():  # otherwise it was taken and answered, and only the confirm was lost
+            if not self._answer.done():  # otherwise it was answered, and only the confirm was lost
                 if isinstance(error, NoQueueError):
-                    self._call.asked = asked_before  # nobody saw this one: there is nothing to take back
-                await self._not_sent(epoch, error)
+                    self._call.asked = asked_before  # it never reached a daemon, so there is nothing to release
+                await self._not_sent(connection, error)
                 return False
         return await self._act_on(await self._answer)
 
-    async def _act_on(self, outcome: Decision) -> bool:
-        match outcome:
+    async def _act_on(self, decision: Decision) -> bool:
+        match decision:
             case Obtained():
-                if self._is_closed:  # in the very step of the grant: nobody would tell the body
+                if self._is_closed:  # closed in the same step as the grant: the body would not be stopped
                     raise self._ended()
                 return True
             case Failed(error):
@@ -111,19 +111,21 @@ class LockAcquirer:
             case Restart(give_back):
                 self._registry.forget(self._call)
                 if give_back:
-                    self._registry.outbox.put(self._call.give_back())
+                    self._registry.releases.put(self._call.give_back())
                 self._call.restart()
                 self._registry.listen(self._call, self)
-                await self._pause("its turn came while the connection was lost")
+                await self._pause("it was granted while the connection was lost")
             case WrongPartition():
                 self._misrouted += 1
-                if self._misrouted > 1:  # a daemon that contradicts itself must not be asked without pause
+                if self._misrouted > 1:  # do not loop without a pause if a daemon contradicts itself
                     await self._pause("the daemon says that another partition serves the conversation")
+            case Resend(trouble) if trouble:
+                await self._pause(trouble)
             case Resend() | Queued() | Extended() | Lost():
-                pass  # the next round waits for a connection; the other three are no answers to a request
+                pass  # the next round waits for a connection; the others are not answers to a request
         return False
 
-    async def _not_sent(self, epoch: Connection, error: BrokerLostError | NotTakenError) -> None:
+    async def _not_sent(self, connection: Connection, error: BrokerLostError | NotTakenError) -> None:
         match error:
             case NoQueueError():
                 await self._no_queue(error)
@@ -131,13 +133,13 @@ class LockAcquirer:
                 await self._pause(str(error))
             case _:
                 self._trouble = str(error)
-                await self._registry.link.after(epoch)
+                await self._registry.reconnector.wait_replaced(connection)
 
     async def _no_queue(self, error: NoQueueError) -> None:
-        """Look for a daemon elsewhere, wait for one to come, or give up."""
+        """Try another partition, wait for a daemon, or give up."""
         call = self._call
-        if call.partition is None and self._registry.routes.of(call.wanted.conversation_id) != 0:
-            # There are fewer partitions than we think. The first one always is, and its daemon says how many there are.
+        if call.partition is None and self._registry.routes.of(call.params.conversation_id) != 0:
+            # There are fewer partitions than configured. The first one always exists, and its daemon reports their number.
             call.partition = 0
             partitions = self._registry.routes.partitions
             extra = {"code": "lock_client.partition_missing", "partitions": partitions}
@@ -162,7 +164,7 @@ class LockAcquirer:
     def _ended(self) -> LockError:
         if self._is_closed:
             return LockError("the client was closed while the call waited")
-        why = [] if self._registry.link.current else [self._registry.link.failure]
+        why = [] if self._registry.reconnector.current else [self._registry.reconnector.failure]
         if self._trouble:
             why.append(self._trouble)
-        return WaitExpiredError("; ".join(["no turn and no final answer within the wait", *why]))
+        return WaitExpiredError("; ".join(["neither granted nor rejected within the wait", *why]))

@@ -1,16 +1,27 @@
-"""One `lock()` call, from the question to the end of the lease: what each answer means for it. No I/O, no clock.
+"""The state machine of one `lock()` call, from the request to the end of the lease. No I/O, no clock.
 
-    WAITING ──granted──► HELD ──renewed──► HELD ──(its end was told)──► OVER
+    WAITING ──granted──► HELD ──renewed──► HELD ──(end reported)──► OVER
        │
-       └──(refused, or its end was told)──► OVER ──restart, under a new request id──► WAITING
+       └──(rejected, or end reported)──► OVER ──restart, under a new request id──► WAITING
 
-Every moment (`now`, `sent_at`, ...) is on this process's monotonic clock, in seconds; what messages carry is on the store's.
+All times (`now`, `sent_at`, ...) are on this process's monotonic clock, in seconds; times in messages are on the store's.
 """
 
 from collections.abc import Callable
 from enum import Enum
 
-from lockstore.client.decisions import Decision, Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
+from lockstore.client.body_task import BodyTask
+from lockstore.client.decisions import (
+    Decision,
+    Extended,
+    Failed,
+    Lost,
+    Obtained,
+    Queued,
+    Resend,
+    Restart,
+    WrongPartition,
+)
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
 from lockstore.client.replies import shorten
@@ -29,23 +40,23 @@ from lockstore.protocol.messages import (
 __all__ = ["ANSWER_GRACE_S", "Call", "Phase"]
 
 ANSWER_GRACE_S = 5.0
-"""How much longer than the wait the client listens: the daemon's clock decides, and its word takes a while to arrive."""
+"""How much longer than the wait the client waits for an answer: the daemon decides when a wait expires, and reports it."""
 
 WAIT_UNSTATED_S = 300.0
-"""Until the daemon has said how long an unstated wait is: the daemon's own default."""
+"""The assumed wait if none was given, until a daemon reports it: the daemon's default."""
 
 UNSTATED_MOST_S = 30 * 86_400.0
-"""No wait and no lease is believed to be longer, unless the caller asked for more."""
+"""Longer waits and leases in answers are considered invalid, unless the caller asked for more."""
 
-RENEW_SHARE = 1 / 3  # of the lease: two more chances if the first renewal fails
-RENEW_RETRY_SHARE = 1 / 12  # of the lease: so often a renewal is tried again, until it is answered or the lease is lost
+RENEW_SHARE = 1 / 3  # of the lease: leaves time for two more attempts
+RENEW_RETRY_SHARE = 1 / 12  # of the lease: the interval of further attempts until one is answered or the lease is lost
 RENEW_RETRY_MOST_S = 5.0
 _LEASE_ROUNDING_S = 0.002  # the daemon counts in milliseconds, and a lease lasts at least one
-_RENEWALS_REMEMBERED = 16  # renewals whose answer may still come
+_RENEWALS_REMEMBERED = 16  # renewals whose answers are still accepted
 
 
 class Phase(Enum):
-    """Where a call stands."""
+    """The phase of a call."""
 
     WAITING = "waiting"
     HELD = "held"
@@ -55,29 +66,30 @@ class Phase(Enum):
 class Call:
     """The state of one `lock()` call."""
 
-    def __init__(self, wanted: LockParams, now: float, new_id: Callable[[], str]) -> None:
-        self.wanted = wanted
+    def __init__(self, params: LockParams, now: float, new_id: Callable[[], str]) -> None:
+        self.params = params
         self.started_at = now
-        wait_s = WAIT_UNSTATED_S if wanted.wait is None else wanted.wait
+        wait_s = WAIT_UNSTATED_S if params.wait is None else params.wait
         self.deadline = now + min(wait_s, UNSTATED_MOST_S) + ANSWER_GRACE_S
-        self.is_unguarded = False  # whether the task that entered has ended, so that nothing can stop the body
-        self.partition: int | None = None  # where it is served, if that is not where its conversation should be
+        self.is_unguarded = False  # whether the task that entered has ended
+        self.body = BodyTask()
+        self.partition: int | None = None  # the partition that serves it, if not the computed one
         self._new_id = new_id
         self._ever_asked = False
-        self._wait_s = wanted.wait  # None: until the daemon has said how long an unstated wait is
+        self._wait_s = params.wait  # None: until a daemon reports the default
         self._begin()
 
     def _begin(self) -> None:
         self.phase = Phase.WAITING
         self.request_id = self._new_id()
-        self.asked = False  # whether the daemon may know of this request id
-        self.is_known_over = False  # whether the daemon has said that the ticket is over
+        self.asked = False  # whether a daemon may know this request id
+        self.is_known_over = False  # whether a daemon has reported the end of the ticket
         self.granted: GrantedMessage | None = None
         self.lost: Lost | None = None
-        self.expires_at = 0.0  # the store's clock
-        self.ends_at = 0.0  # ours: the lease surely lasts until then
+        self.expires_at = 0.0  # on the store's clock
+        self.ends_at = 0.0  # on our clock: the lease lasts at least until then
         self.renew_at = 0.0
-        self.epoch = 0  # the connection on which it was asked for last: answers go to that one's reply queue
+        self.connection_number = 0  # the connection of the last request: answers go to its reply queue
         self._lease_s = 0.0
         self._clock = LeaseClock()
         self._asked_at = 0.0
@@ -86,77 +98,77 @@ class Call:
 
     # --- what is sent ---------------------------------------------------------------------------------------------
 
-    def ask(self, now: float, epoch: int) -> OutboundMessage:
-        """Write the request, about to be sent on this connection."""
-        if epoch != self.epoch or not self.asked:
-            # The first time on each connection: its answers have an address that the daemon did not know before.
+    def ask(self, now: float, connection_number: int) -> OutboundMessage:
+        """Create the request, to be sent on this connection."""
+        if connection_number != self.connection_number or not self.asked:
+            # The first one on each connection gives the daemon a new reply queue.
             self._asked_at = now
-        self.epoch = epoch
-        wait = self.wanted.wait
+        self.connection_number = connection_number
+        wait = self.params.wait
         if self._ever_asked and self._wait_s is not None:
-            wait = max(0.0, self.started_at + self._wait_s - now)  # if the first one was lost, this one waits no longer
+            wait = max(0.0, self.started_at + self._wait_s - now)  # a repeated request does not extend the wait
         self.asked = self._ever_asked = True
-        return request(self.wanted, self.request_id, wait, self.partition)
+        return request(self.params, self.request_id, wait, self.partition)
 
     def renew(self, now: float) -> OutboundMessage:
-        """Write a renewal, about to be sent."""
+        """Create a renewal."""
         self._renewal_number += 1
         tag = str(self._renewal_number)
         self._renewals[tag] = now
         while len(self._renewals) > _RENEWALS_REMEMBERED:
             del self._renewals[next(iter(self._renewals))]
         self.renew_at = now + min(RENEW_RETRY_MOST_S, self._lease_s * RENEW_RETRY_SHARE)
-        return renewal(self.wanted.conversation_id, self.request_id, self.number, tag, self.partition)
+        return renewal(self.params.conversation_id, self.request_id, self.number, tag, self.partition)
 
     def give_back(self) -> OutboundMessage:
-        """Write the release of what is held or waits. From now on, nothing that is said about it matters."""
+        """Create the release. Later answers to this call are ignored."""
         self.phase = Phase.OVER
-        # Where the number is in doubt the request id alone names the ticket; both would have to match.
+        # If the number is uncertain, only the request id is sent: both would have to match.
         number = self.granted.ticket_number if self.granted and not self.lost else None
-        return release(self.wanted.conversation_id, self.request_id, number, self.partition)
+        return release(self.params.conversation_id, self.request_id, number, self.partition)
 
     # --- what is known --------------------------------------------------------------------------------------------
 
     @property
     def number(self) -> int:
-        """The ticket's number, once it is granted."""
+        """The ticket's number. Raises an error before the grant."""
         if self.granted is None:
             raise LookupError("not granted yet")
         return self.granted.ticket_number
 
     @property
     def safe_until(self) -> float:
-        """The moment by which the body must have stopped."""
+        """The time by which the body must have stopped."""
         return self.ends_at - margin_s(self._lease_s)
 
     def wait_is_over(self, now: float) -> bool:
-        """Tell whether the time that the caller is willing to wait has passed, with no grace."""
-        wait_s = WAIT_UNSTATED_S if self.wanted.wait is None else self.wanted.wait
+        """Return whether the caller's wait has passed, without the grace period."""
+        wait_s = WAIT_UNSTATED_S if self.params.wait is None else self.params.wait
         return now >= self.started_at + wait_s
 
     def restart(self) -> None:
-        """Begin again under a new request id, with what is left of the wait."""
+        """Start again under a new request id, with the rest of the wait."""
         self._begin()
 
     # --- what is heard --------------------------------------------------------------------------------------------
 
-    def hear(self, message: Outbound, tag: str, now: float) -> Decision | None:
-        """Take in an answer to this request id, and say what it means for the call; None: nothing."""
+    def handle_answer(self, message: Outbound, tag: str, now: float) -> Decision | None:
+        """Process an answer to this request id. Returns the resulting decision, None if there is nothing to do."""
         if is_release(tag):
             return None
         match self.phase:
             case Phase.WAITING:
-                return self._hear_waiting(message, now) if not tag else None
+                return self._handle_waiting(message, now) if not tag else None
             case Phase.HELD:
-                return self._hear_held(message, tag, now)
+                return self._handle_held(message, tag, now)
             case Phase.OVER:
                 return None
 
-    def _hear_waiting(self, message: Outbound, now: float) -> Decision | None:  # noqa: PLR0911 - one for each answer
+    def _handle_waiting(self, message: Outbound, now: float) -> Decision | None:  # noqa: PLR0911 - one return for each answer
         match message:
             case QueuedMessage():
                 self._clock.sample(self._asked_at, message.at)
-                if self.wanted.wait is None:
+                if self.params.wait is None:
                     left_s = min(max(0.0, message.wait_until - message.at), UNSTATED_MOST_S)
                     self.deadline = now + left_s + ANSWER_GRACE_S
                     self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
@@ -166,11 +178,11 @@ class Call:
             case RejectedMessage():
                 return self._refused(message, now)
             case ExpiredMessage(phase="waiting"):
-                return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
+                return self._fail(WaitExpiredError("the wait expired before the grant"))
             case CancelledMessage(reason="requester" | "forced"):
-                return self._fail(RefusedError("cancelled", f"the ticket was taken out of the line: {_why(message)}"))
+                return self._fail(RefusedError("cancelled", f"the ticket was removed from the line: {_why(message)}"))
             case CancelledMessage() | ReleasedMessage() | ExpiredMessage():
-                # Its turn came and went while no answer could reach us.
+                # It was granted and ended while no answer could reach us.
                 return self._over(Restart())
             case RenewedMessage():
                 return None
@@ -181,7 +193,7 @@ class Call:
         self._extend(message, now)
         if self.safe_until <= now:
             self.phase = Phase.OVER
-            return Restart(give_back=True)  # it was so long on its way that nothing is left of it
+            return Restart(give_back=True)  # it took so long to arrive that the lease has expired
         self.phase = Phase.HELD
         return Obtained()
 
@@ -191,16 +203,19 @@ class Call:
                 return WrongPartition(message.partitions)
             case "finished":
                 return self._over(Restart())
-            case "busy" if self.wanted.wait == 0:
-                return self._fail(BusyError("someone holds the conversation"))
+            case "busy" if self.params.wait == 0:
+                return self._fail(BusyError("the conversation is held"))
             case "busy" if self.wait_is_over(now):
-                return self._fail(WaitExpiredError("the turn did not come before the wait was over"))
+                return self._fail(WaitExpiredError("the wait expired before the grant"))
+            case "store_full" if self.params.wait != 0 and not self.wait_is_over(now):
+                # The daemon does not remember the request, so it may be repeated.
+                return Resend(f"store_full, {shorten(message.detail)}")
             case reason:
                 return self._fail(RefusedError(reason, shorten(message.detail)))
 
-    def _hear_held(self, message: Outbound, tag: str, now: float) -> Decision | None:  # noqa: PLR0911 - likewise
+    def _handle_held(self, message: Outbound, tag: str, now: float) -> Decision | None:  # noqa: PLR0911 - one return for each answer
         if tag and tag not in self._renewals:
-            return None  # an answer to a renewal that was never sent, or whose answer has come
+            return None  # answers a renewal that was never sent, or has been answered already
         match message:
             case RenewedMessage() if (
                 message.ticket_number == self.number and (sent_at := self._renewals.pop(tag, None)) is not None
@@ -211,8 +226,8 @@ class Call:
                 self._clock.sample(self._asked_at, message.at)
                 return self._extend(message, now)
             case GrantedMessage() | QueuedMessage() if message.ticket_number != self.number:
-                # Only a daemon that has forgotten the ticket issues another one for its request.
-                return self._lose("the daemon does not know the ticket any more")
+                # Only a daemon that has lost the ticket issues another one for the same request.
+                return self._lose("the daemon no longer knows the ticket")
             case RejectedMessage(reason="wrong_partition", partitions=int(partitions)):
                 return WrongPartition(partitions)
             case RejectedMessage():
@@ -229,7 +244,7 @@ class Call:
                 return None
 
     def lose(self, why: str) -> None:
-        """Note that the lease is lost for a reason of this side's: its time is over, or the client is being closed."""
+        """Record that the lease is lost: it expired, or the client is being closed."""
         if self.lost is None:
             self.lost = Lost(why)
         self.phase = Phase.OVER
@@ -237,22 +252,22 @@ class Call:
     # --- steps ----------------------------------------------------------------------------------------------------
 
     def _extend(self, message: GrantedMessage | RenewedMessage, now: float) -> Decision:
-        asked_s = self.wanted.lifetime
+        asked_s = self.params.lifetime
         most_s = UNSTATED_MOST_S if asked_s is None else asked_s + _LEASE_ROUNDING_S
-        expires_at = min(message.expires_at, message.at + most_s)  # nobody gives a longer lease than was asked for
+        expires_at = min(message.expires_at, message.at + most_s)  # no daemon grants a longer lease than requested
         ends_at = self._clock.ends_at(expires_at, message.at, now)
         if expires_at < self.expires_at or ends_at < self.ends_at:
-            return Extended()  # an answer that was overtaken, or that tells less than is known
+            return Extended()  # an outdated answer
         self.expires_at = expires_at
         self.ends_at = ends_at
-        self._lease_s = max(self._lease_s, expires_at - message.at)  # a grant told again tells what is left
+        self._lease_s = max(self._lease_s, expires_at - message.at)  # a repeated grant only shows the remaining lease
         self.renew_at = now + max(0.0, ends_at - now) * RENEW_SHARE
         return Extended()
 
-    def _over(self, outcome: Decision) -> Decision:
+    def _over(self, decision: Decision) -> Decision:
         self.phase = Phase.OVER
         self.is_known_over = True
-        return outcome
+        return decision
 
     def _fail(self, error: LockError) -> Decision:
         return self._over(Failed(error))

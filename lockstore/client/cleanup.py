@@ -1,4 +1,4 @@
-"""Clean-up that a second cancellation must not cut short."""
+"""Clean-up that a further cancellation must not interrupt."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ __all__ = ["run_to_end"]
 
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run work that ends by itself, whatever cancels this task meanwhile; a cancellation goes on when it has ended."""
+    """Run work to its end, postponing any cancellation of this task until then."""
     task = asyncio.ensure_future(work)
     cancellation: asyncio.CancelledError | None = None
     while not task.done():
@@ -19,5 +19,5 @@ async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
     if cancellation is None:
         return task.result()
     if not task.cancelled():
-        task.exception()  # it has been seen; the cancellation matters more
+        task.exception()  # retrieved; the cancellation takes precedence
     raise cancellation

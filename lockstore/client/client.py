@@ -1,4 +1,4 @@
-"""The client that a replica uses: locks by conversation, and the public events."""
+"""The client for replicas: locks by conversation, and the public events."""
 
 import asyncio
 import uuid
@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
+from lockstore.amqp.hosts import CONNECT_LIMIT_S
 from lockstore.client.acquire import LockAcquirer
 from lockstore.client.call_state import Call
 from lockstore.client.cleanup import run_to_end
@@ -17,7 +17,7 @@ from lockstore.client.held_ticket import HeldTicket
 from lockstore.client.hold import LeaseGuard
 from lockstore.client.loop_affinity import LoopAffinity
 from lockstore.client.outbound import LockParams
-from lockstore.client.reconnect import broker_url
+from lockstore.client.reconnect import broker_hosts
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import ConfigError, LockError
 from lockstore.protocol.messages import Outbound
@@ -26,31 +26,41 @@ from lockstore.protocol.naming import Names
 __all__ = ["LockClient"]
 
 CANCEL_AGAIN_S = 0.5
-CLOSE_LIMIT_S = 5.0  # for bodies to stop and releases to be sent; what is not sent by then ends by itself
+CLOSE_LIMIT_S = 5.0  # for stopping bodies and sending releases; unsent releases expire with their leases
 
 
 class LockClient:
     """A connection to a lockstore daemon through RabbitMQ: `async with LockClient(url) as locks:`.
 
-    `namespace` and `partitions` are those of the daemon; a wrong number of partitions corrects itself at the first answer.
-    The URL may carry aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
+    `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer. The
+    URL may name several hosts, `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of
+    their addresses for at most `connect_timeout` seconds; after a lost connection the others come first. The URL may contain
+    aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
 
-    Opening does not wait for the broker: while it is away, locks wait as they do for their turn, and the client goes on
-    connecting. One client serves any number of tasks of the event loop that opened it, and no other loop. Raises ConfigError for an impossible argument.
+    Opening does not wait for the broker: while it is unreachable, calls wait as they do for their turn, and the client
+    keeps reconnecting. A client serves any number of tasks of the event loop that opened it. Raises ConfigError for an
+    invalid argument.
     """
 
-    def __init__(self, url: str, *, namespace: str = "lockstore", partitions: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "lockstore",
+        partitions: int = 1,
+        connect_timeout: float = CONNECT_LIMIT_S,
+    ) -> None:
         if partitions < 1:
             raise ConfigError("partitions: must be at least 1")
-        self._url = broker_url(url)
+        self._hosts = broker_hosts(url, connect_timeout)
         self._names = Names(namespace)
         self._partitions = partitions
         self._registry: CallRegistry | None = None
-        self._affinity: LoopAffinity | None = None  # since it was opened for the first time
+        self._affinity: LoopAffinity | None = None  # set when it is first opened
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
-        return f"LockClient(host={urlsplit(self._url).hostname!r}, namespace={self._names.namespace!r})"
+        return f"LockClient(host={self._hosts.names!r}, namespace={self._names.namespace!r})"
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -62,22 +72,22 @@ class LockClient:
         await self.close()
 
     async def open(self) -> None:
-        """Begin to connect. Does not wait for it."""
+        """Start connecting, without waiting for the connection."""
         if self._registry is not None:
             self._opened()
-            raise RuntimeError("the client is open already")
+            raise RuntimeError("the client is already open")
         self._affinity = LoopAffinity()
-        self._registry = registry = CallRegistry(self._url, self._names, self._partitions)
+        self._registry = registry = CallRegistry(self._hosts, self._names, self._partitions)
         self._tasks = [
-            asyncio.create_task(registry.link.run(), name="lockstore link"),
-            asyncio.create_task(registry.outbox.run(), name="lockstore outbox"),
+            asyncio.create_task(registry.reconnector.run(), name="lockstore connection"),
+            asyncio.create_task(registry.releases.run(), name="lockstore releases"),
         ]
 
     async def close(self) -> None:
-        """Fail what waits, stop what holds (LockLostError in its body), give everything back, and disconnect.
+        """Fail waiting calls, stop bodies that hold a lock (with LockLostError), release everything, and disconnect.
 
-        Not to be called from within the body of a lock. May be called again. It ends within some seconds, and a cancellation
-        goes on only then: nobody else would give back what is held.
+        Do not call it inside the body of a lock. It may be called repeatedly. It takes at most a few seconds; a
+        cancellation is postponed until then, because otherwise locks would remain held.
         """
         if self._registry is not None:
             registry = self._opened()
@@ -93,21 +103,22 @@ class LockClient:
         lifetime: float | None = None,
         holder: str | None = None,
     ) -> AsyncIterator[HeldTicket]:
-        """Hold a conversation's lock while the body runs, and give it back at the end.
+        """Hold a conversation's lock while the body runs, and release it at the end.
 
-        `wait`: seconds to stand in line, 0 = now or not at all. `lifetime`: seconds of lease, which the client renews; it
-        says how long others wait if this process dies. `holder`: a name to show to operators. None: the daemon's default.
+        `wait`: maximum time in line in seconds; 0: granted immediately or rejected. `lifetime`: seconds of the lease, which
+        the client renews; it determines how long others wait if this process dies. `holder`: a name shown to operators.
+        None: the daemon's default.
 
-        Raises BusyError, WaitExpiredError (also when no broker or daemon answered in time) or RefusedError instead of
-        running the body. If the lease is lost the body is cancelled *before* it can have ended, and LockLostError comes
-        out in place of that cancellation; an exception of the body's own always comes out as it is. The task that is
-        cancelled is the one that entered: enter it in the task that runs the body. LockError refuses a task that cannot be.
+        Raises BusyError, WaitExpiredError (also if no broker or daemon answered in time) or RefusedError instead of running
+        the body. If the lease is lost, the body is cancelled *before* the lease can have expired, and LockLostError
+        replaces that cancellation; exceptions of the body itself are propagated unchanged. The task that entered is
+        cancelled, so enter in the task that runs the body; LockError is raised in a task where this is impossible.
         """
         registry = self._opened()
         check_entering_task()
-        wanted = LockParams(conversation_id, wait, lifetime, holder)
-        wanted.check()
-        call = Call(wanted, asyncio.get_running_loop().time(), _new_id)
+        params = LockParams(conversation_id, wait, lifetime, holder)
+        params.check()
+        call = Call(params, asyncio.get_running_loop().time(), _new_id)
         await LockAcquirer(call, registry).obtain()
         try:
             async with LeaseGuard(call, registry):
@@ -116,27 +127,32 @@ class LockClient:
             await registry.give_back(call)
 
     def events(self, *types: str, conversation: str | None = None) -> AsyncGenerator[Outbound, None]:
-        """Follow the public events: those of the named types, or all; of one conversation, or of all.
+        """Iterate over the public events: of the given types, or all; of one conversation, or of all.
 
-        Types are queued, granted, released, expired and cancelled. It begins with the first iteration. Events of the time
-        without a connection are missed, as are the oldest when the reader falls far behind. It ends when the client is
-        closed; `contextlib.aclosing` around it unsubscribes at once when the reader stops earlier.
+        Types are queued, granted, released, expired and cancelled. The subscription starts with the first iteration. Events
+        are missed while there is no connection, and the oldest are dropped if the reader falls far behind. Iteration ends
+        when the client is closed; with `contextlib.aclosing` a reader that stops earlier unsubscribes immediately.
         """
-        feed = EventStream(self._opened().link, types, conversation)
+        feed = EventStream(self._opened().reconnector, types, conversation)
         return self._read(feed)
 
     async def _shut_down(self, registry: CallRegistry) -> None:
-        registry.link.is_closing = True
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT_S):
                     await registry.close()
+        except asyncio.CancelledError:  # with every other task of the event loop: the reconnector then gives all back
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CLOSE_LIMIT_S)
+            raise
         finally:
+            registry.reconnector.is_closing = True
             ending = set(self._tasks)
             while ending:
                 for task in ending:
                     task.cancel()
-                # Again after a while: aiormq loses a cancellation that meets the end of one of its own tasks.
+                # Repeated, because aiormq loses a cancellation that coincides with the end of one of its own tasks.
                 _, ending = await asyncio.wait(ending, timeout=CANCEL_AGAIN_S)
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -150,7 +166,7 @@ class LockClient:
     def _opened(self) -> CallRegistry:
         if self._affinity is not None:
             if self._registry is None:
-                raise LockError("the client is not open any more: it was closed")
+                raise LockError("the client is closed")
             self._affinity.check()
         if self._registry is None:
             raise LockError("the client is not open: use it in `async with LockClient(...) as locks:`")

@@ -1,6 +1,6 @@
-"""One connection to RabbitMQ, from its first breath to its end: a channel with confirms, and a reply queue of its own.
+"""One AMQP connection: a channel with publisher confirms, and a reply queue.
 
-Here, and only here, what aiormq raises becomes ours: `BrokerLostError`, `NotTakenError` or `NoQueueError`.
+The only module that translates aiormq's errors, into `BrokerLostError`, `NotTakenError` or `NoQueueError`.
 """
 
 import asyncio
@@ -11,11 +11,13 @@ from typing import cast
 
 from aiormq.abc import AbstractBase, AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.address import BROKER
 from lockstore.amqp.compat import on_consumer_cancel
-from lockstore.amqp.errors import BROKER, BrokerAddress, broker_errors
+from lockstore.amqp.errors import broker_errors
+from lockstore.amqp.hosts import BrokerHosts, Endpoint
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.client.cleanup import run_to_end
@@ -28,28 +30,30 @@ __all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_conne
 
 OnReply = Callable[[DeliveredMessage], None]
 
+BEGIN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 3.0
 _PERSISTENT = 2  # AMQP's delivery_mode
 
 
 class NotTakenError(LockstoreError):
-    """The broker is there but did not take the message on: a queue refuses, or is just moving. Try again later."""
+    """The broker did not accept the message: a queue rejects it, or is being moved. Retry later."""
 
 
 class NoQueueError(NotTakenError):
-    """The broker has no queue for the message: no daemon has declared it. Nobody will ever see the message."""
+    """The broker has no queue for the message, because no daemon has declared it. The message is lost."""
 
 
 def translate_error(*ends: AbstractBase) -> AbstractContextManager[None]:
-    """Turn whatever the connection's end raises in here into BrokerLostError. `ends`: the channel that is worked on."""
+    """Turn errors caused by the end of the connection into BrokerLostError. `ends`: the channel in use."""
     return broker_errors(BROKER, *ends)
 
 
 class Connection:
-    """A live connection. Get it from `open_connection`; it is over when `over` says so, and never comes back."""
+    """A live connection, created by `open_connection`. Once `over` returns, it cannot be used again."""
 
-    def __init__(self, number: int, connection: AbstractConnection, channel: Channel, names: Names) -> None:
+    def __init__(self, number: int, connection: OpeningConnection, channel: Channel, names: Names) -> None:
         self.number = number
+        self.node = connection.address.place
         self.reply_to = f"{names.namespace}.replies.{uuid.uuid4().hex}"
         self.names = names
         self._connection = connection
@@ -57,48 +61,49 @@ class Connection:
         self._publisher = Publisher(channel)
         self._condemned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_exchange = False
-        self.ended = asyncio.Event()  # set by the link, when this is no longer the current one
+        self.unseen: str | None = None  # why it cannot be checked whether the exchange exists
+        self.ended = asyncio.Event()  # set by the reconnector when this is no longer the current connection
 
     async def begin(self, on_reply: OnReply) -> None:
-        """Consume the reply queue, so that it is ready before anything is asked."""
+        """Consume the reply queue, before the first request is sent."""
 
         async def receive(message: DeliveredMessage) -> None:
             on_reply(message)
 
-        # The broker cancels the consumer when the queue goes, as with a node of its cluster.
+        # The broker cancels the consumer if the queue disappears, for example with its node.
         on_consumer_cancel(self._channel, self.mark_failed)
         await self._channel.queue_declare(self.reply_to, exclusive=True, auto_delete=True)
         await self._channel.basic_consume(self.reply_to, receive, no_ack=True)
         await self._look_for_exchange()
 
-    async def publish(self, letter: OutboundMessage, routes: Routes, limit_s: float | None = None) -> None:
-        """Send a letter and wait until the broker has it.
+    async def publish(self, outbound: OutboundMessage, routes: Routes, limit_s: float | None = None) -> None:
+        """Publish a message and wait for the broker's confirm.
 
-        Raises BrokerLostError, NotTakenError, NoQueueError, or TimeoutError after `limit_s` seconds: then, as after a
-        BrokerLostError, it may have arrived or not.
+        Raises BrokerLostError, NotTakenError, NoQueueError, or TimeoutError after `limit_s` seconds. After TimeoutError and
+        BrokerLostError it is unknown whether the message arrived.
         """
-        partition = routes.of(letter.conversation_id) if letter.partition is None else letter.partition
+        partition = routes.of(outbound.conversation_id) if outbound.partition is None else outbound.partition
         properties = Basic.Properties(
             content_type="application/json",
             delivery_mode=_PERSISTENT,
-            correlation_id=letter.name,
-            message_id=letter.name,
+            correlation_id=outbound.name,
+            message_id=outbound.name,
             reply_to=self.reply_to,
         )
         async with asyncio.timeout(limit_s):
             with translate_error(self._channel):
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
-            message = Outgoing(letter.body, properties, str(partition), self.names.requests, mandatory=True)
+            message = Outgoing(outbound.body, properties, str(partition), self.names.requests, mandatory=True)
             [fault] = await self._publisher.publish([message])
         if isinstance(fault, PublishError):
-            raise NoQueueError(f"no queue takes requests for partition {partition}")
+            raise NoQueueError(f"there is no request queue for partition {partition}")
         if fault is not None:
-            raise NotTakenError("the broker refused it")
+            raise NotTakenError("the broker rejected the message")
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
-        """Open another channel on this connection, whose end harms nothing else."""
+        """Open another channel on this connection, whose errors affect nothing else."""
         with translate_error(self._connection):
             channel = await self._open_channel()
         try:
@@ -107,17 +112,17 @@ class Connection:
             await run_to_end(_close_channel(channel))
 
     def mark_failed(self) -> None:
-        """Call it over: it has failed somebody."""
+        """Mark the connection as failed, so that it is replaced."""
         if not self._condemned.done():
             self._condemned.set_result(None)
 
     async def over(self) -> None:
-        """Wait for its end."""
+        """Wait until the connection has ended."""
         ends = {self._condemned, self._channel.closing, self._connection.closing}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
     async def _open_channel(self) -> AbstractChannel:
-        """Open a channel. A cancellation waits until it can be closed again: aiormq 6 would leave its reader behind."""
+        """Open a channel. A cancellation waits until it can be closed again: aiormq 6 would leave its reader task running."""
         opening = asyncio.ensure_future(self._connection.channel(publisher_confirms=False))
         try:
             return await asyncio.shield(opening)
@@ -126,12 +131,17 @@ class Connection:
             raise
 
     async def _look_for_exchange(self) -> bool:
-        """Ask whether a daemon has ever declared the exchange: publishing to one that is not there ends the channel."""
+        """Check whether the exchange exists: publishing to a missing one closes the channel."""
         probe = await self._open_channel()
         try:
             await probe.exchange_declare(self.names.requests, passive=True)
         except ChannelNotFoundEntity:
             return False
+        except ChannelAccessRefused as error:
+            # RabbitMQ 4.3 asks for a right that a user who only follows events does not need. Whoever publishes finds out then.
+            self.unseen = str(error)
+            self._has_exchange = True
+            return True
         await probe.close(BrokerLostError("the channel was closed"))
         self._has_exchange = True
         return True
@@ -139,23 +149,36 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(
-    number: int, url: str, names: Names, on_reply: OnReply, limit_s: float
+    number: int, hosts: BrokerHosts, names: Names, on_reply: OnReply, begin_limit_s: float = BEGIN_LIMIT_S
 ) -> AsyncIterator[Connection]:
-    """Connect, and close at the end. Raises BrokerLostError if it takes more than `limit_s` seconds or cannot be."""
-    connection: AbstractConnection | None = None
+    """Connect to one of the hosts, and close at the end. Raises BrokerLostError if none can be connected to.
+
+    `begin_limit_s`: seconds to declare the reply queue once the connection is open.
+    """
+    endpoint, opened = await hosts.connect(lambda endpoint: _open(endpoint, names))
     try:
-        with broker_errors(BrokerAddress.of(url)):
-            async with asyncio.timeout(limit_s):
-                # Made before it connects: whatever ends the connecting, there is something to close.
-                connection = OpeningConnection(url, body_limit=BODY_MAX_BYTES)
-                await connection.connect({"connection_name": f"{names.namespace} client"})
-                channel = cast("Channel", await connection.channel())
-                epoch = Connection(number, connection, channel, names)
-                await epoch.begin(on_reply)
-        yield epoch
+        try:
+            with broker_errors(opened.address):
+                async with asyncio.timeout(begin_limit_s):
+                    channel = cast("Channel", await opened.channel())
+                    connection = Connection(number, opened, channel, names)
+                    await connection.begin(on_reply)
+            yield connection
+        finally:
+            hosts.mark_failed(endpoint)  # however it ended, try another host first next time
     finally:
-        if connection is not None:
-            await run_to_end(_close(connection))
+        await run_to_end(_close(opened))
+
+
+async def _open(endpoint: Endpoint, names: Names) -> tuple[Endpoint, OpeningConnection]:
+    # Created before it connects, so that it can be closed however connecting ends.
+    connection = OpeningConnection(endpoint.url, body_limit=BODY_MAX_BYTES, endpoint=endpoint)
+    try:
+        await connection.connect({"connection_name": f"{names.namespace} client"})
+    except BaseException:
+        await run_to_end(_close(connection))
+        raise
+    return endpoint, connection
 
 
 async def _close_opening(opening: asyncio.Future[AbstractChannel]) -> None:

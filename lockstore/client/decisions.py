@@ -1,4 +1,4 @@
-"""What an answer can mean for a call: the words between the pure state of a call and the tasks that act on it."""
+"""The decisions that follow from an answer, passed from the state of a call to the task that acts on them."""
 
 from dataclasses import dataclass
 
@@ -9,48 +9,53 @@ __all__ = ["Decision", "Extended", "Failed", "Lost", "Obtained", "Queued", "Rese
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """In line; the call's deadline may have become known."""
+    """The ticket is in line; the wait may now be known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """It is this call's turn."""
+    """The lease was granted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Ask again with the same request id: this answer will not come (the connection was lost)."""
+    """Repeat the request with the same id: its answer was lost with the connection, or it was refused for now.
+
+    `trouble`: why to pause before that; an empty text: repeat it at once.
+    """
+
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WrongPartition:
-    """Another partition serves the conversation: send it again, there."""
+    """Send the request again, to the partition that serves the conversation."""
 
     partitions: int
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """This request id is over without a turn; `give_back` if the daemon does not know that."""
+    """The request ended without a grant; `give_back` if a daemon may not know that."""
 
     give_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There will be no turn."""
+    """The call fails with this error."""
 
     error: LockError
 
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """The lease ends later now."""
+    """The lease was extended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The lease is over; `why` completes "the lease ended: ..."."""
+    """The lease is lost; `why` completes "the lease ended: ..."."""
 
     why: str
 

@@ -1,4 +1,4 @@
-"""Whether the task that enters a lock can be the one that runs its body: only that task is cancelled when the lease is lost."""
+"""Checks that the task that enters a lock can run its body, because only that task is cancelled when the lease is lost."""
 
 import asyncio
 import sys
@@ -12,14 +12,13 @@ __all__ = ["check_entering_task"]
 
 
 def check_entering_task() -> None:
-    """Raise LockError outside of a task, and in one that ends as soon as the lock is entered.
+    """Raise LockError outside of a task, and in a task that ends as soon as the lock is entered.
 
-    That is a task whose coroutines are all contextlib's and ours: nobody's body is among them. On Python 3.11
-    `asyncio.wait_for` makes one.
+    Such a task consists only of coroutines of contextlib and of this client. On Python 3.11 `asyncio.wait_for` creates one.
     """
     task = asyncio.current_task()
     if task is None:
-        raise LockError("a lock is entered in a task: nothing else could be stopped when its lease is lost")
+        raise LockError("a lock must be entered in a task, which is cancelled when the lease is lost")
     coroutine: Any = task.get_coro()
     root = getattr(coroutine, "cr_frame", None)
     if root is not None and _ends_on_entry(root):
@@ -30,14 +29,14 @@ def check_entering_task() -> None:
 
 
 def _ends_on_entry(root: FrameType) -> bool:
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to see who awaits
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - the only way to find the awaiting coroutine
     while frame is not None:
         if frame.f_code.co_flags & CO_COROUTINE and not _is_passing_through(frame):
             return False
         if frame is root:
             return True
         frame = frame.f_back
-    return False  # the task does not begin here, as with coroutines of another make: nobody can tell
+    return False  # the task's outermost coroutine is not a Python coroutine, so this cannot be determined
 
 
 def _is_passing_through(frame: FrameType) -> bool:

@@ -24,21 +24,21 @@ logger = logging.getLogger(__name__)
 
 PUBLIC_TYPES = ("queued", "granted", "released", "expired", "cancelled")
 
-PREFETCH = 200  # events here that the reader has not taken
+PREFETCH = 200  # events that the reader has not processed
 QUEUE_MOST = 100_000  # events on the broker; a reader that falls further behind loses the oldest
-REMEMBERED_IDS = 1024  # of events announced twice, the second comes within seconds
+REMEMBERED_IDS = 1024  # for events published twice: the second copy follows within seconds
 
 
 class EventStream:
-    """Events of some types (none named: all), of one conversation or of all."""
+    """Events of some types (default: all), of one conversation or of all."""
 
-    def __init__(self, link: Reconnector, types: tuple[str, ...], conversation: str | None) -> None:
+    def __init__(self, reconnector: Reconnector, types: tuple[str, ...], conversation: str | None) -> None:
         unknown = set(types) - set(PUBLIC_TYPES)
         if unknown:
             raise ValueError(
-                f"no public events are called {', '.join(sorted(unknown))}; there are {', '.join(PUBLIC_TYPES)}"
+                f"unknown event types: {', '.join(sorted(unknown))}; known types: {', '.join(PUBLIC_TYPES)}"
             )
-        self._link = link
+        self._reconnector = reconnector
         self._types = types
         self._conversation = conversation
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -49,21 +49,21 @@ class EventStream:
         backoff = Backoff(0.05, 5.0)
         while True:
             try:
-                epoch = await self._link.epoch()
+                connection = await self._reconnector.wait_connected()
             except LockError:
                 return
             try:
-                async with aclosing(self._on(epoch)) as messages:
+                async with aclosing(self._on(connection)) as messages:
                     async for message in messages:
                         backoff.reset()
                         if (event := self._read(message)) is not None:
                             yield event
             except BrokerLostError:
-                # Also when no daemon has declared the exchange yet.
+                # Also raised if no daemon has declared the exchange yet.
                 await asyncio.sleep(backoff.next_s())
 
     def _read(self, message: DeliveredMessage) -> Outbound | None:
-        """Parse an event; None if it is not for this reader, was read before, or is of a later version of the protocol."""
+        """Parse an event; None if it belongs to another reader, is a duplicate, or of a later protocol version."""
         message_id = message.header.properties.message_id
         if message_id is not None:
             if message_id in self._seen:
@@ -76,15 +76,19 @@ class EventStream:
         except InvalidReplyError as error:
             self._log.warning("lock_client.event_not_understood", "a public event was ignored", str(error))
             return None
-        # A conversation id with `*` or `#` in it binds to more than its own events.
+        except Exception as error:  # noqa: BLE001 - an unexpected error must affect only its event
+            fault = f"it cannot be read: {type(error).__name__}"
+            self._log.warning("lock_client.event_not_understood", "a public event was ignored", fault)
+            return None
+        # A conversation id containing `*` or `#` also matches other conversations' events.
         return event if self._conversation in (None, event.conversation_id) else None
 
-    async def _on(self, epoch: Connection) -> AsyncGenerator[DeliveredMessage, None]:
-        """Yield what arrives on one connection; each message is acknowledged when the next is asked for."""
-        # Bounded by the prefetch. None: the channel has ended.
+    async def _on(self, connection: Connection) -> AsyncGenerator[DeliveredMessage, None]:
+        """Yield the messages of one connection; each is acknowledged when the next one is requested."""
+        # Bounded by the prefetch. None: the channel was closed.
         arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
-        async with epoch.channel() as channel:
-            await self._subscribed(channel, epoch.names, arrived)
+        async with connection.channel() as channel:
+            await self._subscribed(channel, connection.names, arrived)
             channel.closing.add_done_callback(lambda _: arrived.put_nowait(None))
             while (message := await arrived.get()) is not None:
                 yield message
@@ -95,13 +99,13 @@ class EventStream:
     async def _subscribed(
         self, channel: AbstractChannel, names: Names, arrived: asyncio.Queue[DeliveredMessage | None]
     ) -> None:
-        """Subscribe, and say what came of it: until there are events, nothing else tells that they would be heard."""
+        """Subscribe, and log the result, since a subscription without events is otherwise invisible."""
         try:
             with translate_error(channel):
                 await self._subscribe(channel, names, arrived)
         except BrokerLostError as error:
             extra = {"code": "lock_client.events_unheard", "reason": str(error)}
-            logger.warning("no events can be followed yet, trying again: %s", error, extra=extra)
+            logger.warning("cannot subscribe to events yet, retrying: %s", error, extra=extra)
             raise
         logger.info("following events", extra={"code": "lock_client.events_followed"})
 

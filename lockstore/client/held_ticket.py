@@ -1,4 +1,4 @@
-"""What the body of a lock is given."""
+"""The ticket passed to the body of a lock."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ __all__ = ["HeldTicket"]
 
 
 class HeldTicket:
-    """A ticket whose turn it is. Its `number` is the fencing token: give it to whatever the body writes to."""
+    """A granted ticket. Its `number` is the fencing token: pass it to whatever the body writes to."""
 
     __slots__ = ("_call",)
 
@@ -17,18 +17,20 @@ class HeldTicket:
         self._call = call
 
     def check(self) -> None:
-        """Raise LockLostError if the lease is lost. A body needs this only where it runs in another task than entered."""
+        """Raise LockLostError if the lease is lost. Only needed in a body that runs in another task than the one that entered."""
         call = self._call
+        call.body.note_use()
         if call.lost is not None or asyncio.get_running_loop().time() >= call.safe_until:
             why = call.lost.why if call.lost else "it was not renewed in time"
-            raise LockLostError(f"ticket {call.number} of {call.wanted.conversation_id!r}: the lease ended: {why}")
+            raise LockLostError(f"ticket {call.number} of {call.params.conversation_id!r}: the lease ended: {why}")
 
     @property
     def number(self) -> int:
-        """The fencing token: it rises with each ticket of a conversation.
+        """The fencing token: it increases with each ticket of a conversation.
 
-        Raises LockLostError after the loss of a lease whose body could not be stopped.
+        Raises LockLostError if the lease is lost and the body could not be stopped.
         """
+        self._call.body.note_use()
         if self._call.is_unguarded:
             self.check()
         return self._call.number
@@ -36,29 +38,33 @@ class HeldTicket:
     @property
     def conversation_id(self) -> str:
         """The conversation that is locked."""
-        return self._call.wanted.conversation_id
+        self._call.body.note_use()
+        return self._call.params.conversation_id
 
     @property
     def request_id(self) -> str:
-        """The request that the ticket was issued for, as it stands in logs and events."""
+        """The request id of the ticket, as in logs and events."""
+        self._call.body.note_use()
         return self._call.request_id
 
     @property
     def expires_at(self) -> float:
-        """When the lease ends as things stand, in seconds since the epoch on the lock store's clock. Renewals move it."""
+        """The current end of the lease, in seconds since the Unix epoch on the lock store's clock. Renewals extend it."""
+        self._call.body.note_use()
         return self._call.expires_at
 
     @property
     def safe_until(self) -> float:
-        """The moment by which the body must have stopped, on the event loop's clock. Renewals move it.
+        """The time by which the body must have stopped, on the event loop's clock. Renewals extend it.
 
-        Whoever cancels what the body does, as the client itself will at that moment, needs no margin beyond it.
+        It already includes a safety margin; the client cancels the body at that time.
         """
+        self._call.body.note_use()
         return self._call.safe_until
 
     @property
     def waited(self) -> float:
-        """Seconds from the request to its turn, by the lock store's clock."""
+        """Seconds from the request to the grant, on the lock store's clock."""
         granted = self._call.granted
         return granted.waited if granted else 0.0
 

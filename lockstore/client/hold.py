@@ -1,4 +1,4 @@
-"""The second half of a call: the body runs while the lease lasts, is renewed meanwhile, and is stopped before the end."""
+"""The second half of a call: renews the lease while the body runs, and stops the body before the lease expires."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ _OUT_OF_TIME = "it was not renewed in time"
 
 
 class LeaseGuard:
-    """`async with` around the body of a lock. At the end LockLostError takes the place of our cancellation, and of no other.
+    """`async with` around the body of a lock. On exit LockLostError replaces our cancellation, but no one else's.
 
-    The body is cancelled through asyncio's own timeout scope, which tells our cancellation from anybody else's.
+    The body is cancelled through asyncio's timeout scope, which distinguishes our cancellation from others.
     """
 
     def __init__(self, call: Call, registry: CallRegistry) -> None:
@@ -31,14 +31,15 @@ class LeaseGuard:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout_at(call.safe_until)
+        call.body.note_awaiting()
         self._is_open = False
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._nudge = asyncio.Event()
-        self._misrouted = 0  # times in a row
-        self._confirmed_on = call.epoch  # the connection on which the daemon last said that the lease is ours
+        self._misrouted = 0  # consecutive answers
+        self._confirmed_on = call.connection_number  # the connection on which the lease was last confirmed
 
     async def __aenter__(self) -> Self:
         await self._scope.__aenter__()
@@ -46,11 +47,13 @@ class LeaseGuard:
         if self._task is not None:
             self._task.add_done_callback(self._left_alone)
         self._registry.listen(self._call, self)
-        # Most locks are given back long before: only a timer until then, and no task.
+        # Most locks are released much earlier, so a timer suffices until then, without a task.
         self._timer = self._loop.call_at(self._call.renew_at, self._renew_soon)
         if self._call.lost is not None:
             self._stop_body()
-        elif (epoch := self._registry.link.current) is not None and epoch.number != self._call.epoch:
+        elif (
+            connection := self._registry.reconnector.current
+        ) is not None and connection.number != self._call.connection_number:
             self.connected()
         return self
 
@@ -67,46 +70,48 @@ class LeaseGuard:
             self._renewing.cancel()
         if self._loop.time() >= self._call.safe_until:
             self._call.lose(_OUT_OF_TIME)
+        was_ours = self._call.body.take_back() and isinstance(error, asyncio.CancelledError)
         try:
             if asyncio.current_task() is self._task:
                 await self._scope.__aexit__(kind, error, trace)
             else:
-                await self._scope.__aexit__(None, None, None)  # a cancellation of this task is not the scope's
+                # A cancellation of this task does not belong to the scope.
+                await self._scope.__aexit__(None, None, None)
         except TimeoutError:
             raise self._lost() from error
-        if error is None and self._call.lost is not None:
-            raise self._lost()  # it came to its end, but not within the lease
+        if was_ours or (error is None and self._call.lost is not None):
+            raise self._lost() from error  # the body was stopped, or finished, but not within the lease
 
     # --- what the registry calls --------------------------------------------------------------------------------------
 
-    def told(self, outcome: Decision) -> None:
-        """Let the body run longer, or stop it."""
-        match outcome:
+    def handle_decision(self, decision: Decision) -> None:
+        """Extend the body's time, or stop it."""
+        match decision:
             case Extended():
                 if self._is_open and not self._scope.expired():
                     self._scope.reschedule(self._call.safe_until)
-                epoch = self._registry.link.current
-                self._confirmed_on = 0 if epoch is None else epoch.number
+                connection = self._registry.reconnector.current
+                self._confirmed_on = 0 if connection is None else connection.number
                 self._misrouted = 0
                 self._nudge.set()
             case Lost():
                 self._stop_body()
             case WrongPartition():
                 self._misrouted += 1
-                if self._misrouted == 1:  # a daemon that contradicts itself is asked again only when it is time
+                if self._misrouted == 1:  # if a daemon contradicts itself, the next renewal waits for its time
                     self._renew_now()
             case _:
                 pass
 
     def connected(self) -> None:
-        """Renew at once: nobody knows how long the connection was away."""
+        """Renew immediately: the duration of the interruption is unknown."""
         self._renew_now()
 
     def disconnected(self) -> None:
-        """Do nothing: the lease lasts, and renewing waits for a connection."""
+        """Do nothing: the lease continues, and renewing waits for a connection."""
 
     def closed(self) -> None:
-        """Stop the body: nobody would renew its lease."""
+        """Stop the body: its lease will not be renewed."""
         self._call.lose("the client was closed")
         self._stop_body()
 
@@ -121,30 +126,36 @@ class LeaseGuard:
             self._scope.reschedule(self._loop.time())
 
     def _left_alone(self, _: object) -> None:
-        """Take note that the task that entered has ended while the lock is held: there is nothing left to cancel."""
+        """Record that the task that entered has ended while the lock is held: the body runs in another, if at all."""
         self._call.is_unguarded = True
         self._watch_lease()
-        extra = {"code": "lock_client.body_unguarded", "conversation_id": self._call.wanted.conversation_id}
+        extra = {"code": "lock_client.body_unguarded", "conversation_id": self._call.params.conversation_id}
         logger.error(
-            "the task that entered the lock of %r has ended, and the lock is still held: if its lease is lost, nothing can"
-            " stop the body. Enter it in the task that runs the body, or have the body call ticket.check()",
-            self._call.wanted.conversation_id,
+            "the task that entered the lock of %r has ended, and the lock is still held: if its lease is lost, the task that"
+            " used the ticket last, or awaited the entry, is cancelled. Enter it in the task that runs the body",
+            self._call.params.conversation_id,
             extra=extra,
         )
 
     def _watch_lease(self) -> None:
-        """Say it when an unguarded lease is lost."""
+        """Stop the body when the lease is lost, or log that it cannot be stopped."""
         if self._call.lost is None and self._loop.time() < self._call.safe_until:
             self._watch = self._loop.call_at(self._call.safe_until, self._watch_lease)
             return
         self._call.lose(_OUT_OF_TIME)
-        extra = {"code": "lock_client.body_runs_without_lease", "conversation_id": self._call.wanted.conversation_id}
+        extra = {"code": "lock_client.body_stopped", "conversation_id": self._call.params.conversation_id}
+        if self._call.body.stop():
+            logger.error(
+                "%s. Its body was cancelled, in another task than the one that entered", self._lost(), extra=extra
+            )
+            return
+        extra["code"] = "lock_client.body_runs_without_lease"
         logger.critical("%s. Its body may still run, and could not be stopped", self._lost(), extra=extra)
 
     def _lost(self) -> LockLostError:
         why = self._call.lost.why if self._call.lost else _OUT_OF_TIME
         call = self._call
-        return LockLostError(f"ticket {call.number} of {call.wanted.conversation_id!r}: the lease ended: {why}")
+        return LockLostError(f"ticket {call.number} of {call.params.conversation_id!r}: the lease ended: {why}")
 
     # --- renewing -------------------------------------------------------------------------------------------------
 
@@ -161,16 +172,18 @@ class LeaseGuard:
             self._nudge.set()
 
     async def _keep(self) -> None:
-        """Renew whenever it is time, until the body is done or the client is closed."""
+        """Renew in time, until the body is finished or the client is closed."""
         with suppress(LockError):
             while True:
                 await self._rest(self._call.renew_at - self._loop.time())
                 if self._call.renew_at <= self._loop.time():
                     await self._renew()
-                elif (epoch := self._registry.link.current) and self._call.epoch != epoch.number == self._confirmed_on:
-                    # The daemon still knows the ticket. Renewals do not move the address of what else is said about it;
-                    # asking again does, and is answered with the grant.
-                    await self._send(epoch, self._call.ask(self._loop.time(), epoch.number))
+                elif (
+                    connection := self._registry.reconnector.current
+                ) and self._call.connection_number != connection.number == self._confirmed_on:
+                    # The daemon still knows the ticket. A renewal does not change the reply queue of its other answers, but
+                    # repeating the request does, and it is answered with the grant.
+                    await self._send(connection, self._call.ask(self._loop.time(), connection.number))
 
     async def _rest(self, pause_s: float) -> None:
         if pause_s > 0 and not self._nudge.is_set():
@@ -180,15 +193,15 @@ class LeaseGuard:
         self._nudge.clear()
 
     async def _renew(self) -> None:
-        epoch = await self._registry.link.epoch()
-        await self._send(epoch, self._call.renew(self._loop.time()))
+        connection = await self._registry.reconnector.wait_connected()
+        await self._send(connection, self._call.renew(self._loop.time()))
 
-    async def _send(self, epoch: Connection, letter: OutboundMessage) -> None:
+    async def _send(self, connection: Connection, outbound: OutboundMessage) -> None:
         try:
-            await epoch.publish(letter, self._registry.routes)
+            await connection.publish(outbound, self._registry.routes)
         except BrokerLostError:
-            await self._registry.link.after(epoch)
+            await self._registry.reconnector.wait_replaced(connection)
         except NotTakenError as error:
             extra = {"code": "lock_client.renewal_not_taken", "reason": str(error)}
-            conversation_id = self._call.wanted.conversation_id
-            logger.warning("a renewal of %r was not taken, trying again: %s", conversation_id, error, extra=extra)
+            conversation_id = self._call.params.conversation_id
+            logger.warning("a renewal of %r was not accepted, retrying: %s", conversation_id, error, extra=extra)

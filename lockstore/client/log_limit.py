@@ -1,4 +1,4 @@
-"""Warnings whose rate a stranger decides: the first of each kind is logged at once, more of them once a minute as a count."""
+"""Rate-limited warnings for events that others cause: the first of each kind at once, further ones as a count per minute."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ _PERIOD_S = 60.0
 
 
 class RateLimitedLog:
-    """Logs at most one warning of each code in a minute. Codes are few and fixed: they are kept for ever."""
+    """Logs at most one warning per code and minute. Codes are few and fixed, and are kept forever."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger

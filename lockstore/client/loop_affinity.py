@@ -9,14 +9,14 @@ __all__ = ["LoopAffinity"]
 
 
 class LoopAffinity:
-    """Remembers where a client was opened, and refuses to be used elsewhere."""
+    """Records where a client was opened, and rejects its use elsewhere."""
 
     def __init__(self) -> None:
         self._loop = _running_loop()
         self._process = os.getpid()
 
     def check(self) -> None:
-        """Raise LockError anywhere but in the same process and event loop."""
+        """Raise LockError except in the same process and event loop."""
         if os.getpid() != self._process:
             raise LockError("this client was opened by another process, before a fork: make one client in each process")
         if self._loop.is_closed():

@@ -1,4 +1,4 @@
-"""What the client sends, as bytes with their address. Pure; the models are those of `lockstore.protocol.messages`."""
+"""The messages that the client sends, encoded. Pure; `lockstore.protocol.messages` has the models."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,19 @@ _RELEASE_TAG = "release"
 
 
 class Routes:
-    """Which partition serves a conversation, as far as this client knows."""
+    """The partition of each conversation, as far as this client knows."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
 
     def of(self, conversation_id: str) -> int:
-        """Give the partition of a conversation."""
+        """Return the partition of a conversation."""
         return partition_of(conversation_id, self.partitions)
 
 
 @dataclass(frozen=True, slots=True)
 class LockParams:
-    """What a caller asks for. None: whatever the daemon's default is."""
+    """The parameters of a call. None: the daemon's default."""
 
     conversation_id: str
     wait: float | None = None
@@ -35,14 +35,14 @@ class LockParams:
     holder: str | None = None
 
     def check(self) -> None:
-        """Raise RefusedError, as the daemon would, for what no daemon takes."""
+        """Raise RefusedError for parameters that every daemon rejects."""
         try:
             self.message("0", self.wait)
         except ValidationError as error:
             raise RefusedError("invalid", broken_rule(error)) from None
 
     def message(self, request_id: str, wait: float | None) -> RequestMessage:
-        """Write it as the protocol's message."""
+        """Create the protocol's message."""
         return RequestMessage(
             type="request",
             conversation_id=self.conversation_id,
@@ -55,40 +55,40 @@ class LockParams:
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """A message ready to be sent. `name` is its message id and its correlation id: `<request id>[/<tag>]`."""
+    """An encoded message. `name` is its message id and its correlation id: `<request id>[/<tag>]`."""
 
     body: bytes
     conversation_id: str
     name: str
-    partition: int | None = None  # None: wherever the conversation is served when it is sent
+    partition: int | None = None  # None: determined when the message is sent
 
 
 def split(name: str) -> tuple[str, str]:
-    """Give the request id and the tag that a letter's name was made of; a request itself has the tag ""."""
+    """Split a message's name into the request id and the tag; a request has the tag ""."""
     request_id, _, tag = name.partition("/")
     return request_id, tag
 
 
 def is_release(tag: str) -> bool:
-    """Tell whether an answer with this tag answers a release."""
+    """Return whether an answer with this tag belongs to a release."""
     return tag == _RELEASE_TAG
 
 
-def request(wanted: LockParams, request_id: str, wait: float | None, partition: int | None) -> OutboundMessage:
-    """Ask for a ticket."""
-    body = wanted.message(request_id, wait).model_dump_json(exclude_none=True).encode()
-    return OutboundMessage(body, wanted.conversation_id, request_id, partition)
+def request(params: LockParams, request_id: str, wait: float | None, partition: int | None) -> OutboundMessage:
+    """Request a ticket."""
+    body = params.message(request_id, wait).model_dump_json(exclude_none=True).encode()
+    return OutboundMessage(body, params.conversation_id, request_id, partition)
 
 
 def renewal(conversation_id: str, request_id: str, number: int, tag: str, partition: int | None) -> OutboundMessage:
-    """Ask for the lease to begin anew. The tag tells the answers to several of these apart."""
+    """Restart the lease. The tag distinguishes the answers to several renewals."""
     message = RenewMessage(type="renew", conversation_id=conversation_id, ticket_number=number, request_id=request_id)
     body = message.model_dump_json(exclude_none=True).encode()
     return OutboundMessage(body, conversation_id, f"{request_id}/{tag}", partition)
 
 
 def release(conversation_id: str, request_id: str, number: int | None, partition: int | None) -> OutboundMessage:
-    """Give a ticket back: granted, waiting, or (number None) not known whether there is one."""
+    """Release a ticket: granted, waiting, or (number None) not known to exist."""
     message = ReleaseMessage(
         type="release", conversation_id=conversation_id, ticket_number=number, request_id=request_id
     )

@@ -1,86 +1,101 @@
-"""The client's connection, made again for ever: it comes and goes as epochs, and whoever needs one waits for it here."""
+"""Keeps the client connected: reconnects forever, and provides the current connection to those who wait for it."""
 
 import asyncio
 import logging
+from math import inf
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 from aiormq.abc import DeliveredMessage
 
+from lockstore.amqp.hosts import CONNECT_LIMIT_S, BrokerHosts
+from lockstore.client.cleanup import run_to_end
 from lockstore.client.connection import Connection, open_connection
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
+from lockstore.util.urls import split_hosts
 
-__all__ = ["Reconnector", "Subscriber", "broker_url"]
+__all__ = ["Reconnector", "Subscriber", "broker_hosts"]
 
 logger = logging.getLogger(__name__)
 
-CONNECT_LIMIT_S = 15.0
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MOST_S = 5.0
-STEADY_S = 5.0  # a connection that lasted so long was a good one: the next attempts begin with short pauses again
+STEADY_S = 5.0  # a connection that lasted this long was stable: the backoff starts again
+
+_NO_URL = "url: must be an AMQP URL, as amqp://user:password@host:5672/vhost"
 
 HEARTBEAT_S = 10
-"""Unless the URL says otherwise. aiormq's own 60 would notice a dead peer after three minutes, and a lease lasts one."""
+"""Default heartbeat. aiormq's default of 60 would detect a dead peer after three minutes, but a lease lasts one."""
 
 
 class Subscriber(Protocol):
-    """Who is told when a connection comes and goes, and what arrives on it. Called in the event loop, never waits."""
+    """Receives connection changes and replies. Called in the event loop; must not block."""
 
     def connected(self) -> None:
-        """Take note of a new connection."""
+        """Handle a new connection."""
 
     def disconnected(self) -> None:
-        """Take note that it is over: answers to what was sent on it will not come."""
+        """Handle the loss of the connection: answers to what was sent on it will not arrive."""
+
+    async def give_all_back(self) -> None:
+        """Give everything back before the client ends: its tasks were cancelled from outside."""
 
     def handle_reply(self, message: DeliveredMessage) -> None:
-        """Take in what arrived on the reply queue."""
+        """Handle a message from the reply queue."""
 
 
-def broker_url(url: str) -> str:
-    """Give the URL to connect with. Raises ConfigError, which never repeats it: there is a password in it."""
+def broker_hosts(url: str, connect_limit_s: float = CONNECT_LIMIT_S) -> BrokerHosts:
+    """Return the hosts to connect to. Raises ConfigError, without repeating the URL, which contains a password."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises for what is not a number
-    except (AttributeError, ValueError):
-        raise ConfigError("url: must be an AMQP URL, as amqp://user:password@host:5672/vhost") from None
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise ConfigError("url: must begin with amqp:// or amqps://, and name a host")
-    if "heartbeat" in parse_qs(parts.query):
-        return url
-    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, f"heartbeat={HEARTBEAT_S}"]))))
+        urls = split_hosts(url)
+        each = [urlsplit(one) for one in urls]
+        _ = [parts.port for parts in each]  # raises for what is not a number
+        is_ambiguous = "#" in url
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(_NO_URL) from None
+    if any(parts.scheme not in ("amqp", "amqps") or not parts.hostname for parts in each):
+        raise ConfigError("url: must begin with amqp:// or amqps://, and name a host, or several separated by commas")
+    if is_ambiguous:
+        raise ConfigError(_NO_URL)
+    if not 0 < connect_limit_s < inf:
+        raise ConfigError("connect_timeout: must be more than 0, and finite")
+    if "heartbeat" not in parse_qs(each[0].query):
+        url = f"{url}{'&' if each[0].query else '' if url.endswith('?') else '?'}heartbeat={HEARTBEAT_S}"
+    return BrokerHosts(url, connect_limit_s)
 
 
 class Reconnector:
-    """One connection at a time. `run` it in a task; it ends only when cancelled."""
+    """Maintains one connection at a time. Run `run` in a task; it ends only when cancelled."""
 
-    def __init__(self, url: str, names: Names, subscriber: Subscriber) -> None:
-        self._url = broker_url(url)
+    def __init__(self, hosts: BrokerHosts, names: Names, subscriber: Subscriber) -> None:
+        self._hosts = hosts
+        self._has_said_unseen = False
         self._names = names
         self._subscriber = subscriber
         self._number = 0
-        self._epoch: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._connection: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         self.failure = "no connection yet"
-        self.is_closing = False  # set by who ends `run`, so that the others are told the truth
+        self.is_closing = False  # set before `run` is cancelled, so that waiting callers get the right error
 
     @property
     def current(self) -> Connection | None:
-        """The live connection, if there is one now."""
-        alive = self._epoch.done() and not self._epoch.cancelled() and self._epoch.exception() is None
-        return self._epoch.result() if alive else None
+        """The live connection, None if there is none."""
+        alive = self._connection.done() and not self._connection.cancelled() and self._connection.exception() is None
+        return self._connection.result() if alive else None
 
-    async def epoch(self) -> Connection:
-        """Give the live connection, or wait for it. Raises LockError when there will be none: the link has ended."""
-        # Shielded: many wait for this one future, and one that is cancelled must not take it from the others.
-        return await asyncio.shield(self._epoch)
+    async def wait_connected(self) -> Connection:
+        """Return the live connection, waiting for one if necessary. Raises LockError if the client was closed."""
+        # Shielded, because many callers await this future, and cancelling one must not affect the others.
+        return await asyncio.shield(self._connection)
 
     @staticmethod
-    async def after(epoch: Connection) -> None:
-        """Wait until a connection that has failed somebody is no longer the current one."""
-        epoch.mark_failed()
-        await epoch.ended.wait()
+    async def wait_replaced(connection: Connection) -> None:
+        """Wait until a failed connection has been replaced or dropped."""
+        connection.mark_failed()
+        await connection.ended.wait()
 
     async def run(self) -> None:
         """Connect, again and again."""
@@ -90,45 +105,73 @@ class Reconnector:
         except asyncio.CancelledError:
             if not self.is_closing:
                 ended_by = LockError("the client's connection task was cancelled from outside")
+                await run_to_end(self._connect_to_give_back())
             raise
-        except Exception as error:  # a programming error: no broker is at fault, and whoever waits gets it as it is
+        except Exception as error:  # a programming error, passed on unchanged to all callers
             logger.exception("an error in the client itself", extra={"code": "lock_client.failed"})
             ended_by = error
             raise
         finally:
-            if self._epoch.done():
-                self._epoch = asyncio.get_running_loop().create_future()
-            self._epoch.set_exception(ended_by)
-            self._epoch.exception()  # nobody may be waiting for it, which is no mistake
+            if self._connection.done():
+                self._connection = asyncio.get_running_loop().create_future()
+            self._connection.set_exception(ended_by)
+            self._connection.exception()  # retrieved, since perhaps no caller awaits it
+
+    async def _connect_to_give_back(self) -> None:
+        """Connect once more, until everything is given back.
+
+        Whoever cancels every task of the event loop, as `asyncio.run` does at its end, also cancels those of the connection.
+        Tasks that begin afterwards are not cancelled.
+        """
+        connecting = asyncio.create_task(self._connect_for_ever(), name="lockstore reconnector, at the end")
+        try:
+            await self._subscriber.give_all_back()
+        finally:
+            connecting.cancel()
+            await asyncio.wait({connecting})
 
     async def _connect_for_ever(self) -> None:
         while not self.is_closing:
             try:
-                await self._live()
+                node = await self._live()
             except BrokerLostError as error:
                 self.failure = f"the broker cannot be reached: {error}"
                 extra = {"code": "lock_client.broker_unreachable", "reason": str(error)}
-                logger.warning("the broker cannot be reached, trying again: %s", error, extra=extra)
+                logger.warning("the broker cannot be reached, retrying: %s", error, extra=extra)
             else:
-                self.failure = "the connection to the broker was lost"
-                extra = {"code": "lock_client.connection_lost"}
-                logger.warning("the connection to the broker was lost, connecting again", extra=extra)
-            await asyncio.sleep(self._backoff.next_s())
+                self.failure = f"the connection to the broker was lost: {node}"
+                extra = {"code": "lock_client.connection_lost", "node": node}
+                logger.warning("the connection to the broker was lost, reconnecting: %s", node, extra=extra)
+            # Try another host immediately; once all have failed, pause.
+            await asyncio.sleep(0 if self._hosts.has_untried else self._backoff.next_s())
 
-    async def _live(self) -> None:
+    async def _live(self) -> str:
+        """Connect, wait for the end of the connection, and return its node."""
         self._number += 1
-        async with open_connection(
-            self._number, self._url, self._names, self._subscriber.handle_reply, CONNECT_LIMIT_S
-        ) as epoch:
+        async with open_connection(self._number, self._hosts, self._names, self._subscriber.handle_reply) as connection:
             loop = asyncio.get_running_loop()
             began_at = loop.time()
-            self._epoch.set_result(epoch)
+            self._connection.set_result(connection)
+            self._say_connected(connection.node, connection.unseen)
             self._subscriber.connected()
             try:
-                await epoch.over()
+                await connection.over()
             finally:
-                self._epoch = loop.create_future()
-                epoch.ended.set()
+                self._connection = loop.create_future()
+                connection.ended.set()
                 self._subscriber.disconnected()
                 if loop.time() - began_at > STEADY_S:
                     self._backoff.reset()
+                    self._hosts.forget_failures()
+        return connection.node
+
+    def _say_connected(self, node: str, unseen: str | None) -> None:
+        others = self._hosts.passed_over
+        extra = {"code": "lock_client.connected", "node": node, "passed_over": others}
+        logger.info(
+            "connected to the broker: %s%s", node, f", after: {'; '.join(others)}" if others else "", extra=extra
+        )
+        if unseen is not None and not self._has_said_unseen:
+            self._has_said_unseen = True
+            extra = {"code": "lock_client.exchange_unseen", "reason": unseen}
+            logger.info("whether %s exists cannot be checked: %s", self._names.requests, unseen, extra=extra)

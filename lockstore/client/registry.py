@@ -1,12 +1,14 @@
-"""Where all calls of a client meet: answers find their call here, and whatever answers nobody is dealt with."""
+"""All calls of a client: assigns answers to their calls, and handles answers that belong to none."""
 
 import asyncio
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Protocol
 
 from aiormq.abc import DeliveredMessage
 
+from lockstore.amqp.hosts import BrokerHosts
 from lockstore.client.call_state import Call
 from lockstore.client.connection import NotTakenError
 from lockstore.client.decisions import Decision, WrongPartition
@@ -24,125 +26,142 @@ __all__ = ["CallRegistry", "Listener"]
 logger = logging.getLogger(__name__)
 
 RELEASE_LIMIT_S = 2.0
-"""How long leaving a lock waits for the broker. After that the outbox goes on trying, and the caller goes on."""
+"""How long leaving a lock waits for the broker. After that, the release is sent in the background."""
 
-FINISHED_MOST = 10_000  # calls that are over, and whose late answers are still acted on
+GIVE_BACK_LIMIT_S = 3.0
+"""How long a client whose tasks were cancelled from outside tries to give everything back."""
+
+FINISHED_MOST = 10_000  # finished calls whose late answers are still handled
 
 
 class Listener(Protocol):
-    """The waiting or holding side of a call. Called in the event loop, never waits."""
+    """The waiting or holding half of a call. Called in the event loop; must not block."""
 
-    def told(self, outcome: Decision) -> None:
-        """Take in what an answer meant."""
+    def handle_decision(self, decision: Decision) -> None:
+        """Handle a decision."""
 
     def connected(self) -> None:
-        """Take note of a new connection."""
+        """Handle a new connection."""
 
     def disconnected(self) -> None:
-        """Take note that the answers to what was sent will not come."""
+        """Handle the loss of the connection: answers to what was sent on it will not arrive."""
 
     def closed(self) -> None:
         """Stop: the client is being closed."""
 
 
 class CallRegistry:
-    """The calls of one client by their request ids, and what they share: the link, the outbox, the routes."""
+    """The calls of one client by their request ids, and what they share: connection, release queue, routes."""
 
-    def __init__(self, url: str, names: Names, partitions: int) -> None:
+    def __init__(self, hosts: BrokerHosts, names: Names, partitions: int) -> None:
         self.names = names
         self.routes = Routes(partitions)
-        self.link = Reconnector(url, names, self)
-        self.outbox = ReleaseQueue(self.link, self.routes)
+        self.reconnector = Reconnector(hosts, names, self)
+        self.releases = ReleaseQueue(self.reconnector, self.routes)
         self._calls: dict[str, tuple[Call, Listener]] = {}
-        self._finished: OrderedDict[str, str] = OrderedDict()  # request id to conversation id, the oldest first
+        self._finished: OrderedDict[str, str] = OrderedDict()  # request id to conversation id, oldest first
         self._no_calls = asyncio.Event()
         self._no_calls.set()
         self._log = RateLimitedLog(logger)
 
     def listen(self, call: Call, listener: Listener) -> None:
-        """Let this listener hear what is said to the call, from now on and instead of the one before."""
+        """Pass the call's answers to this listener from now on, instead of the previous one."""
         self._calls[call.request_id] = (call, listener)
         self._no_calls.clear()
 
     def forget(self, call: Call) -> None:
-        """Let nobody hear what is said to the call's request id any more."""
+        """Stop passing on answers to the call's request id."""
         self._calls.pop(call.request_id, None)
         if call.asked:
-            self._finished[call.request_id] = call.wanted.conversation_id
+            self._finished[call.request_id] = call.params.conversation_id
             if len(self._finished) > FINISHED_MOST:
                 self._finished.popitem(last=False)
         if not self._calls:
             self._no_calls.set()
 
     async def give_back(self, call: Call) -> None:
-        """Release what a call holds, and wait, not for long, until the broker has the release."""
-        letter = call.give_back()
+        """Release what a call holds, and wait briefly for the broker's confirm."""
+        outbound = call.give_back()
         is_sent = call.is_known_over
         try:
-            epoch = self.link.current
-            if epoch is not None and not call.lost and not is_sent:
-                await epoch.publish(letter, self.routes, RELEASE_LIMIT_S)
+            connection = self.reconnector.current
+            if connection is not None and not call.lost and not is_sent:
+                await connection.publish(outbound, self.routes, RELEASE_LIMIT_S)
                 is_sent = True
         except (BrokerLostError, NotTakenError, TimeoutError):
             pass
         finally:
             if not is_sent:
-                self.outbox.put(letter)
+                self.releases.put(outbound)
             self.forget(call)
 
     def abandon(self, call: Call) -> None:
-        """Give up a call: if its turn still comes, it is given back."""
+        """Abandon a call: if it is granted later, it is released."""
         self.forget(call)
         if call.asked and not call.is_known_over:
-            self.outbox.put(call.give_back())
+            self.releases.put(call.give_back())
+
+    async def give_all_back(self) -> None:
+        """Do what `close` does, within a limit, after the client's tasks were cancelled from outside."""
+        sending = asyncio.create_task(self.releases.run(), name="lockstore releases, at the end")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_LIMIT_S):
+                    await self.close()
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
 
     async def close(self) -> None:
-        """Stop every call, and wait until each has given back what it held and all of that is sent."""
+        """Stop every call, and wait until all releases have been sent."""
         for _, listener in list(self._calls.values()):
             listener.closed()
         await self._no_calls.wait()
-        await self.outbox.emptied()
+        await self.releases.emptied()
 
-    # --- the link's subscriber ------------------------------------------------------------------------------------
+    # --- connection changes --------------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """Tell every call."""
+        """Notify every call."""
         for _, listener in list(self._calls.values()):
             listener.connected()
 
     def disconnected(self) -> None:
-        """Tell every call."""
+        """Notify every call."""
         for _, listener in list(self._calls.values()):
             listener.disconnected()
 
     def handle_reply(self, message: DeliveredMessage) -> None:
-        """Bring an answer to the call that it is for."""
+        """Pass an answer to its call."""
         try:
             reply = read_reply(message)
         except InvalidReplyError as error:
             self._ignore("lock_client.reply_not_understood", str(error))
             return
+        except Exception as error:  # noqa: BLE001 - what nobody thought of: only that message is not heard
+            self._ignore("lock_client.reply_not_understood", f"it cannot be read: {type(error).__name__}")
+            return
         known = self._calls.get(reply.request_id)
         if known is None:
-            self._heard_late(reply)
+            self._handle_late(reply)
             return
         call, listener = known
-        if reply.message.conversation_id != call.wanted.conversation_id:
+        if reply.message.conversation_id != call.params.conversation_id:
             self._ignore(
                 "lock_client.reply_not_ours", "it is about another conversation than the request that it names"
             )
             return
-        outcome = call.hear(reply.message, reply.tag, asyncio.get_running_loop().time())
-        if outcome is not None:
-            if isinstance(outcome, WrongPartition):
-                self.routes.partitions = outcome.partitions
+        decision = call.handle_answer(reply.message, reply.tag, asyncio.get_running_loop().time())
+        if decision is not None:
+            if isinstance(decision, WrongPartition):
+                self.routes.partitions = decision.partitions
                 call.partition = None
-            listener.told(outcome)
+            listener.handle_decision(decision)
 
-    def _heard_late(self, reply: Reply) -> None:
-        """Give back a grant that nobody waits for any more, and send a release again that went to the wrong place.
+    def _handle_late(self, reply: Reply) -> None:
+        """Release a grant that no caller waits for, and resend a release that was routed to the wrong partition.
 
-        Only for requests of this client's: it must not release for others what somebody else holds.
+        Only for request ids of this client: it must not release what another client holds.
         """
         conversation_id = self._finished.get(reply.request_id)
         if conversation_id is None or conversation_id != reply.message.conversation_id:
@@ -151,11 +170,15 @@ class CallRegistry:
         match reply.message:
             case GrantedMessage(ticket_number=number):
                 del self._finished[reply.request_id]
-                self.outbox.put(release(conversation_id, reply.request_id, number, None))
+                self.releases.put(release(conversation_id, reply.request_id, number, None))
             case RejectedMessage(reason="wrong_partition", partitions=int(count), ticket_number=number):
-                if is_release(reply.tag) and count != self.routes.partitions:
+                if is_release(reply.tag):
+                    if (
+                        count == self.routes.partitions
+                    ):  # another answer came first; a daemon that errs is told once more only
+                        del self._finished[reply.request_id]
                     self.routes.partitions = count
-                    self.outbox.put(release(conversation_id, reply.request_id, number, None))
+                    self.releases.put(release(conversation_id, reply.request_id, number, None))
             case _:
                 pass
 

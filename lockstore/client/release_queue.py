@@ -1,4 +1,4 @@
-"""Releases that could not be sent when they should have been: they go as soon as there is a connection, in order."""
+"""Releases that could not be sent immediately: they are sent in order as soon as there is a connection."""
 
 import asyncio
 import logging
@@ -14,65 +14,73 @@ __all__ = ["ReleaseQueue"]
 
 logger = logging.getLogger(__name__)
 
-OUTBOX_MOST = 10_000  # letters; those beyond are dropped, and their tickets end by themselves
-REFUSED_S = 60.0  # for a letter that the broker does not take: the number of partitions may be changing just now
+RELEASES_MOST = 10_000  # messages; further ones are dropped, and their leases expire
+REFUSED_S = 60.0  # how long to retry a message that the broker rejects: the number of partitions may be changing
 
 
 class ReleaseQueue:
-    """A bounded queue of letters, and the task that empties it. Letters are safe to send twice."""
+    """A bounded queue of releases, and the task that sends them. Releases are safe to repeat."""
 
-    def __init__(self, link: Reconnector, routes: Routes) -> None:
-        self._link = link
+    def __init__(self, reconnector: Reconnector, routes: Routes) -> None:
+        self._reconnector = reconnector
         self._routes = routes
-        self._letters: asyncio.Queue[OutboundMessage] = asyncio.Queue(OUTBOX_MOST)
+        self._queue: asyncio.Queue[OutboundMessage] = asyncio.Queue(RELEASES_MOST)
 
-    def put(self, letter: OutboundMessage) -> None:
-        """Keep a letter until it is sent."""
+    def put(self, outbound: OutboundMessage) -> None:
+        """Queue a message until it is sent."""
         try:
-            self._letters.put_nowait(letter)
+            self._queue.put_nowait(outbound)
         except asyncio.QueueFull:
-            extra = {"code": "lock_client.outbox_full", "conversation_id": letter.conversation_id}
+            extra = {"code": "lock_client.outbox_full", "conversation_id": outbound.conversation_id}
             logger.warning(
-                "too many releases wait for the broker; %r ends by itself", letter.conversation_id, extra=extra
+                "too many releases are waiting for the broker; the lease of %r will expire",
+                outbound.conversation_id,
+                extra=extra,
             )
 
     async def run(self) -> None:
-        """Send what comes in."""
+        """Send queued messages."""
         while True:
-            letter = await self._letters.get()
+            outbound = await self._queue.get()
             try:
-                await self._send(letter)
+                await self._send(outbound)
+            except asyncio.CancelledError:
+                self.put(outbound)  # still to be sent, by another task
+                raise
             except LockError:
-                raise  # the link has ended
-            except Exception:  # one letter must not keep the others
-                extra = {"code": "lock_client.release_failed", "conversation_id": letter.conversation_id}
-                logger.exception("the release of %r failed; it ends by itself", letter.conversation_id, extra=extra)
+                raise  # the client was closed
+            except Exception:  # one message must not block the others
+                extra = {"code": "lock_client.release_failed", "conversation_id": outbound.conversation_id}
+                logger.exception(
+                    "the release of %r failed; its lease will expire", outbound.conversation_id, extra=extra
+                )
             finally:
-                self._letters.task_done()
+                self._queue.task_done()
 
     async def emptied(self) -> None:
         """Wait until everything has been sent."""
-        await self._letters.join()
+        await self._queue.join()
 
-    async def _send(self, letter: OutboundMessage) -> None:
+    async def _send(self, outbound: OutboundMessage) -> None:
         backoff = Backoff(0.05, 1.0)
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + REFUSED_S
-        addressed = letter
+        addressed = outbound
         while loop.time() < give_up_at:
-            epoch = await self._link.epoch()
+            connection = await self._reconnector.wait_connected()
             try:
-                await epoch.publish(addressed, self._routes)
+                await connection.publish(addressed, self._routes)
             except BrokerLostError:
-                await self._link.after(epoch)
+                await self._reconnector.wait_replaced(connection)
             except NotTakenError as error:
-                # There may be fewer partitions than we think. The first one always is, and its daemon says how many.
-                elsewhere = isinstance(error, NoQueueError) and addressed is letter
-                addressed = replace(letter, partition=0) if elsewhere else letter
+                # There may be fewer partitions than configured. The first one always exists, and its daemon reports their
+                # number.
+                elsewhere = isinstance(error, NoQueueError) and addressed is outbound
+                addressed = replace(outbound, partition=0) if elsewhere else outbound
                 await asyncio.sleep(backoff.next_s())
             else:
                 return
-        extra = {"code": "lock_client.release_dropped", "conversation_id": letter.conversation_id}
+        extra = {"code": "lock_client.release_dropped", "conversation_id": outbound.conversation_id}
         logger.warning(
-            "the broker does not take the release of %r; it ends by itself", letter.conversation_id, extra=extra
+            "the broker rejects the release of %r; its lease will expire", outbound.conversation_id, extra=extra
         )

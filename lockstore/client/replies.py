@@ -1,4 +1,4 @@
-"""Reading what arrives on the client's queues. Anybody may publish there, so nothing is believed unchecked. Pure."""
+"""Parsing of messages on the client's queues. Anyone may publish there, so everything is validated. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ __all__ = ["InvalidReplyError", "Reply", "read_message", "read_reply", "shorten"
 _CLOCK_MOST_S = 1e11  # the year 5138
 _NUMBER_MOST = 2**53 - 1
 _PARTITIONS_MOST = 65_535
-_TEXT_MOST = 500  # characters of another's text in a message of ours
+_TEXT_MOST = 500  # longest quotation of another program's text in our messages, in characters
 
 
 class InvalidReplyError(ValueError):
-    """Ignore the message: it is not one that a daemon sends. Its text is short and printable."""
+    """Not a valid message of a daemon; to be ignored. Its text is short and printable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A message together with the request id and the tag of the letter that it answers."""
+    """A message, with the request id and the tag of the message that it answers."""
 
     message: Outbound
     request_id: str
@@ -32,7 +32,7 @@ class Reply:
 
 
 def read_message(delivered: DeliveredMessage) -> Outbound:
-    """Parse a message of the daemon's. Raises InvalidReplyError."""
+    """Parse a message of a daemon. Raises InvalidReplyError."""
     if len(delivered.body) > BODY_MAX_BYTES:
         raise InvalidReplyError(f"its body has {len(delivered.body)} bytes")
     try:
@@ -47,7 +47,7 @@ def read_message(delivered: DeliveredMessage) -> Outbound:
 
 
 def read_reply(delivered: DeliveredMessage) -> Reply:
-    """Parse an answer to a letter. Raises InvalidReplyError, also where correlation id and body name different requests."""
+    """Parse an answer. Raises InvalidReplyError, also if correlation id and body name different requests."""
     message = read_message(delivered)
     correlation = delivered.header.properties.correlation_id
     request_id, tag = split(correlation if isinstance(correlation, str) else message.request_id or "")
@@ -57,7 +57,7 @@ def read_reply(delivered: DeliveredMessage) -> Reply:
 
 
 def shorten(text: str) -> str:
-    """Make another's text fit to stand in a line of ours."""
+    """Shorten and escape another program's text for one of our messages."""
     cut = text if len(text) <= _TEXT_MOST else f"{text[:_TEXT_MOST]}..."
     return (
         cut
@@ -69,7 +69,7 @@ def shorten(text: str) -> str:
 def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"].startswith("union_tag"):
-        return "its type is unknown"  # pydantic would repeat it
+        return "its type is unknown"  # pydantic would repeat the type
     place = ".".join(str(part) for part in first["loc"])
     return shorten(f"{place or 'body'}: {first['msg']}")
 
@@ -81,7 +81,7 @@ def _check_numbers(message: Outbound) -> None:
                 continue
             case "at" | "expires_at" | "wait_until", float(moment):
                 is_sound = 0 <= moment <= _CLOCK_MOST_S
-            case _, float(seconds):  # NaN is not less than anything
+            case _, float(seconds):  # NaN compares as False
                 is_sound = math.fabs(seconds) <= _CLOCK_MOST_S
             case "partitions", int(partitions):
                 is_sound = 1 <= partitions <= _PARTITIONS_MOST

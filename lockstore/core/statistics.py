@@ -11,10 +11,31 @@ from typing import NamedTuple
 from lockstore.core.events import UNREADABLE, recorded_at_ms
 from lockstore.core.ticket import Ticket, TicketLock
 
-__all__ = ["DEEPEST", "Backlog", "LineStatistics", "LineSummary", "Pending", "Tally", "backlog_of", "summary_of"]
+__all__ = [
+    "DEEPEST",
+    "OVERDUE_MS",
+    "UNANNOUNCED_MS",
+    "UNREADABLE_MOST",
+    "Backlog",
+    "LineStatistics",
+    "LineSummary",
+    "Pending",
+    "Tally",
+    "backlog_of",
+    "summary_of",
+]
 
 DEEPEST = 10_000
 """How many of the longest lines the pages show; shorter ones are found by searching for their conversation id."""
+
+OVERDUE_MS = 5000
+"""From then on a deadline that no daemon has handled is a finding: sweepers handle one within two seconds."""
+
+UNANNOUNCED_MS = 10_000
+"""From then on an event that is not announced is one: that takes milliseconds, and what was left behind is found within seconds."""
+
+UNREADABLE_MOST = 20
+"""Lines whose data is damaged that a survey names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,8 @@ class LineStatistics:
     complete: bool
     oldest_wait_in: str | None = None
     """The conversation with the longest wait, `oldest_wait_ms`. It need not have the longest line."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Conversations whose data is damaged, each with what is wrong with it: those that were met, `UNREADABLE_MOST` at the most."""
 
 
 @dataclass(frozen=True, slots=True)

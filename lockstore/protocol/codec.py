@@ -3,6 +3,7 @@
 docs/protocol.md specifies the format; `messages` has the models.
 """
 
+import json
 import uuid
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -102,6 +103,20 @@ def _check_sender(sender: Sender) -> None:
             raise MessageError("invalid", message)
 
 
+def _check_twice(body: bytes, fields: int) -> None:
+    """Refuse a body in which a field stands twice: of several readers, each would take another one for the right one."""
+    if body.count(b":") == fields:
+        return  # one colon for each field, and none in a text: so are nearly all messages
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise MessageError("invalid", f"{twice}: stands twice")
+
+    json.loads(body, object_pairs_hook=check)
+
+
 def decode(body: bytes, message_id: str | None, sender: Sender, bounds: RequestLimits) -> Request | Release | Renew:
     """Decode a message of a replica. Raises MessageError with the field and the rule."""
     if len(body) > BODY_MAX_BYTES:
@@ -111,6 +126,7 @@ def decode(body: bytes, message_id: str | None, sender: Sender, bounds: RequestL
         message = INBOUND.validate_json(body)
     except ValidationError as error:
         raise MessageError("invalid", broken_rule(error, skip=1, known=_KNOWN_FIELDS)[:_DETAIL_MAX]) from None
+    _check_twice(body, len(message.model_fields_set))
     _check_sender(sender)
     sender = _with_correlation(sender, message.request_id or message_id)
     conversation_id = message.conversation_id

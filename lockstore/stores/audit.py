@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol
 
-from lockstore.core.statistics import Pending
+from lockstore.core.statistics import OVERDUE_MS, UNANNOUNCED_MS, Pending
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 
 __all__ = [
-    "LATE_MS",
     "REMEDIES",
     "AuditFinding",
     "Audited",
@@ -25,9 +24,6 @@ __all__ = [
     "judge_lateness",
     "judge_line",
 ]
-
-LATE_MS = 10_000
-"""How late something may be before it is a finding: several times what sweeping and publishing take."""
 
 _TOGETHER = 100  # lines read in one batch
 
@@ -100,10 +96,10 @@ def judge_lateness(lock: TicketLock, now_ms: int) -> Iterator[AuditFinding]:
     pending = Pending.of(lock)
     late = [(at_ms, ticket.number) for at_ms, ticket in zip(pending.deadlines_ms, lock.tickets, strict=True)]
     for at_ms, number in late:
-        if now_ms - at_ms > LATE_MS:
+        if now_ms - at_ms > OVERDUE_MS:
             detail = f"ticket {number} should have ended {(now_ms - at_ms) / 1000:.0f} s ago"
             yield AuditFinding(lock.conversation_id, "late", detail)
-    if pending.kept_since_ms is not None and now_ms - pending.kept_since_ms > LATE_MS:
+    if pending.kept_since_ms is not None and now_ms - pending.kept_since_ms > UNANNOUNCED_MS:
         age_s = (now_ms - pending.kept_since_ms) / 1000
         yield AuditFinding(
             lock.conversation_id, "outbox", f"{pending.kept} events are unpublished, the oldest for {age_s:.0f} s"

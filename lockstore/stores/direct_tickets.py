@@ -122,10 +122,9 @@ class DirectTickets:
         for tasks in (self._issuing, self._returning):  # a ticket issued last may still have to be removed
             while tasks and (left_s := end_s - loop.time()) > 0:
                 await asyncio.wait(tasks, timeout=left_s)
-        rest = [*self._issuing, *self._returning]
-        for task in rest:
-            task.cancel()
-        if rest:
+        while rest := [*self._issuing, *self._returning]:  # a task cancelled while it issues begins another
+            for task in rest:
+                task.cancel()
             await asyncio.wait(rest)
         self._gate = asyncio.Semaphore(_AT_ONCE)  # a semaphore belongs to the event loop in which it was awaited
         self.event_loop.release()
@@ -152,8 +151,10 @@ class DirectTickets:
         try:
             results = await self._store.issue_all(conversation_id, [call.ticket for call in calls])
         except asyncio.CancelledError:
+            # By `close`, or together with every other task of the event loop, as asyncio.run does at its end. That spares
+            # the tasks that remove these tickets: they begin afterwards.
             for call in calls:
-                _fail(call, StoreUnavailableError("the store was closed"))
+                self._answer(conversation_id, call, StoreUnavailableError("the store was closed"))
             raise
         except Exception as error:  # noqa: BLE001 - passed on to the callers
             results = [error] * len(calls)

@@ -7,7 +7,7 @@ from typing import Protocol
 from lockstore.core.events import Event, from_history
 from lockstore.core.line import history_at
 from lockstore.core.rules import Limits
-from lockstore.core.statistics import Backlog, LineStatistics, Pending, Tally, backlog_of
+from lockstore.core.statistics import UNREADABLE_MOST, Backlog, LineStatistics, Pending, Tally, backlog_of
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 
@@ -69,9 +69,10 @@ class ScanningQueries:
     async def statistics(self, most: int, start: int) -> LineStatistics:
         """Read at most `looks_most` lines and summarize them."""
         tally, read, cut = Tally(), 0, False
+        unreadable: list[tuple[str, str]] = []
         async for names in self._store.roster():
             cut = read + len(names) > self._store.looks_most
-            async for lock in self._occupied(names[: self._store.looks_most - read]):
+            async for lock in self._occupied(names[: self._store.looks_most - read], unreadable):
                 tally.add(lock)
             read += len(names)
             if cut:
@@ -86,6 +87,7 @@ class ScanningQueries:
             oldest_wait_in=None if tally.first_wait is None else tally.first_wait[1],
             longest=tally.page(most, start),
             complete=self._store.knows_all_lines and not cut,
+            unreadable=tuple(sorted(unreadable)),
         )
 
     async def find(self, text: str, most: int) -> list[str]:
@@ -114,10 +116,16 @@ class ScanningQueries:
         """Sum up the pending work of the lines that the store knows."""
         return backlog_of(await self._store.pending(), await self._store.clock_ms())
 
-    async def _occupied(self, names: Sequence[str]) -> AsyncIterator[TicketLock]:
-        """Yield those lines that have tickets. A line whose data is bad is skipped; a command on it reports the error."""
+    async def _occupied(
+        self, names: Sequence[str], unreadable: list[tuple[str, str]] | None = None
+    ) -> AsyncIterator[TicketLock]:
+        """Yield those lines that have tickets. Those whose data is damaged are added to `unreadable`, up to its bound."""
         for place in range(0, len(names), _LINES_TOGETHER):
-            for read in await self._store.read_all(names[place : place + _LINES_TOGETHER]):
-                if not isinstance(read, ConversationError) and read[0] is not None and read[0].tickets:
+            some = names[place : place + _LINES_TOGETHER]
+            for name, read in zip(some, await self._store.read_all(some), strict=True):
+                if isinstance(read, ConversationError):
+                    if unreadable is not None and len(unreadable) < UNREADABLE_MOST:
+                        unreadable.append((name, str(read)))
+                elif read[0] is not None and read[0].tickets:
                     yield read[0]
             await asyncio.sleep(0)

@@ -5,9 +5,10 @@ from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
 from lockstore.util.validation import is_one_line
 
-__all__ = ["ENCODING_RULE", "PORT_MAX", "check_amqp_url", "check_encoding", "split_url"]
+__all__ = ["ENCODING_RULE", "PORT_MAX", "check_amqp_url", "check_encoding", "replace_host", "split_hosts", "split_url"]
 
 PORT_MAX = 65535
+_HOSTS_MOST = 32
 
 ENCODING_RULE = (
     "in user and password every / : @ ? # [ ] % and space needs percent-encoding, "
@@ -19,8 +20,11 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RESERVED = re.compile(r"[\s/:@?#\[\]]")
 _HOST = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]")
 _PORT_TEXT = re.compile(r"[0-9]{1,5}")
+_PORT_AT_END = re.compile(r":[0-9]+$")
 
+_AMQP_PORTS = {"amqp": 5672, "amqps": 5671}
 _AMQP_SCHEMES = ("amqp://", "amqps://")
+_SEVERAL = "amqp://user:password@host1:5672,host2:5672/vhost"
 _OF_BROKER = {
     "heartbeat": "heartbeat",
     "cafile": "ssl_ca_certs",
@@ -93,11 +97,45 @@ def _check_server(server: str) -> None:
         )
 
 
+def split_hosts(url: str) -> list[str]:
+    """Turn a URL with several hosts, separated by commas, into one URL for each of them; nothing is checked."""
+    before, hosts, behind = _around_hosts(url)
+    return [before + host + behind for host in hosts.split(",")]
+
+
+def replace_host(url: str, host: str) -> str:
+    """Give a URL of one host with another one; its port, if there is any, stays. An IPv6 address is put in brackets."""
+    before, old, behind = _around_hosts(url)
+    port = _PORT_AT_END.search(old)
+    return f"{before}{f'[{host}]' if ':' in host else host}{port[0] if port else ''}{behind}"
+
+
+def _around_hosts(url: str) -> tuple[str, str, str]:
+    scheme, _, rest = url.partition("://")
+    server = _SERVER_END.split(rest, maxsplit=1)[0]
+    who, at, hosts = server.rpartition("@")
+    return f"{scheme}://{who}{at}", hosts, rest[len(server) :]
+
+
 def check_amqp_url(url: str) -> None:
-    """Validate a broker URL. Raises ValueError with the rule."""
+    """Validate a broker URL, which may name several hosts. Raises ValueError with the rule."""
     if not url.startswith(_AMQP_SCHEMES):
         raise ValueError("must begin with amqp:// or amqps://")
+    if any(f",{scheme}" in url for scheme in _AMQP_SCHEMES):
+        raise ValueError(f"several hosts go into one URL, as in {_SEVERAL}")
+    urls = split_hosts(url)
+    for one in urls:
+        _check_amqp_url_of_one_host(one, several=len(urls) > 1)
+    if len(urls) > _HOSTS_MOST:
+        raise ValueError(f"must name at most {_HOSTS_MOST} hosts")
+    if len({(parts.hostname, parts.port or _AMQP_PORTS[parts.scheme]) for parts in map(urlsplit, urls)}) < len(urls):
+        raise ValueError("must not name a host twice with the same port")
+
+
+def _check_amqp_url_of_one_host(url: str, *, several: bool) -> None:
     parts = split_url(url)
+    if not parts.hostname and several:
+        raise ValueError(f"must contain a host before and after each comma, as in {_SEVERAL}")
     if not parts.hostname:
         raise ValueError("must contain a host, as in amqp://user:password@host:5672/")
     if parts.path != "//" and "/" in parts.path[1:]:

@@ -12,8 +12,9 @@ from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from harness import RabbitMQ
+from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.compat import on_consumer_cancel
-from lockstore.amqp.errors import BrokerAddress, broker_errors
+from lockstore.amqp.errors import broker_errors
 from lockstore.amqp.opening import OpeningConnection
 from lockstore.errors import BrokerLostError
 from tests.support.raw_publisher import TIMESTAMP, RawPublisher

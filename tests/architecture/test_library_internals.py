@@ -83,6 +83,16 @@ def of_aiormq() -> list[Internal]:
             "lockstore/amqp/frame_filter.py",
             lambda: methods_of("self.reader", receiver.get_frame) == reading,
         ),
+        Internal(
+            "that FrameReceiver reads each frame by self.get_frame",
+            opening,
+            lambda: methods_of("self", receiver.__anext__) == {"get_frame"},
+        ),
+        Internal(
+            "that a channel reads each delivery by self._on_deliver_frame",
+            "daemon/broker/connection.py",
+            lambda: "_on_deliver_frame" in words(Channel._reader),
+        ),
         Internal("exception_by_code", opening, lambda: callable(connecting.exception_by_code)),
         Internal("the variable `writer` of Connection.connect", compat, lambda: "writer" in words(connection.connect)),
         Internal(
@@ -129,6 +139,9 @@ def of_pamqp() -> list[Internal]:
     return [
         Internal("decode.embedded_value", table, lambda: decode.embedded_value(b"t\1") == (2, True)),
         Internal("ContentHeader.weight", header, lambda: ContentHeader(weight=1).weight == 1),
+        Internal(
+            "frame.unmarshal", "lockstore/amqp/opening.py", lambda: frame.unmarshal(b"\x08\0\0\0\0\0\0\xce")[1] == 0
+        ),
         Internal(
             "frame.marshal", "lockstore/amqp/publisher.py", lambda: parameters(frame.marshal)[1:] == ["channel_id"]
         ),

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.conftest import LONGEST
 
 CHECKOUT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("lockstore", "daemon", "harness") for path in (CHECKOUT / folder).rglob("*.py"))
@@ -32,16 +32,21 @@ def test_there_is_something_to_measure() -> None:
     assert len(SCRIPTS) > 10
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < MODULE_LINES_MAX
+def test_modules_are_short() -> None:
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count >= MODULE_LINES_MAX} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_functions_are_short(path: Path) -> None:
-    assert [(name, lines) for name, lines in functions(path) if lines >= FUNCTION_LINES_MAX] == []
+def test_functions_are_short() -> None:
+    lines = [(name_of(path), name, count) for path in MODULES for name, count in functions(path)]
+    assert [found for found in lines if found[2] >= FUNCTION_LINES_MAX] == []
 
 
-@pytest.mark.parametrize("path", [path for path in SCRIPTS if not path.name.startswith("_")], ids=name_of)
-def test_a_verb_fits_on_one_screen(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= VERB_LINES_MAX
+def test_a_verb_fits_on_one_screen() -> None:
+    verbs = [path for path in SCRIPTS if not path.name.startswith("_")]
+    lines = {name_of(path): len(path.read_text().splitlines()) for path in verbs}
+    assert {name: count for name, count in lines.items() if count > VERB_LINES_MAX} == {}
+
+
+def test_the_files_that_are_begun_first_exist() -> None:
+    assert [file for file in LONGEST if not (CHECKOUT / "tests" / file).is_file()] == []

@@ -32,6 +32,8 @@ class FakeConnection:
 
     def __init__(self, broker: "FakeBroker", number: int, on_reply: Callable[[DeliveredMessage], None]) -> None:
         self.number = number
+        self.node = "fake:5672"
+        self.unseen: str | None = None
         self.ended = asyncio.Event()
         self.is_lost = asyncio.Event()
         self.on_reply = on_reply
@@ -67,7 +69,7 @@ class FakeBroker:
         self._granted: set[str] = set()
 
     @asynccontextmanager
-    async def open(self, number: int, url: str, names: object, on_reply: Any, limit_s: float) -> AsyncIterator[Any]:
+    async def open(self, number: int, hosts: object, names: object, on_reply: Any) -> AsyncIterator[Any]:
         await steps(3)
         self.current = connection = FakeConnection(self, number, on_reply)
         try:

@@ -86,7 +86,7 @@ async def test_a_client_that_is_closed_while_it_connects_leaves_no_task(proxy: P
 
 async def test_a_reader_of_events_that_stops_leaves_no_task(daemon: StandIn, locks: LockClient) -> None:
     async with asyncio.timeout(LIMIT_S):
-        await locks._opened().link.epoch()
+        await locks._opened().reconnector.wait_connected()
     before = asyncio.all_tasks()
     for step in range(30):
 

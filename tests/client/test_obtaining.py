@@ -90,7 +90,7 @@ async def test_a_cut_connection_is_asked_on_again_with_the_same_request_id(
 async def all_confirmed(locks: LockClient) -> None:
     """Wait until the broker has confirmed all that the client has published: the other end may see it before."""
     async with asyncio.timeout(20):
-        while locks._registry.link.current._channel.confirmations:  # type: ignore[union-attr]
+        while locks._registry.reconnector.current._channel.confirmations:  # type: ignore[union-attr]
             await asyncio.sleep(0.01)
 
 
@@ -228,5 +228,5 @@ async def test_closing_fails_what_waits_and_gives_it_up(daemon: StandIn, rabbitm
     with pytest.raises(LockError, match="closed"):
         await task
     assert (await daemon.take("release"))["request_id"] == request["request_id"]
-    with pytest.raises(LockError, match="not open"):
+    with pytest.raises(LockError, match="the client is closed"):
         await hold(locks)

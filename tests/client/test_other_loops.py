@@ -116,12 +116,12 @@ async def test_before_and_after_it_is_open_and_twice_are_told_apart() -> None:
             await use(locks)
     async with asyncio.timeout(20):
         async with locks:
-            with pytest.raises(RuntimeError, match="the client is open already"):
+            with pytest.raises(RuntimeError, match="the client is already open"):
                 async with locks:
                     pytest.fail("it must not be opened twice")
             await take(locks)
         for use in (take, follow):
-            with refused("the client is not open any more: it was closed"):
+            with refused("the client is closed"):
                 await use(locks)
         await locks.close()
         async with locks:

@@ -75,9 +75,9 @@ async def test_a_body_that_cannot_be_stopped_is_said_and_its_ticket_refuses_to_s
         async def set_up() -> HeldTicket:
             return await stack.enter_async_context(locks.lock("talk", lifetime=0.3))
 
-        ticket = await in_a_task(set_up())
-        assert ticket.number == 1
-        ticket.check()
+        entering = asyncio.create_task(set_up())
+        await asyncio.wait({entering})  # so nobody awaits it, and nobody uses the ticket
+        ticket = entering.result()
         await asyncio.sleep(0)
         assert [getattr(record, "code", "") for record in caplog.records] == ["lock_client.body_unguarded"]
         while "lock_client.body_runs_without_lease" not in [getattr(each, "code", "") for each in caplog.records]:
@@ -113,13 +113,65 @@ async def test_a_cancellation_of_the_other_task_is_not_taken_for_the_loss(broker
         async def set_up() -> HeldTicket:
             return await stack.enter_async_context(locks.lock("talk", lifetime=0.1))
 
-        async def body() -> None:
+        async def body(ticket: HeldTicket) -> None:
             async with stack:
+                assert ticket.number
+                task.cancel()
                 await asyncio.sleep(60)
 
-        await in_a_task(set_up())
-        task = asyncio.create_task(body())
-        await asyncio.sleep(0.3)
-        task.cancel()
+        task = asyncio.create_task(body(await in_a_task(set_up())))
         await asyncio.wait({task})
         assert task.cancelled()
+
+
+async def by_awaiting(stack: AsyncExitStack, locks: LockClient) -> None:
+    async def set_up() -> HeldTicket:
+        return await stack.enter_async_context(locks.lock("talk", lifetime=0.3))
+
+    await in_a_task(set_up())
+    await asyncio.sleep(60)
+
+
+async def by_wait_for(stack: AsyncExitStack, locks: LockClient) -> None:
+    async def set_up() -> HeldTicket:
+        return await stack.enter_async_context(locks.lock("talk", lifetime=0.3))
+
+    await asyncio.wait_for(set_up(), 30)
+    await asyncio.sleep(60)
+
+
+async def by_using_the_ticket(stack: AsyncExitStack, locks: LockClient) -> None:
+    async def set_up() -> HeldTicket:
+        return await stack.enter_async_context(locks.lock("talk", lifetime=0.3))
+
+    entering = asyncio.create_task(set_up())
+    await asyncio.wait({entering})
+    assert entering.result().number == 1
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("body", [by_awaiting, by_wait_for, by_using_the_ticket])
+@pytest.mark.parametrize("is_given_back", [True, False])
+async def test_a_body_in_a_task_that_is_known_is_stopped(
+    broker: FakeBroker, body: Callable[[AsyncExitStack, LockClient], Coroutine[Any, Any, None]], *, is_given_back: bool
+) -> None:
+    broker.lease_s, broker.is_silent = 0.3, True
+    async with LockClient("amqp://localhost/") as locks, asyncio.timeout(30):
+        stack = AsyncExitStack()
+
+        async def run() -> None:
+            if is_given_back:
+                async with stack:
+                    await body(stack, locks)
+            else:
+                await body(stack, locks)
+
+        task = asyncio.create_task(run())
+        await asyncio.wait({task})
+        if is_given_back:
+            assert isinstance(task.exception(), LockLostError)
+            assert task.cancelling() == 0
+        else:
+            assert task.cancelled()
+            with pytest.raises(LockLostError):
+                await stack.aclose()

@@ -73,3 +73,19 @@ def test_any_other_text_is_an_id_after_two_dashes_in_any_locale(command: str) ->
 
 def test_a_purge_of_a_place_that_is_not_text_names_it_in_escapes() -> None:
     assert "cannot be read" in refusal("purge", "--config", b"/no/\xff\x1b")
+
+
+@pytest.mark.parametrize("command", [("status",), ("show", "c"), ("doctor",)])
+def test_what_cannot_be_the_url_of_a_daemon_is_refused(command: tuple[str, ...]) -> None:
+    rule = "--daemon: must be a URL such as http://127.0.0.1:8470"
+    for bad in (
+        b"",
+        b"localhost:8470",
+        b"ftp://h",
+        b"http://",
+        b"http://[::1",
+        b"http://h:99999",
+        b"http://h\x1b]0;x\x07",
+    ):
+        assert refusal(*command, "--daemon", bad) == rule
+    assert refusal(*command, "--daemon", b"http://\xff") == "--daemon: is not UTF-8"

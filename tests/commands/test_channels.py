@@ -38,7 +38,7 @@ async def test_more_partitions_than_rabbitmq_allows_channels_for_are_found_and_w
         assert (await server_step(few))["result"] == "ok"
         daemon = await start_daemon(few.config)
         opened = int((await node.ctl("list_connections", "channels", "--silent")).split()[-1])
-        assert needed(few) - 4 <= opened <= needed(few) <= ALLOWED
+        assert needed(few) - 5 <= opened <= needed(few) <= ALLOWED
         await daemon.stop()
 
 

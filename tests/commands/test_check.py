@@ -67,18 +67,28 @@ async def test_it_works_with_no_daemon_running_and_says_so(place: Place, namespa
     apart = place.changed(tmp_path, broker={"namespace": namespace}, lock_store={"key_prefix": namespace})
     steps = await checked(apart)
     assert results(steps) == NO_DAEMON
-    assert steps["round trip"]["remedy"] == "start one: lockstore serve"
+    assert steps["round trip"]["remedy"] == "start a daemon: lockstore serve"
     ran = await asyncio.to_thread(apart.run, "check")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "-> start one: lockstore serve" in ran.stdout
+    assert "-> start a daemon: lockstore serve" in ran.stdout
     assert ran.stdout.endswith(f"\n1 warn, 3 skip, {len(steps) - 4} ok.\n")
 
 
 @pytest.mark.parametrize(
     ("url", "said", "remedy"),
     [
-        pytest.param("guest:hidden@{place}/", "does not take user guest", "correct both in broker.url", id="password"),
-        pytest.param("guest:guest@{place}/elsewhere", "no virtual host elsewhere", "add_vhost elsewhere", id="vhost"),
+        pytest.param(
+            "guest:hidden@{place}/",
+            "rejected the credentials of user guest",
+            "correct broker.url",
+            id="password",
+        ),
+        pytest.param(
+            "guest:guest@{place}/elsewhere",
+            "the virtual host elsewhere does not exist",
+            "add_vhost elsewhere",
+            id="vhost",
+        ),
         pytest.param("guest:hidden@127.0.0.1:1/", "nothing listens at 127.0.0.1:1", "127.0.0.1:1", id="nobody there"),
     ],
 )
@@ -125,7 +135,7 @@ async def test_a_partition_that_is_not_served_and_dead_letters_are_found(
             await asyncio.sleep(0.02)
     steps = await checked(apart, exit_code=1)
     assert results(steps) == {"dead letters": "warn", "daemons": "fail", "round trip": "skip"}
-    assert steps["daemons"]["said"].startswith("no daemon serves partition 1; messages that wait there: 1; ")
+    assert steps["daemons"]["said"].startswith("partition 1: no daemon serves it; waiting messages: 1; ")
     other = place.changed(tmp_path, broker={"namespace": namespace, "partitions": 3})
     steps = await checked(other, exit_code=1)
     assert steps["request queues"]["said"].endswith("has 2 on the broker")

@@ -143,11 +143,9 @@ async def test_a_turn_that_does_not_come_in_time_has_a_code_of_its_own(place: Pl
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0", "--", "echo", "no"),
             asyncio.to_thread(place.run, "exec", "busy", "--wait", "0.3", "--", "echo", "no"),
         )
-    for ran, why in ((now, "someone holds the conversation"), (soon, "the turn did not come before the wait was over")):
+    for ran, why in ((now, "the conversation is held"), (soon, "the wait expired before the grant")):
         assert (ran.returncode, ran.stdout) == (124, "")
-        assert ran.stderr == (
-            f"lockstore exec: busy: {why}; what is in the way is told by: lockstore show busy, lockstore check\n"
-        )
+        assert ran.stderr == (f"lockstore exec: busy: {why}; for details, run: lockstore show busy, lockstore check\n")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +216,7 @@ def test_nothing_of_the_command_outlives_a_lease_that_is_not_renewed(place: Plac
     finally:
         place.daemon.resume()
     assert stubborn.exec.returncode == 75
-    assert said.endswith("renewed in time; the command was ended\n")
+    assert said.endswith("renewed in time; the command was terminated\n")
     assert stubborn.is_gone()
     assert stubborn.last_beat() < lease_end
 
@@ -232,7 +230,7 @@ def test_the_command_ends_in_time_though_exec_hangs(place: Place, tmp_path: Path
     stubborn.exec.send_signal(signal.SIGCONT)
     _, said = stubborn.exec.communicate(timeout=LIMIT_S)
     assert stubborn.exec.returncode == 75
-    assert "the command was ended" in said
+    assert "the command was terminated" in said
 
 
 def test_a_killed_exec_takes_the_command_with_it_and_frees_the_lock_within_its_lease(
@@ -310,7 +308,7 @@ def test_ctrl_z_stops_the_job_and_what_is_stopped_for_too_long_is_ended_in_time(
         terminal.expect("Stopped")
         until("the command's end", lambda: not lives(pid))
         terminal.type("fg\n")
-        terminal.expect("the command was ended")
+        terminal.expect("the command was terminated")
         terminal.type("echo code $?\n")
         terminal.expect("code 75")
         terminal.type("exit\n")

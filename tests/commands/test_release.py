@@ -69,7 +69,7 @@ async def test_a_person_is_shown_who_has_it_and_asked(place: Place, bot: Bot) ->
     line = place.argv("release", "asked", "--force")
     with Terminal(line) as terminal:
         await asyncio.to_thread(
-            terminal.expect, r"Take ticket \d+ of asked away from bot-7, who has held it for [\d.]+ s"
+            terminal.expect, r"Release ticket \d+ of asked from bot-7, which has held the lock for [\d.]+ s"
         )
         terminal.type("n\n")
         assert "Nothing was done." in await asyncio.to_thread(terminal.rest)
@@ -92,9 +92,11 @@ async def test_what_nobody_holds_is_free_already(place: Place) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        pytest.param((), "only its holder gives a lock back", id="without force"),
+        pytest.param((), "only the holder can release its lock", id="without force"),
         pytest.param(
-            ("--force",), "there is nobody to ask, since standard input is no terminal; add --yes", id="nobody"
+            ("--force",),
+            "cannot ask for confirmation, because standard input is not a terminal; add --yes",
+            id="nobody",
         ),
         pytest.param(("--force", "--yes", "--by", "a\nb"), "--by: must be 1 to 128 printable", id="no name"),
     ],
@@ -105,7 +107,7 @@ def test_what_it_does_not_do_is_told_with_the_remedy(argv: tuple[str, ...], said
 
 def test_tickets_in_memory_are_not_taken_from_outside(place: Place, tmp_path: Path) -> None:
     said = place.changed(tmp_path, lock_store=None).refusal("release", "c", "--force", "--yes")
-    assert "tickets in memory are their daemon's own" in said
+    assert "an in_memory store is only accessible to its daemon" in said
 
 
 async def test_a_command_whose_lock_is_taken_is_ended(place: Place) -> None:
@@ -115,11 +117,11 @@ async def test_a_command_whose_lock_is_taken_is_ended(place: Place) -> None:
     await released(place, "executed", "--force", "--yes", "--by", "on call")
     _, said = await asyncio.to_thread(running.communicate, timeout=LIMIT_S)
     assert running.returncode == 75
-    assert "it was released (forced by on call); the command was ended" in said
+    assert "it was released (forced by on call); the command was terminated" in said
 
 
 def test_the_command_line_that_a_trouble_names_is_one_that_a_shell_takes() -> None:
-    from daemon.admin.findings import check_conversation
+    from daemon.views.findings import check_conversation
     from daemon.views.lines import ConversationFacts, TicketFacts
 
     name = "it's $(odd)"

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from daemon.monitoring.log_output import LogOutput
-
 LOCKSTORE = (sys.executable, "-m", "daemon")
 TERMINAL = "import structlog; from daemon.monitoring import log_setup as logs; logs.set_up('info'); structlog.get_logger().info('e', id='\\x1b]0;x\\u202e\\ny')"
 
@@ -50,22 +48,6 @@ def test_bytes_that_are_not_text_are_refused() -> None:
 def test_a_negative_number_is_a_conversation_id(command: str) -> None:
     ended = run(f"lockstore {command} -1001234567890 --config /no/such/file {'-- true' * (command == 'exec')}")
     assert (ended.returncode, "cannot be read" in ended.stderr) == (2, True)
-
-
-def test_a_log_that_nobody_reads_or_takes_neither_blocks_nor_raises_and_counts() -> None:
-    reading, writing = os.pipe()
-    output = LogOutput(writing)
-    for _ in range(3000):
-        output.write("x" * 999 + "\n")
-    assert output.lost > 1000
-    os.close(reading)
-    output.write("y\n")
-    assert output.lost > 2900
-    os.close(writing)
-    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123 - a device
-        output = LogOutput(full.fileno())
-        output.write("y\n")
-        assert output.lost == 1
 
 
 def test_on_a_terminal_the_log_escapes_what_it_shows() -> None:

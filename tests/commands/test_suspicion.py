@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from daemon.admin.stale_holders import waited_for
 from daemon.views.lines import LineFacts, LinesFacts
+from daemon.views.stale_holders import waited_for
 
 LINE = LineFacts("long", 9, 1, "bot", "held", 1000, 1000, 1000, 8, 5000, None)
 LINES = LinesFacts(0, 900, 2000, 1100, 90_000, "stuck far down", complete=True, start=0, most=50, lines=())

@@ -74,7 +74,7 @@ async def test_it_goes_on_after_its_connection_was_lost(place: Place, rabbitmq: 
         )
         assert watching.stderr is not None
         proxy.cut()
-        lost = "lockstore watch: the connection to RabbitMQ was lost, connecting again\n"
+        lost = "lockstore watch: the connection to RabbitMQ was lost, reconnecting\n"
         assert [await asyncio.to_thread(watching.stderr.readline) for _ in range(2)] == [lost, FOLLOWING]
         await lock(place, "after that")
         out, _ = await asyncio.to_thread(watching.communicate, timeout=LIMIT_S)
@@ -89,8 +89,8 @@ async def test_where_no_daemon_has_ever_been_it_says_what_is_missing(
     watching = place.start("watch", "--config", str(file))
     assert watching.stderr is not None
     said = watching.stderr.readline()
-    assert said.startswith("lockstore watch: no events can be followed yet, trying again (")
-    assert said.endswith("a daemon declares them: lockstore serve\n")
+    assert said.startswith("lockstore watch: cannot subscribe to events yet, retrying (")
+    assert said.endswith("a daemon declares the exchange: lockstore serve\n")
     watching.send_signal(signal.SIGTERM)
     assert watching.communicate(timeout=LIMIT_S) == ("", "")
     assert watching.returncode == 0
@@ -110,4 +110,4 @@ async def test_a_reader_that_has_seen_enough_ends_it_in_silence(place: Place) ->
 
 def test_public_events_that_are_switched_off_are_told_with_the_remedy(place: Place, tmp_path: Path) -> None:
     said = place.changed(tmp_path, daemon={"events": False}).refusal("watch")
-    assert said == "daemon.events: is false here, so the daemons tell nobody what happens; set it to true\n"
+    assert said == "daemon.events: is false, so the daemons publish no events; set it to true\n"

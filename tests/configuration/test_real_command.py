@@ -17,7 +17,7 @@ from tests.support.bot import Bot
 
 BROKEN: list[tuple[str, str]] = [
     ("lock_store:\ntype: redis\nhost: x\n", "indent"),
-    ("lock_store: {type: redis}\nlock_store: {type: in_memory}\n", "line 2: lock_store stands twice, in line 1 and in line 2"),
+    ("lock_store: {type: redis}\nlock_store: {type: in_memory}\n", "line 2: lock_store is defined twice, in line 1 and in line 2"),
     (f"lock_store:\n  type: redis\n  password: !{SECRET}\n", "put it in quotes"),
     (f"lock_store:\n  type: redis\n  password: *{SECRET}\n", "put the value in quotes"),
     ("lock_store:\n  type: redis\n  port: '6379/'\n", 'without the \\"/\\" after them'),
@@ -25,9 +25,9 @@ BROKEN: list[tuple[str, str]] = [
     ("lock_store: {type: redis, host: 'rediss://h?ssl_cert_reqs=none'}\n", "certificate is always verified"),
     (f"broker: {{url: 'amqp://u:12#{SECRET}@host'}}\n", "percent-encoding"),
     ("broker: {ulr: x}\n", "did you mean broker.url?"),
-    ('broker: {namespace: "a\\ud800"}\n', "half a character"),
+    ('broker: {namespace: "a\\ud800"}\n', "an unpaired surrogate"),
     ("a: &a [*a]\n", "a part of itself"),
-    ("a: " + "[" * 10_000, "deep in each other"),
+    ("a: " + "[" * 10_000, "levels deep"),
     ("daemon: {lifetime: 1e400}\n", "daemon.lifetime: must be a finite number"),
 ]  # fmt: skip
 
@@ -80,7 +80,7 @@ async def test_a_daemon_that_reads_such_a_file_again_says_why_and_serves_on(
         assert SECRET not in error
         if "lock_store" not in text:  # a store that is another one is refused for that
             assert said in error
-    assert "there is nothing in it" in await refused_reload(daemon, "")
+    assert "the file is empty" in await refused_reload(daemon, "")
     daemon.config_file.unlink()
     os.mkfifo(daemon.config_file)
     os.kill(daemon.pid, signal.SIGHUP)

@@ -48,7 +48,7 @@ def test_what_is_no_placeholder_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["${}", "${a b}", "${NOT-A-NAME}", "${${X}}", "a${", "${X", "${credential:a{b}}"])
 def test_a_placeholder_that_is_none_is_refused_and_not_taken_as_the_password(text: str) -> None:
-    assert refusal(text, {"X": "geheim"}).startswith("lock_store.password: a ${ that begins neither ")
+    assert refusal(text, {"X": "geheim"}).startswith("lock_store.password: ${ must begin ${NAME} ")
 
 
 @pytest.mark.parametrize(("text", "meant"), [("$${", "${"), ("a$${X}b", "a${X}b"), ("$${X}${X}", "${X}x")])
@@ -59,12 +59,12 @@ def test_a_second_dollar_makes_it_a_text(text: str, meant: str) -> None:
 @pytest.mark.parametrize("value", ["geheim\n", "geheim\r\n", "ge\nheim", "\tgeheim", "geheim\x7f", "geheim\udcff"])
 def test_a_variable_with_a_line_end_or_another_control_character_is_named_and_not_shown(value: str) -> None:
     said = refusal("${SECRET}", {"SECRET": value})
-    assert said.startswith("lock_store.password: the variable SECRET must be one line of text")
+    assert said.startswith("lock_store.password: the environment variable SECRET must be a single line")
     assert "geheim" not in said
 
 
 def test_an_empty_variable_is_no_password() -> None:
-    assert refusal("${SECRET}", {"SECRET": ""}) == "lock_store.password: the variable SECRET is empty"
+    assert refusal("${SECRET}", {"SECRET": ""}) == "lock_store.password: the environment variable SECRET is empty"
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_an_empty_variable_is_no_password() -> None:
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"two\nlines", "must be one line without control characters"),
-        (b"nul\x00", "must be one line without control characters"),
+        (b"two\nlines", "must be a single line without control characters"),
+        (b"nul\x00", "must be a single line without control characters"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"s3cret" * CREDENTIAL_MAX_BYTES, f"larger than {CREDENTIAL_MAX_BYTES} bytes"),
     ],
@@ -99,7 +99,7 @@ def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
 
 
 def test_a_kind_that_is_not_known_is_refused_and_not_taken_as_the_password() -> None:
-    assert refusal("${credentail:x}", {}).startswith("lock_store.password: ${credentail:...} is not known")
+    assert refusal("${credentail:x}", {}).startswith("lock_store.password: ${credentail:...} is unknown")
 
 
 def test_a_credential_of_the_broker_is_in_no_repr(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ MALFORMED: list[tuple[bytes, str]] = [
     (b'{"type": "release", "conversation_id": "c", "ticket_number": "1"}', "ticket_number: must be a whole number"),
     (b'{"type": "release", "conversation_id": "c", "ticket_number": true}', "ticket_number: must be a whole number"),
     (b'{"type": "renew", "conversation_id": "c", "request_id": "r", "wait": 3}', "wait: is unknown"),
+    (b'{"type": "request", "conversation_id": "c", "request_id": "r", "request_id": "s"}', "request_id: stands twice"),
 ]  # fmt: skip
 
 
@@ -76,6 +77,24 @@ async def test_an_unknown_field_is_invalid_and_parked(bot: Bot, c: str) -> None:
     assert letter.headers["x-error-detail"] == answer["detail"]
     assert json.loads(letter.body)["lifetme"] == 3
     await assert_still_serving(bot)
+
+
+async def test_a_priority_is_refused_since_it_would_break_the_order(bot: Bot, c: str) -> None:
+    def body(name: str) -> bytes:
+        return json.dumps({"type": "request", "conversation_id": c, "request_id": name}).encode()
+
+    await bot.send(body("first"), priority=1)
+    await bot.send(body("last"), priority=255)
+    await bot.send(body("ordinary"), priority=0)
+    for name in ("first", "last"):
+        answer = await bot.expect("rejected", request_id=name)
+        assert (answer["reason"], answer["detail"]) == (
+            "invalid",
+            "priority: must be absent or 0: requests are served in order",
+        )
+    assert (await bot.expect("granted", request_id="ordinary"))["ticket_number"] == 1
+    for letter in await dead_letters(bot, 2):
+        assert letter.headers["x-error-reason"] == "invalid"
 
 
 async def test_what_cannot_be_understood_is_told_why_and_parked_as_it_came(bot: Bot, subtests: pytest.Subtests) -> None:

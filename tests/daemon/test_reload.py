@@ -4,13 +4,15 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from daemon.cli import serve
 from daemon.config.reload import FIXED, merge_reloadable
 from daemon.config.settings import Settings
+from daemon.service import Service
 from harness import DaemonProcess
 from harness.daemon_process import without_http
 from lockstore.errors import ConfigError
@@ -35,7 +37,7 @@ OTHERS: dict[str, Any] = {
 @pytest.mark.parametrize(("section", "name"), [(section, name) for section in FIXED for name in sorted(FIXED[section])])
 def test_what_takes_a_restart_is_refused_by_name(section: str, name: str) -> None:
     other = Settings.model_validate({section: {name: OTHERS[name]}})
-    with pytest.raises(ConfigError, match=rf"{section}.{name}: has changed, which takes a restart"):
+    with pytest.raises(ConfigError, match=rf"{section}.{name}: has changed, which requires a restart"):
         merge_reloadable(Settings(), other)
 
 
@@ -52,6 +54,37 @@ def test_everything_else_may_change() -> None:
         }
     )
     assert merge_reloadable(Settings(), other) is other
+
+
+class Impostor:
+    """A service that only notes whether it was to reload, and ends."""
+
+    stop_timeout_s = 60.0
+    reloads = 0
+
+    def describe_left(self) -> str:
+        return ""
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+    async def run(self, _: asyncio.Event) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("at_the_start", "reloads"), [(signal.SIG_IGN, 0), (signal.SIG_DFL, 1)])
+def test_sighup_that_is_ignored_at_the_start_stays_ignored(at_the_start: signal.Handlers, reloads: int) -> None:
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGHUP, at_the_start)
+    service = Impostor()
+    try:
+        asyncio.run(serve.run(cast("Service", service)))
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert service.reloads == reloads
 
 
 async def reload(daemon: DaemonProcess, config: dict[str, Any], event: str) -> dict[str, Any]:
@@ -92,7 +125,7 @@ async def test_a_reload_takes_effect_and_one_that_cannot_be_changes_nothing(
         refused = await reload(
             daemon, config | {"broker": {**config["broker"], "partitions": 2}}, "daemon.reload_refused"
         )
-        assert refused["error"] == "broker.partitions: has changed, which takes a restart"
+        assert refused["error"] == "broker.partitions: has changed, which requires a restart"
         refused = await reload(daemon, config | {"daemon": {"lifetme": 1}}, "daemon.reload_refused")
         assert "daemon.lifetme" in refused["error"]
         assert await lease() == pytest.approx(20)

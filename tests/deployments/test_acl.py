@@ -40,6 +40,10 @@ from tests.support.bot import Bot
 PAGE = CHECKOUT / "docs" / "redis.md"
 
 KINDS = ["concurrent_redis", "redis"]
+# Redis 7.0, then Redis 8 and Valkey.
+NO_KEY = "no permissions to access one of the keys|No permissions to access a key"
+NO_CHANNEL = "no permissions to access one of the channels|No permissions to access a channel"
+
 USES = ["direct", "daemon"]
 PREFIX = "mybot"  # as the page has it
 BOSS = "boss"  # who may do everything, and knows no other password
@@ -378,16 +382,16 @@ async def test_the_rule_grants_nothing_else(kind: str, use: str, one_server: Gro
         "EVAL return(0) 0",
         "CLIENT LIST",
     ):
-        with pytest.raises(NoPermissionError, match="no permissions to run"):
+        with pytest.raises(NoPermissionError, match="permissions to run"):
             await user.ask(*command.split())
     own = "concurrent_lock" if kind == "concurrent_redis" else "lockstore"
     await user.ask("GET", f"mybot:{own}:any")
     for key in ("any", "mybot", "mybotany", f"xmybot:{own}:any", f"other:{own}:any", f"{own}:any"):
-        with pytest.raises(NoPermissionError, match="no permissions to access one of the keys"):
+        with pytest.raises(NoPermissionError, match=NO_KEY):
             await user.ask("GET", key)
     await user.ask("SUBSCRIBE", f"mybot:{CHANNELS[kind]}")
     for channel in ("any", f"mybot:{CHANNELS[kind]}2", CHANNELS[kind]):
-        with pytest.raises(NoPermissionError, match="no permissions to access one of the channels"):
+        with pytest.raises(NoPermissionError, match=NO_CHANNEL):
             await user.ask("SUBSCRIBE", channel)
 
 

@@ -176,7 +176,7 @@ def test_numbers_of_the_text_are_those_of_the_code() -> None:
 
 
 def test_the_tables_of_keys_have_every_key() -> None:
-    concurrent, redis = tables(section(LOCK_STORES, "What stands in Redis"))
+    concurrent, redis = tables(section(LOCK_STORES, "Keys in Redis"))
     ours = ConcurrentKeys().of_line("<conversation id>", 0)
     assert {bare(row["key"]) for row in concurrent} == {
         key.replace("{0}", "{<s>}") for key in (*ours, ConcurrentKeys.mark_of(ours[0]))

@@ -97,7 +97,7 @@ def test_the_table_of_requests_has_every_field() -> None:
 
 
 def test_the_tables_of_answers_have_every_field() -> None:
-    (common, own) = tables(section(PROTOCOL, "What you hear"))
+    (common, own) = tables(section(PROTOCOL, "Answers and events"))
     assert {bare(row["field"]) for row in common} == COMMON
     told = {bare(row["type"]): set(codes(row["further fields"])) | COMMON for row in own}
     assert told == {name: set(model.model_fields) for name, model in OUTBOUND_TYPES.items()}
@@ -115,7 +115,7 @@ def test_the_table_of_answers_says_what_is_public() -> None:
         Rejected(**common, reason="busy", detail=""),
     ]
     public = {json.loads(encode(event))["type"]: is_public(event) for event in events}
-    (_, own) = tables(section(PROTOCOL, "What you hear"))
+    (_, own) = tables(section(PROTOCOL, "Answers and events"))
     assert {bare(row["type"]): row["public"] == "yes" for row in own} == public
 
 
@@ -134,13 +134,13 @@ def test_the_table_of_rejections_has_every_reason() -> None:
 
 @pytest.mark.parametrize(("kind", "field"), [("released", "reason"), ("expired", "phase"), ("cancelled", "reason")])
 def test_the_table_of_answers_names_every_choice(kind: str, field: str) -> None:
-    (_, own) = tables(section(PROTOCOL, "What you hear"))
+    (_, own) = tables(section(PROTOCOL, "Answers and events"))
     (row,) = (row for row in own if bare(row["type"]) == kind)
     assert choices(OUTBOUND_TYPES[kind], field) <= set(codes(row["it means"]))
 
 
 def test_the_names_on_the_broker_are_those_of_the_code() -> None:
-    (rows,) = tables(section(PROTOCOL, "What stands on the broker"))
+    (rows,) = tables(section(PROTOCOL, "Exchanges and queues"))
     names = Names("lockstore")
     assert [codes(row["name"])[0] for row in rows] == [
         names.requests,

@@ -8,12 +8,16 @@ import pytest
 
 from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, FoundFacts
 from daemon.views.daemons import DaemonFacts, MinutesFacts, ReasonFacts, StatusFacts, Totals
-from daemon.views.lines import TICKETS_MOST, ConversationFacts, LineFacts, LinesFacts, TicketFacts
+from daemon.views.findings import Finding
+from daemon.views.lines import TICKETS_MOST, ConversationFacts, LineFacts, LinesFacts, TicketFacts, UnreadableFacts
 from lockstore.core.statistics import DEEPEST
 from lockstore.protocol.messages import OUTBOUND
 from tests.docs.pages import CHECKOUT, blocks, codes, section, tables, text_of
 
 PAGE = CHECKOUT / "docs" / "status-page.md"
+BESIDE: dict[str, set[str]] = {"lines": {"findings"}, "conversation": {"findings", "reply_queues"}}
+"""What the API adds to the facts."""
+
 ANSWERS: dict[str, type] = {"status": StatusFacts, "lines": LinesFacts, "conversation": ConversationFacts}
 
 
@@ -49,7 +53,11 @@ def example(heading: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("heading", ANSWERS)
 def test_each_example_has_the_fields_that_the_api_answers(heading: str) -> None:
-    check(example(heading), ANSWERS[heading])
+    told = example(heading)
+    beside = {name: told.pop(name) for name in BESIDE.get(heading, ())}
+    check(told, ANSWERS[heading])
+    for finding in beside.get("findings", ()):
+        check(finding, Finding)
 
 
 def test_the_history_of_the_example_is_made_of_messages() -> None:
@@ -70,10 +78,11 @@ def test_the_tables_name_every_field() -> None:
     for facts in (Totals, ReasonFacts, DaemonFacts, MinutesFacts):
         assert names(facts) - set(codes(told)) == set(), facts.__name__
     lines, line = documented("lines")
-    assert lines | {"at_ms"} == names(LinesFacts)
+    assert lines | {"at_ms"} == names(LinesFacts) | BESIDE["lines"]
+    assert names(UnreadableFacts) <= set(codes(section(PAGE, "lines")))
     assert line == names(LineFacts)
     conversation, ticket = documented("conversation")
-    assert conversation | {"conversation_id", "at_ms"} == names(ConversationFacts)
+    assert conversation | {"conversation_id", "at_ms"} == names(ConversationFacts) | BESIDE["conversation"]
     assert ticket == names(TicketFacts)
     assert {"text", "most", "more", "at_ms", "lines"} == names(FoundFacts)
 

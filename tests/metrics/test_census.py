@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from daemon.http.metrics import poller as census
-from daemon.http.metrics.poller import EVERY_S, Kept
+from daemon.http import poller as census
+from daemon.http.poller import EVERY_S, PolledAnswer
 from lockstore.errors import StoreUnavailableError
 
 
@@ -19,7 +19,7 @@ class Asked:
         self.away = False
         self.gate = asyncio.Event()
         self.gate.set()
-        self.kept = Kept(self._ask, lambda: self.now)
+        self.kept = PolledAnswer(self._ask, lambda: self.now)
 
     async def _ask(self) -> int:
         self.times += 1

@@ -163,7 +163,7 @@ async def test_behind_sentinels_it_goes_from_the_primary(
     }
     await used_store(own | {"type": "redis"}, "x", "y", "z")
     run = purge(own | {"type": "concurrent_redis"}, "--yes")
-    assert f"{redis_sentinels.service}, as told by 127.0.0.1:" in " ".join(run.stdout.split())
+    assert f"{redis_sentinels.service}, found through 127.0.0.1:" in " ".join(run.stdout.split())
     assert run.returncode == 0
     assert told(purge, own | {"type": "concurrent_redis"})["keys"] == 0
 

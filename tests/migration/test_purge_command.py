@@ -98,7 +98,7 @@ async def test_the_table_says_what_there_is_and_what_to_think_of(
     assert "lock:[bold]" in text
     assert "lock:\\x1b[31mred\\x1b[0m\\n\\u202e" in text
     assert "WARNING: 4 tickets are still live." in text
-    assert "if it is ever used again, its numbers begin at 0 again" in text
+    assert "if it is used again, its numbers start at 0 again" in text
     assert "Nothing was deleted. Give --yes to delete 10 keys." in text
     run = purge(on_redis | {"type": "concurrent_redis"}, "--yes")
     assert run.stdout.endswith("\nDeleted: 10 keys.\n")

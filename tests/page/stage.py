@@ -7,16 +7,16 @@ from typing import Any
 
 from aiohttp import web
 
+from daemon.cluster.broker_state import BrokerState
 from daemon.cluster.heartbeat import DaemonIdentity
 from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
 from daemon.http.app import application
-from daemon.http.status_page.cache import KEPT_S
-from daemon.http.status_page.reader import StatusReader
+from daemon.http.status_page.reader import KEPT_S, StatusReader
 from daemon.http.status_page.routes import routes_of
 from daemon.monitoring.health import Health
 from lockstore.core.events import Event
-from lockstore.core.statistics import LineStatistics, Tally
+from lockstore.core.statistics import Backlog, LineStatistics, Tally
 from lockstore.core.ticket import Claim, Sender, Ticket, TicketLock
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.stores.memory import InMemoryLockStore
@@ -87,12 +87,31 @@ class StagedStore(InMemoryLockStore):
 
 
 @dataclass
+class StagedSystem:
+    """Tells of broker and backlog what it was given."""
+
+    backlog: Backlog | None = None
+    state: BrokerState | None = None
+    queues: dict[str, bool] = field(default_factory=dict)
+
+    async def current_backlog(self) -> Backlog | None:
+        return self.backlog
+
+    async def current_broker_state(self) -> BrokerState | None:
+        return self.state
+
+    async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
+        return {queue: self.queues[queue] for queue in queues if queue in self.queues}
+
+
+@dataclass
 class Stage:
     """What a site shows, and the site."""
 
     store: Any = field(default_factory=StagedStore)  # a StagedStore, or a real one
     health: Health = field(default_factory=Health)
     settings: Settings = field(default_factory=Settings)
+    system: StagedSystem = field(default_factory=StagedSystem)
     me: DaemonIdentity = field(
         default_factory=lambda: DaemonIdentity(daemon="me", host="host-1", pid=4711, started_at=time.time() - 90)
     )
@@ -102,7 +121,7 @@ class Stage:
         self.health.clear("store_away", "broker_away", "not_consuming")
 
         self.now = time.monotonic()
-        self.viewer = StatusReader(self.settings, self.store, self.fleet, self.health, lambda: self.now)
+        self.viewer = StatusReader(self.settings, self.store, self.fleet, self.health, self.system, lambda: self.now)
 
     def forget(self) -> None:
         """Let the moment pass for which the site keeps answers."""

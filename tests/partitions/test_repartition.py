@@ -76,7 +76,7 @@ async def test_the_number_changes_with_publishers_running_nothing_is_lost_and_or
     daemon = await start_daemon(with_partitions(config, old))
     callers = Callers(rabbitmq.url, namespace, old)
     calling = asyncio.create_task(callers.run(10))
-    async with Talk(bot, old, new) as talk, asyncio.timeout(100):
+    async with Talk(bot, old, new) as talk, asyncio.timeout(300):
         stop = asyncio.Event()
         asking = asyncio.create_task(ask_on(talk, [f"asker-{place}" for place in range(10)], stop))
         await asyncio.sleep(0.5)

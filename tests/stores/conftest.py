@@ -14,14 +14,14 @@ from lockstore.stores.base import LockStore
 from tests.stores.clock import AHEAD_MS, Clock, hold_pythons_time, hold_redis_time
 from tests.stores.custom_stores import SERVERS
 from tests.stores.deployments import Client, Deployment, behind_sentinels, in_a_cluster, one_server
-from tests.stores.kinds import ALL_KINDS, mode_of, type_of
+from tests.stores.kinds import USUAL_KINDS, mode_of, type_of
 from tests.stores.table import StoreTable
 from tests.stores.witness import Witness, check_keys
 
 OpenStore = Callable[..., Awaitable[LockStore]]
 
 
-@pytest.fixture(params=ALL_KINDS)
+@pytest.fixture(params=USUAL_KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Name the store under test; `tests.stores.kinds` has the narrower choices."""
     return str(request.param)

@@ -12,21 +12,22 @@ from typing import Any, Self
 import pytest
 
 from lockstore.core.commands import Command, Release, Renew, Request
+from lockstore.core.statistics import UNANNOUNCED_MS
 from lockstore.core.ticket import Claim, Ticket, TicketLock
 from lockstore.errors import ConversationError
-from lockstore.stores.audit import LATE_MS, REMEDIES, AuditFinding, Progress, Rule
+from lockstore.stores.audit import REMEDIES, AuditFinding, Progress, Rule
 from lockstore.stores.base import LockStore
 from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.key_ownership import ConcurrentNames
 from lockstore.stores.redis.keys import RedisKeys
 from lockstore.stores.redis.rasa.store import RedisLockStore
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import dict_kinds, in_all_modes
+from tests.stores.kinds import dict_kinds, only_redis
 from tests.stores.table import done
 from tests.stores.test_outbox import entries, patrol, told
 from tests.stores.test_overview import ODD_IDS, stand
 
-LATE = LATE_MS * 2
+LATE = UNANNOUNCED_MS * 2
 HOUR_MS = 3_600_000
 
 
@@ -315,7 +316,7 @@ async def test_in_the_redis_store_each_damage_is_found(
         client.delete(*client.scan_iter(f"{key_prefix}:*"))
 
 
-@pytest.mark.parametrize("kind", in_all_modes("redis"))
+@only_redis
 async def test_what_a_rasa_process_leaves_is_no_damage(store: LockStore, client: Any) -> None:
     """It takes its ticket away and grants nothing, and notes its lines nowhere: the next patrol sees to that."""
     assert isinstance(store, RedisLockStore)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -226,3 +227,28 @@ async def test_a_caller_that_swallowed_a_cancellation_still_waits_for_its_turn(u
         assert not task.done()
     await task
     assert inside.is_set()
+
+
+async def test_nobody_stays_when_every_task_of_the_event_loop_is_cancelled(used: LockStore) -> None:
+    """As `asyncio.run` does at its end, which waits for those that it has cancelled, and for no others."""
+    before = asyncio.all_tasks()
+    for steps in [*range(1, 30), *range(30, 120, 6)]:
+        visits = [Visit(used, asyncio.Event().wait) for _ in range(2)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running = asyncio.all_tasks() - before
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert all(visit.task.cancelled() for visit in visits), steps
+        assert not await used.is_someone_waiting("c"), steps
+        await nothing_is_left(used, before)
+
+
+async def test_a_lock_that_was_entered_in_a_task_that_has_ended_is_given_back_by_another(used: LockStore) -> None:
+    before = asyncio.all_tasks()
+    stack = AsyncExitStack()
+    await asyncio.create_task(stack.enter_async_context(used.lock("c", 3600)))
+    assert await used.is_someone_waiting("c")
+    await stack.aclose()
+    await nothing_is_left(used, before)

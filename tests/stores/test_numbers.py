@@ -11,14 +11,20 @@ from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
 from tests.stores.custom_stores import SERVERS
 from tests.stores.kinds import (
+    ALL_KINDS,
+    all_lasting_kinds,
+    all_only_concurrent,
+    all_own_kinds,
+    all_redis_kinds,
+    all_whole_kinds,
     dict_kinds,
-    lasting_kinds,
-    only_concurrent,
-    own_kinds,
-    redis_kinds,
-    whole_kinds,
 )
 from tests.stores.table import done, first_number, line_of
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 async def test_a_new_line_begins_with_the_stores_first_number(store: LockStore) -> None:
@@ -62,7 +68,7 @@ async def test_numbers_go_on_after_a_lock_was_created(store: LockStore, touch: s
     assert await store.issue_ticket("c") == number + 1
 
 
-@own_kinds
+@all_own_kinds
 async def test_numbers_go_on_after_delete(store: LockStore) -> None:
     number = await store.issue_ticket("c")
     await done(store.delete_lock("c"))
@@ -70,7 +76,7 @@ async def test_numbers_go_on_after_delete(store: LockStore) -> None:
     assert await store.issue_ticket("c") == number + 1
 
 
-@lasting_kinds
+@all_lasting_kinds
 async def test_numbers_go_on_in_a_store_opened_again(open_store: OpenStore) -> None:
     store = await open_store()
     number = await store.issue_ticket("c")
@@ -79,7 +85,7 @@ async def test_numbers_go_on_in_a_store_opened_again(open_store: OpenStore) -> N
     assert await (await open_store()).issue_ticket("c") == number + 1
 
 
-@whole_kinds
+@all_whole_kinds
 class TestALockInTheHandsOfItsUser:
     async def test_is_stored_and_continued_as_with_rasa(self, store: LockStore) -> None:
         lock = await store.get_or_create_lock("c")
@@ -99,7 +105,7 @@ class TestALockInTheHandsOfItsUser:
         assert lock.issue_ticket(60) == number + 1
 
 
-@only_concurrent
+@all_only_concurrent
 class TestTheConcurrentStore:
     async def test_gives_locks_for_reading(self, store: LockStore) -> None:
         lock = await store.get_or_create_lock("c")
@@ -123,7 +129,7 @@ async def test_many_at_once_get_numbers_without_gap_or_double(store: LockStore) 
     assert sorted(numbers) == list(range(first, first + 50))
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_many_stores_at_once_get_numbers_without_gap_or_double(open_store: OpenStore) -> None:
     stores = [await open_store() for _ in range(4)]
     numbers = await asyncio.gather(*(stores[place % 4].issue_ticket("c") for place in range(40)))

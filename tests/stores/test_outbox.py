@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from lockstore.core.commands import Command, Expire, Issue, Release, Request, Settle
 from lockstore.core.events import Event, Rejected
 from lockstore.errors import ConversationError
@@ -10,8 +12,13 @@ from lockstore.stores.base import LockStore
 from lockstore.stores.results import Entry, Notice, Patrol, Shard
 from tests.stores.clock import Clock
 from tests.stores.conftest import OpenStore
-from tests.stores.kinds import lasting_kinds, own_kinds, redis_kinds
+from tests.stores.kinds import ALL_KINDS, all_lasting_kinds, all_own_kinds, all_redis_kinds
 from tests.stores.table import StoreTable, first_number
+
+
+@pytest.fixture(params=ALL_KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 async def told(store: LockStore, *commands: Command) -> list[Notice]:
@@ -36,7 +43,7 @@ def entries(notices: Sequence[Notice]) -> list[Entry]:
     return [notice.entry for notice in notices if notice.entry]
 
 
-@lasting_kinds
+@all_lasting_kinds
 class TestWhatIsNotConfirmed:
     async def test_is_found_by_a_patrol_until_it_is_confirmed(self, store: LockStore) -> None:
         notices = await told(store, *(Request("c", name, 1000, 9000) for name in "abc"), Release("c", request_id="a"))
@@ -66,7 +73,7 @@ class TestWhatIsNotConfirmed:
         assert ids((await patrol(store)).unannounced) == ids([first])
 
 
-@lasting_kinds
+@all_lasting_kinds
 class TestAnotherDaemon:
     async def test_finds_what_the_first_left_behind(self, open_store: OpenStore) -> None:
         first = await open_store()
@@ -85,13 +92,13 @@ async def touch(store: LockStore, *conversations: str) -> None:
     await store.apply([Settle(name) for name in conversations])
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_a_new_daemon_finds_it_with_no_touch_at_all(open_store: OpenStore) -> None:
     notices = await told(await open_store(), Request("c", "a", 60_000, 60_000), Request("d*", "a", 60_000, 60_000))
     assert ids((await patrol(await open_store())).unannounced) == ids(notices)
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_a_daemon_that_was_there_before_finds_it_at_its_second_look(open_store: OpenStore) -> None:
     first, second = await open_store(), await open_store()
     notices = await told(first, Request("c", "a", 60_000, 60_000), Request("d*", "a", 60_000, 60_000))
@@ -146,7 +153,7 @@ class TestDeadlines:
             "granted #0 a: until 1500, waited 500, behind 0".replace("#0", "#1")
         ]
 
-    @own_kinds
+    @all_own_kinds
     async def test_are_found_by_any_daemon_and_expire_once(self, clock: Clock, open_store: OpenStore) -> None:
         stores = [await open_store()] * 2
         await told(stores[0], Request("c", "a", 500, 0))

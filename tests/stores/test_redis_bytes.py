@@ -16,12 +16,11 @@ from lockstore.stores.redis.rasa.store import RedisLockStore
 from lockstore.stores.wait_for_turn import wait_for_turn
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Deployment
-from tests.stores.kinds import in_all_modes
 from tests.stores.table import line_of
 from tests.support.rasa import as_rasa_reads, rasas_value
 
 
-@pytest.fixture(params=in_all_modes("redis"))
+@pytest.fixture(params=["redis", "redis-cluster"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

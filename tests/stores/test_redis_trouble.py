@@ -20,7 +20,7 @@ from lockstore.stores.redis.concurrent import store as concurrent
 from lockstore.stores.redis.connection.errors import fault_of
 from tests.stores.conftest import OpenStore
 from tests.stores.deployments import Client, Deployment
-from tests.stores.kinds import one_server_kinds, only_concurrent, only_redis, redis_kinds
+from tests.stores.kinds import all_only_concurrent, all_only_redis, all_redis_kinds, one_server_kinds
 from tests.stores.table import first_number, line_of
 
 
@@ -162,7 +162,7 @@ async def test_a_login_that_is_refused_names_the_options(given: dict[str, str], 
     assert "wrong-one" not in str(caught.value)
 
 
-@redis_kinds
+@all_redis_kinds
 class TestForgottenScripts:
     async def test_are_loaded_again(self, store: LockStore, client: Client) -> None:
         for place, call in enumerate(CALLS.values()):
@@ -191,7 +191,7 @@ async def visit(store: LockStore) -> None:
         pass
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_a_lost_hint_costs_no_more_than_a_poll(open_store: OpenStore, deployment: Deployment) -> None:
     holder, waiting = await open_store(), await open_store()
     async with holder.lock("c"):
@@ -228,7 +228,7 @@ def in_another_shard(store: LockStore, name: str) -> str:
 
 
 class TestForeignData:
-    @redis_kinds
+    @all_redis_kinds
     @pytest.mark.parametrize("place", range(3))
     async def test_of_a_wrong_type_harm_their_own_conversation_alone(
         self, place: int, store: LockStore, client: Client
@@ -244,7 +244,7 @@ class TestForeignData:
         with pytest.raises(ConversationError):
             await store.issue_ticket("c")
 
-    @only_concurrent
+    @all_only_concurrent
     @pytest.mark.parametrize("place", range(3, 11))
     async def test_beside_the_line_are_told_too(self, place: int, store: LockStore, client: Client) -> None:
         client.set(line_keys(store, "c")[place], "text")
@@ -254,7 +254,7 @@ class TestForeignData:
         assert not isinstance(served, ConversationError)
         assert any(isinstance(outcome, ConversationError) for outcome in spoilt)
 
-    @redis_kinds
+    @all_redis_kinds
     async def test_in_the_place_of_the_last_number_are_told_too(self, store: LockStore, client: Client) -> None:
         key = line_keys(store, "c")[1 if hasattr(store._keys, "of") else 0]  # type: ignore[attr-defined]
         client.set(key, "seven")
@@ -263,7 +263,7 @@ class TestForeignData:
         assert isinstance(spoilt, ConversationError)
         assert not isinstance(served, ConversationError)
 
-    @redis_kinds
+    @all_redis_kinds
     async def test_do_not_end_the_patrol_of_others(self, store: LockStore, client: Client) -> None:
         other = in_another_shard(store, "c")
         await store.apply([*ask(other), *ask("c")])
@@ -282,7 +282,7 @@ class TestForeignData:
         found = await store.patrol(store.shards(), 0)
         assert sorted(notice.event.conversation_id for notice in found.unannounced) == ["c", "d"]
 
-    @only_redis
+    @all_only_redis
     async def test_written_by_a_faster_writer_are_not_overwritten(
         self, store: LockStore, client: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -299,7 +299,7 @@ class TestForeignData:
         assert await store.issue_ticket("c") == 42
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_an_idle_conversation_leaves_one_small_counter(
     open_store: OpenStore, client: Client, key_prefix: str
 ) -> None:
@@ -320,7 +320,7 @@ async def test_an_idle_conversation_leaves_one_small_counter(
     assert (client.memory_usage(counter) or 0) < 200
 
 
-@only_concurrent
+@all_only_concurrent
 async def test_a_list_of_events_is_bounded_and_goes_by_itself(
     open_store: OpenStore, client: Client, key_prefix: str
 ) -> None:
@@ -338,7 +338,7 @@ async def test_a_list_of_events_is_bounded_and_goes_by_itself(
     assert not client.exists(events.removesuffix("c") + "none")
 
 
-@redis_kinds
+@all_redis_kinds
 async def test_a_live_line_outlives_the_window_of_its_past(
     open_store: OpenStore, client: Client, key_prefix: str
 ) -> None:
@@ -386,7 +386,7 @@ def stays(client: Any, key: bytes) -> bool:
     return key.endswith(b"}:outbox") and client.xlen(key) == 0
 
 
-@only_concurrent
+@all_only_concurrent
 async def test_a_server_that_is_too_old_is_refused(section: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrent, "_REDIS_MIN", (99, 0))
     store = create_store(section, Limits())

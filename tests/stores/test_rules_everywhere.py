@@ -1,4 +1,4 @@
-"""The rules, as every store must keep them. `tests/rules` has the same promises one by one, without a store."""
+"""The rules, as every store must keep them. `tests/unit/core` has the same promises one by one, without a store."""
 
 import pytest
 

@@ -31,7 +31,7 @@ UNREADABLE: dict[str, tuple[dict[int, bytes], str]] = {
     "a content_type that is no text": ({CONTENT_TYPE: NOT_UTF8}, "content_type: is not UTF-8"),
     "a content_encoding that is no text": ({CONTENT_ENCODING: NOT_UTF8}, "content_encoding: is not UTF-8"),
     "a cluster_id that is no text": ({CLUSTER_ID: NOT_UTF8}, "cluster_id: is not UTF-8"),
-    "half a character": ({APP_ID: short("é".encode()[:1])}, "app_id: is not UTF-8"),
+    "an unpaired surrogate": ({APP_ID: short("é".encode()[:1])}, "app_id: is not UTF-8"),
     "a surrogate": ({APP_ID: short(b"\xed\xa0\x80")}, "app_id: is not UTF-8"),
     "a header in microseconds": (
         {HEADERS: long(field(b"t", b"T", struct.pack(">Q", 1_700_000_000_000_000)))},

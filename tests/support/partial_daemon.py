@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 
-from aio_pika.abc import AbstractConnection
-
+from daemon.broker.connection import FilteredConnection
 from daemon.cli import app as cli
 from daemon.serving.session import Session
 
 _open = Session.open
 
 
-async def open_one(session: Session, connection: AbstractConnection, partitions: Iterable[int]) -> None:
+async def open_one(session: Session, connection: FilteredConnection, partitions: Iterable[int]) -> None:
     await _open(session, connection, [0])
 
 

@@ -13,8 +13,9 @@ class Proxy:
     connection on which nothing travels. `block` lets nothing new through until `unblock`.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, own_host: str = "127.0.0.1") -> None:
         self._target = (host, port)
+        self._own_host = own_host
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten: set[asyncio.StreamWriter] = set()
@@ -22,7 +23,7 @@ class Proxy:
         self.connections = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self._own_host, 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -35,6 +36,11 @@ class Proxy:
     def port(self) -> int:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    @property
+    def place(self) -> str:
+        """Give its address as URLs have it."""
+        return f"[{self._own_host}]:{self.port}" if ":" in self._own_host else f"{self._own_host}:{self.port}"
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""Steps of a check at RabbitMQ: the way in, versions, rights, what stands there, who serves it."""
+"""Checks of RabbitMQ: connection, version, permissions, queues, consumers."""
 
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -7,13 +7,15 @@ from aio_pika import Message
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
-from daemon.admin.broker_state import dead_letters
 from daemon.admin.checks.runner import CheckResult, Failure
 from daemon.broker import request_queues as layout
-from daemon.broker.connection import address_of, is_blocked, open_channel
+from daemon.broker.connection import address_of, is_blocked, open_channel, try_hosts
+from daemon.broker.topology import find_missing_exchanges
+from daemon.cluster.broker_state import BrokerState
 from daemon.cluster.listening import collect_heartbeats
-from daemon.config.settings import Settings
+from daemon.config.settings import BrokerSettings, Settings
 from daemon.serving.session import count_channels
+from daemon.views.findings import check_daemons, check_dead_letters, check_exchanges, check_partitions
 from lockstore.protocol.codec import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
 
     from daemon.cluster.heartbeat import Heartbeat
 
-__all__ = ["BrokerChecks"]
+__all__ = ["BrokerChecks", "check_hosts"]
 
 _OLDEST = (3, 10)
-_TAKES_S = 2.0  # of a connection: to be told that RabbitMQ takes nothing
+_TAKES_S = 2.0  # of a connection: how long until RabbitMQ reports that it is blocked
 
 
 class BrokerChecks:
-    """The steps on one connection."""
+    """The checks on one connection."""
 
     def __init__(self, settings: Settings, connection: "AbstractConnection") -> None:
         self._broker = broker = settings.broker
@@ -40,12 +42,12 @@ class BrokerChecks:
         self.daemons: list[Heartbeat] = []
 
     async def server(self) -> CheckResult:
-        """Look at what RabbitMQ says of itself."""
+        """Check RabbitMQ's version and limits."""
         transport = self._connection.transport
         assert transport is not None  # noqa: S101 - it is connected
-        told: dict[str, Any] = dict(transport.connection.server_properties)
+        properties: dict[str, Any] = dict(transport.connection.server_properties)
         tuned = transport.connection.connection_tune
-        product, version, platform = (str(told.get(name, "?")) for name in ("product", "version", "platform"))
+        product, version, platform = (str(properties.get(name, "?")) for name in ("product", "version", "platform"))
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         said = f"{product} {version} on {platform}"
         if product == "RabbitMQ" and numbers < _OLDEST:
@@ -61,7 +63,7 @@ class BrokerChecks:
         return CheckResult("ok", said)
 
     async def rights(self) -> CheckResult:
-        """Do, with a queue of its own, what a daemon and a client do."""
+        """Perform, on a temporary queue, what a daemon and a client do."""
         name = f"{self._names.namespace}.check.{uuid.uuid4().hex}"
         try:
             channel = await open_channel(self._connection)
@@ -70,7 +72,7 @@ class BrokerChecks:
             await queue.get(no_ack=True, fail=False)
             if await self._stands(self._names.requests):
                 requests = await channel.get_exchange(self._names.requests, ensure=False)
-                await requests.publish(Message(b"check"), name, mandatory=True)  # no queue takes it, and it comes back
+                await requests.publish(Message(b"check"), name, mandatory=True)  # no queue matches, and it is returned
                 await queue.bind(self._names.events, name)
             await queue.delete(if_unused=False, if_empty=False)
             await channel.close()
@@ -97,57 +99,34 @@ class BrokerChecks:
         wanted = self._broker.partitions
         self.queues = await layout.declared_queues(self._connection, self._names, wanted)
         if not self.queues:
-            return CheckResult(
-                "warn",
-                f"the namespace {self._names.namespace} has no request queues: no daemon has declared them, or they were deleted",
-                "start one: lockstore serve",
-            )
+            return CheckResult.of(check_partitions(BrokerState(self._names.namespace, wanted, {}, [], None)), "")
         layout.check(self.queues, self._broker)
         if missing := sorted(set(range(wanted)) - self.queues.keys()):
             raise Failure(
                 f"without a request queue: {_partitions(missing)}", "start a daemon anew: it declares what is missing"
             )
-        return CheckResult("ok", f"request queues of {_partitions(sorted(self.queues))} stand, as configured")
+        missing_exchanges = await find_missing_exchanges(self._connection, self._names)
+        well = f"queues and exchanges exist: {_partitions(sorted(self.queues))}, as configured"
+        return CheckResult.of(check_exchanges(missing_exchanges), well)
 
     async def service(self) -> CheckResult:
-        """Find out who serves, and what waits."""
+        """Find running daemons, and waiting messages."""
         if not self.queues:
             return CheckResult("skip", "there is nothing to serve yet")
         self.daemons = await collect_heartbeats(self._connection, self._names)
         self.queues = await layout.queue_depths(self._connection, self._names, self.queues)
+        state = BrokerState(self._names.namespace, self._broker.partitions, self.queues, self.daemons, None)
         waiting = sum(queue.messages for queue in self.queues.values())
-        unserved = sorted(number for number, queue in self.queues.items() if not queue.consumers)
-        who = ", ".join(f"{word.host} (pid {word.pid})" for word in self.daemons) or "nobody was heard"
-        if len(unserved) == len(self.queues):
-            verdict = CheckResult(
-                "fail" if waiting else "warn", f"no daemon serves; messages that wait: {waiting:,}", _START
-            )
-        elif unserved:
-            left = sum(self.queues[number].messages for number in unserved)
-            said = f"no daemon serves {_partitions(unserved)}; messages that wait there: {left:,}; daemons: {who}"
-            verdict = CheckResult("fail", said, "look at the daemons' logs, and start one more")
-        elif not self.daemons:
-            verdict = CheckResult(
-                "warn", "somebody consumes, but no daemon says a word", "look for it: rabbitmqctl list_consumers"
-            )
-        else:
-            verdict = CheckResult(
-                "ok", f"{who}; served: {_partitions(sorted(self.queues))}; messages that wait: {waiting:,}"
-            )
-        return verdict
+        who = ", ".join(f"{word.host} (pid {word.pid})" for word in self.daemons) or "none"
+        well = f"{who}; served: {_partitions(sorted(self.queues))}; waiting messages: {waiting:,}"
+        return CheckResult.of([*check_partitions(state), *check_daemons(state)], well, f"daemons: {who}")
 
     async def dead_letters(self) -> CheckResult:
-        """Count what could not be served."""
-        count = await dead_letters(self._connection, self._names)
+        """Count messages that could not be served."""
+        count = await layout.dead_letters_or_none(self._connection, self._names)
         if count is None:
             return CheckResult("skip", "there is no queue of them yet")
-        if count:
-            return CheckResult(
-                "warn",
-                f"messages that could not be understood or served: {count:,}",
-                f"read them from the queue {self._names.dead_letters}: the header x-error-detail says why",
-            )
-        return CheckResult("ok", "none")
+        return CheckResult.of(check_dead_letters(count), "none")
 
     async def _stands(self, exchange: str) -> bool:
         channel = await open_channel(self._connection)
@@ -159,7 +138,14 @@ class BrokerChecks:
         return True
 
 
-_START = "start one: lockstore serve"
+async def check_hosts(broker: BrokerSettings) -> CheckResult:
+    """Connect to each host of broker.url."""
+    results = await try_hosts(broker)
+    faults = [str(fault) for fault in results.values() if fault is not None]
+    said = f"{len(results) - len(faults)} of {len(results)} addresses can be connected to"
+    if faults:
+        return CheckResult("warn", f"{said}; {'; '.join(faults)}", "start it, or take it out of broker.url")
+    return CheckResult("ok", f"{said}: {', '.join(sorted(results))}")
 
 
 def _partitions(numbers: list[int]) -> str:

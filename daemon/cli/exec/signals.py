@@ -1,4 +1,4 @@
-"""Signals to this process, told with who meant them: a terminal's Ctrl-C reaches the command by itself, a `kill` of ours does not."""
+"""Signals and their origin: a terminal's Ctrl-C reaches the command directly, but a `kill` of this process does not."""
 
 import asyncio
 import signal
@@ -12,21 +12,18 @@ __all__ = ["Relay", "die_by"]
 
 
 class Relay:
-    """Takes the signals of `RELAYED` from when it is made; those that this process was started to ignore stay ignored.
-
-    They are taken by `sigwaitinfo`, since no handler of Python's is told where a signal comes from.
-    """
+    """Handles the signals of `RELAYED` from its creation; signals that were ignored at startup remain ignored."""
 
     def __init__(self) -> None:
         self._numbers = [number for number in RELAYED if signal.getsignal(number) is not signal.SIG_IGN]
         signal.pthread_sigmask(signal.SIG_BLOCK, self._numbers)
 
     def follow(self, heard: Callable[[int, bool], None]) -> None:
-        """Have `heard` called in the running loop, with each signal and whether a process sent it, not the terminal."""
+        """Call `heard` in the running loop for each signal, with whether a process rather than the terminal sent it."""
         loop = asyncio.get_running_loop()
 
         def wait() -> None:
-            with suppress(RuntimeError):  # the loop is closed, and so is everything
+            with suppress(RuntimeError):  # the event loop is closed
                 while True:
                     info = signal.sigwaitinfo(self._numbers)
                     loop.call_soon_threadsafe(heard, info.si_signo, info.si_code <= 0)
@@ -36,7 +33,7 @@ class Relay:
 
 
 def die_by(number: int) -> None:
-    """End this process by a signal, as the command has ended by it: a shell that runs a loop ends it on Ctrl-C only then."""
+    """End this process by the signal that ended the command: only then does a shell's loop end on Ctrl-C."""
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     signal.raise_signal(number)

@@ -1,12 +1,8 @@
-"""The process between `lockstore exec` and its command. It ends the command, and all that it started, when the lease does.
+"""The supervisor process between `lockstore exec` and its command: terminates the command and its descendants with the lease.
 
-    exec ──start, until, signal, lost──► minder ──► command ──► whatever that starts
-         ◄───────failed, ended──────────
-
-It is told until when the lease is safe, and kills before that moment unless it is told a later one. It asks nobody, so this
-holds too when `exec` hangs or is stopped; and when `exec` is gone, it kills at once. It adopts what its descendants leave
-behind (a child subreaper), so that nothing slips away from it by losing its parent. If it is killed itself, the kernel kills
-the command.
+It knows until when the lease is safe, and kills the command before that time unless it is extended. It depends on no other
+process, so this also works if `exec` hangs or is stopped; if `exec` dies, it kills immediately. It is a child subreaper, so
+that orphaned descendants cannot escape. If it is killed itself, the kernel kills the command.
 """
 
 import asyncio
@@ -32,10 +28,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The command has ended: its exit code, or minus the signal that ended it; None: it is not known.
-
-    `cut`: the minder ended it. `left`: processes that it could not kill, another user's for example.
-    """
+    """The command has ended, with an exit code, or minus the signal that ended it; None: unknown."""
 
     code: int | None
     cut: bool = False
@@ -43,7 +36,7 @@ class Ended:
 
 
 class Supervisor:
-    """This side of it: `with Supervisor(argv) as minder:`, early, since the process is a copy of this one."""
+    """The parent's side: `with Supervisor(argv) as supervisor:`, early, since the supervisor is a fork of this process."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = argv
@@ -53,22 +46,18 @@ class Supervisor:
         self._pid = os.fork()
         if self._pid == 0:
             self._wire.close()
-            supervise(theirs, self._argv)  # which never returns
+            supervise(theirs, self._argv)  # never returns
         theirs.close()
         self._wire.settimeout(0)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._wire.close()
-        with suppress(ChildProcessError):  # where SIGCHLD is ignored, the kernel has done it
+        with suppress(ChildProcessError):  # the kernel has reaped it if SIGCHLD is ignored
             os.waitpid(self._pid, 0)
 
     def start(self, until: float, grace_s: float, variables: Mapping[str, str]) -> "asyncio.Future[Failed | Ended]":
-        """Have the command started, with these variables in its environment, and give what will become of it.
-
-        `until`: the moment on the monotonic clock before which it must have ended. `grace_s`: how long before that it is
-        asked to end with SIGTERM.
-        """
+        """Start the command with additional environment variables, and return a future for its end."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Failed | Ended] = loop.create_future()
 
@@ -82,7 +71,7 @@ class Supervisor:
         return outcome
 
     def keep(self, until: float) -> None:
-        """Let the command run until then: the lease was renewed."""
+        """Let the command run until this time: the lease was renewed."""
         self._say("until", until)
 
     def signal(self, number: int) -> None:
@@ -90,11 +79,11 @@ class Supervisor:
         self._say("signal", number)
 
     def terminate(self) -> None:
-        """End the command now: the lease is lost."""
+        """Terminate the command now: the lease is lost."""
         self._say("lost")
 
     def _say(self, *word: Any) -> None:
-        # It has ended, and what became of the command is there to be read; or somebody has stopped it, and it hears nothing.
+        # It has ended, and the command's result can still be read; or it was stopped, and receives nothing.
         with suppress(ConnectionError, BlockingIOError):
             self._wire.send(json.dumps(word).encode())
 
@@ -104,5 +93,5 @@ class Supervisor:
                 return Failed(number)
             case ["ended", code, cut, left]:
                 return Ended(code, cut, tuple(left))
-            case _:  # somebody has killed it, and so the command
+            case _:  # it was killed, and therefore the command as well
                 return Ended(None, cut=True)

@@ -1,4 +1,4 @@
-"""What the minder of `daemon.cli.exec.supervisor` does, in its own process. It imports little, and does nothing that can hang."""
+"""The supervisor process of `daemon.cli.exec.supervisor`. It imports little, and never blocks."""
 
 import ctypes
 import json
@@ -27,25 +27,25 @@ RELAYED = (
     signal.SIGUSR2,
     signal.SIGWINCH,
 )
-"""The signals that are meant for the command when `exec` gets them."""
+"""The signals that `exec` forwards to the command."""
 
-# Ctrl-Z stops the command and `exec`, which then renews no more; it must not stop who watches the time.
+# Ctrl-Z stops the command and `exec`, which then stops renewing; it must not stop the process that watches the time.
 _UNHEARD = (*RELAYED, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE)
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _WORD_MAX_BYTES = 4096
-_KILL_AGAIN_S = 0.02  # until all are gone: what was forked meanwhile is found the next time
-_KILL_LIMIT_S = 5.0  # a process that cannot be killed, because it is another user's or hangs in the kernel, is left
-_LEFT_MOST = 20  # of them that are named
+_KILL_AGAIN_S = 0.02  # repeated until all are gone: this finds processes forked meanwhile
+_KILL_LIMIT_S = 5.0  # a process that cannot be killed, because of its owner or because it hangs in the kernel, is left
+_LEFT_MOST = 20  # of them that are listed
 _NEVER = float("inf")
 
 
 def supervise(wire: socket.socket, argv: Sequence[str]) -> NoReturn:
-    """Do it, from the start of this process to its end."""
+    """Run the supervisor process until its end."""
     try:
         _SupervisorProcess(wire, argv).run()
         os._exit(0)
-    except BaseException:  # noqa: BLE001 - nothing may come back from here: this is a copy of a process that goes on elsewhere
+    except BaseException:  # noqa: BLE001 - this forked process must not return into the parent's code
         print_exception(*sys.exc_info())
         os._exit(1)
 
@@ -71,7 +71,7 @@ class _SupervisorProcess:
         signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Start the command when told, and end when it has ended."""
+        """Start the command when requested, and end when it has ended."""
         poll = select.poll()
         poll.register(self._wire, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -98,10 +98,10 @@ class _SupervisorProcess:
             return self._code is not None
         return childless or time.monotonic() >= self._give_up_at
 
-    # --- what it is told ------------------------------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------------------------------
 
     def _obey(self) -> bool:
-        """Do what it is told, and say whether there is more to come."""
+        """Execute a request, and return whether more may follow."""
         match json.loads(heard(self._wire) or "[]"):
             case ["start", until, grace_s, variables]:
                 self._grace_s = grace_s
@@ -114,7 +114,7 @@ class _SupervisorProcess:
                     _send(number, [self._pid])
             case ["lost"]:
                 self._end(time.monotonic())
-            case _:  # the other end is gone, and who knows what becomes of the lease
+            case _:  # the other end is gone, so the lease may not be renewed
                 self._cut = True
                 self._term_at, self._kill_at = _NEVER, 0.0
                 return False
@@ -122,31 +122,31 @@ class _SupervisorProcess:
 
     def _start(self, variables: dict[str, str]) -> bool:
         try:
-            command = subprocess.Popen(  # noqa: S603 - it is the user's own command
+            command = subprocess.Popen(  # noqa: S603 - the user's own command
                 self._argv,
                 env={**os.environb, **{name.encode(): value.encode() for name, value in variables.items()}},
-                close_fds=False,  # what the shell has opened for the command is the command's: `<(...)`, `3>file`
-                preexec_fn=self._before_exec(os.getpid()),  # noqa: PLW1509 - a few system calls, and no lock
+                close_fds=False,  # inherit the shell's descriptors: `<(...)`, `3>file`
+                preexec_fn=self._before_exec(os.getpid()),  # noqa: PLW1509 - a few system calls without locks
             )
         except OSError as error:
             self._say("failed", error.errno)
             return False
         self._pid = command.pid
-        command.returncode = 0  # it is reaped here, together with what it leaves behind
+        command.returncode = 0  # it is reaped here, together with its orphans
         return True
 
-    def _before_exec(self, minder: int) -> Callable[[], None]:
+    def _before_exec(self, supervisor: int) -> Callable[[], None]:
         def prepare() -> None:
             for number in self._restored:
                 signal.signal(number, signal.SIG_DFL)
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != minder:  # it died before the line above
+            if os.getppid() != supervisor:  # the parent died before the line above
                 os._exit(1)
 
         return prepare
 
     def _say(self, *word: Any) -> None:
-        with suppress(ConnectionError):  # nobody is there to hear it
+        with suppress(ConnectionError):  # no reader is left
             self._wire.send(json.dumps(word).encode())
 
     # --- the end --------------------------------------------------------------------------------------------------
@@ -156,14 +156,14 @@ class _SupervisorProcess:
             self._term_at, self._kill_at = until - self._grace_s, until
 
     def _end(self, now: float) -> None:
-        """Ask for the end, and be ready to enforce it."""
+        """Request termination, and prepare to enforce it."""
         self._cut = True
         self._term_at = _NEVER
         self._kill_at = min(self._kill_at, now + self._grace_s)
         if now < self._kill_at:
             pids = _descendants()
             _send(signal.SIGTERM, pids)
-            _send(signal.SIGCONT, pids)  # one that is stopped hears of it only when it goes on
+            _send(signal.SIGCONT, pids)  # a stopped process handles signals only after it continues
 
     def _keep_time(self, now: float) -> None:
         if now >= self._term_at:
@@ -176,7 +176,7 @@ class _SupervisorProcess:
             self._kill_at = now + _KILL_AGAIN_S
 
     def _reap(self) -> bool:
-        """Take note of what has ended, and say whether there is nobody left."""
+        """Reap ended processes, and return whether none is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -189,10 +189,7 @@ class _SupervisorProcess:
 
 
 def heard(wire: socket.socket) -> bytes:
-    """Read the next word, b"" when there will be none.
-
-    Who ends without having read all that he was told has the kernel say so once, in place of what he said himself.
-    """
+    """Read the next request; b"" at the end."""
     with suppress(ConnectionResetError):
         return wire.recv(_WORD_MAX_BYTES)
     with suppress(ConnectionResetError):
@@ -207,12 +204,12 @@ def _send(number: int, pids: Sequence[int]) -> None:
 
 
 def _descendants() -> list[int]:
-    """Find everything that comes from this process, the nearest first."""
+    """Find all descendants of this process, closest first."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):  # it has just ended
-                # The name, in parentheses, may hold anything; after it come the state and the parent.
+                # The name, in parentheses, may contain anything; state and parent follow it.
                 parent = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
                 children.setdefault(int(parent), []).append(int(entry.name))
     found, place = [os.getpid()], 0

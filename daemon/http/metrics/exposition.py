@@ -15,7 +15,8 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from daemon.http.metrics.catalog import CATALOG
-from daemon.http.metrics.poller import StorePoller
+from daemon.http.poller import StorePoller
+from daemon.monitoring import log_setup as logs
 from daemon.monitoring.health import Condition
 from daemon.monitoring.histogram import Histogram
 from daemon.serving.runtime import Runtime
@@ -51,6 +52,7 @@ class _Daemon(Collector):
         build = {"version": version("lockstore"), "python": platform.python_version()}
         yield InfoMetricFamily("lockstore_build", CATALOG["lockstore_build_info"].help, value=build)
         yield from self._health()
+        yield from self._http()
         yield from self._counters()
         yield from self._histograms()
         yield from self._lines()
@@ -62,15 +64,25 @@ class _Daemon(Collector):
         yield _gauge("lockstore_ready", health.is_ready)
         for name, (hindrance, is_there) in _HINDRANCES.items():
             yield _gauge(name, health.conditions(hindrance) == is_there)
+        notes = {note.name for note in health.notes()}
+        yield _gauge("lockstore_topology_unwatched", "topology_unwatched" in notes)
         yield _gauge("lockstore_messages_in_hand", current.waiting)
         yield _gauge("lockstore_partitions", self._runtime.settings.broker.partitions)
         yield _gauge("lockstore_partitions_active", len(current.active))
+
+    def _http(self) -> Iterator[Family]:
+        connections = self._runtime.http_connections
+        if connections is not None:
+            yield _gauge("lockstore_http_connections", len(connections))
+            closed = {"evicted": float(connections.evicted), "expired": float(connections.expired)}
+            yield _counters("lockstore_http_closed_connections_total", closed)
 
     def _counters(self) -> Iterator[Family]:
         counters = self._runtime.counters
         yield _counter("lockstore_store_failures_total", counters.store_failures)
         yield _counter("lockstore_broker_reconnects_total", counters.reconnects)
         yield _counter("lockstore_topology_repairs_total", counters.repairs)
+        yield _counter("lockstore_log_lines_lost_total", logs.lines_lost())
         yield _counter("lockstore_messages_total", counters.messages)
         yield _counter("lockstore_requests_total", counters.requests)
         yield _counter("lockstore_redeliveries_total", counters.redeliveries)
@@ -111,7 +123,7 @@ class _Daemon(Collector):
         yield _gauge("lockstore_survey_age_seconds", self._poller.statistics.age_s)
 
     def _backlog(self) -> Iterator[Family]:
-        found = self._poller.examination.newest
+        found = self._poller.backlog.newest
         if found is None:
             return
         yield _gauge("lockstore_outbox_events", found.outbox)
@@ -120,15 +132,15 @@ class _Daemon(Collector):
         yield _gauge("lockstore_sweep_lag_seconds", (found.overdue_most_ms or 0) / 1000)
 
     def _queues(self) -> Iterator[Family]:
-        counted = self._poller.queues.newest
-        if counted is None:
+        state = self._poller.broker_state.newest
+        if state is None:
             return
-        requests, dead_letters = counted
-        messages = {str(number): queue.messages for number, queue in requests.items()}
+        messages = {str(number): queue.messages for number, queue in state.queues.items()}
         yield _gauges("lockstore_partition_messages", messages)
-        consumers = {str(number): queue.consumers for number, queue in requests.items()}
+        consumers = {str(number): queue.consumers for number, queue in state.queues.items()}
         yield _gauges("lockstore_partition_consumers", consumers)
-        yield _gauge("lockstore_dead_letters_kept", dead_letters)
+        if state.dead_letters is not None:
+            yield _gauge("lockstore_dead_letters_kept", state.dead_letters)
 
 
 def _gauge(name: str, value: float) -> Family:

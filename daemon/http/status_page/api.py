@@ -1,6 +1,7 @@
 """The JSON API, for programs: the facts as they are."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from typing import Any
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from pydantic_core import to_json
 from daemon.http.status_page import query as asked
 from daemon.http.status_page.query import AskedError
 from daemon.http.status_page.reader import LINES_MOST, PAGE_LINES, StatusReader
+from daemon.views.findings import check_damage
 from lockstore.core.statistics import DEEPEST
 from lockstore.errors import ConversationError, StoreUnavailableError
 
@@ -17,6 +19,13 @@ __all__ = ["API", "Api"]
 API = "/api/v1"
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class _DamagedError(Exception):
+    def __init__(self, conversation_id: str, detail: str) -> None:
+        super().__init__(detail)
+        self.conversation_id = conversation_id
+        self.detail = detail
 
 
 class Api:
@@ -42,18 +51,26 @@ class Api:
     async def _lines(self, request: web.Request) -> Any:
         asked.only(request, "start", "most")
         start = asked.whole_number(request, "start", 0, 0, DEEPEST)
-        return await self._status_reader.lines(start, _most(request))
+        lines = await self._status_reader.lines(start, _most(request))
+        return _fields(lines) | {"findings": await self._status_reader.lines_findings(lines)}
 
     async def _find(self, request: web.Request) -> Any:
         asked.only(request, "text", "most")
         text = asked.search_text(request, "text")
         if not text:
             raise AskedError("text: must not be empty")
-        return await self._status_reader.find(text, _most(request))
+        found = await self._status_reader.find(text, _most(request))
+        return _fields(found) | {"findings": await self._status_reader.line_findings(found.lines)}
 
     async def _conversation(self, request: web.Request) -> Any:
         asked.only(request, "id")
-        return await self._status_reader.conversation(asked.conversation_id(request, f"{API[1:]}/conversations/"))
+        conversation_id = asked.conversation_id(request, f"{API[1:]}/conversations/")
+        try:
+            facts = await self._status_reader.conversation(conversation_id)
+        except ConversationError as error:
+            raise _DamagedError(conversation_id, str(error)) from error
+        findings, exists = await self._status_reader.conversation_findings(facts)
+        return _fields(facts) | {"reply_queues": exists, "findings": findings}
 
 
 def _most(request: web.Request) -> int:
@@ -68,10 +85,15 @@ def _answering(facts: Callable[[web.Request], Awaitable[Any]]) -> Handler:
             return _json(400, {"error": "invalid", "detail": str(error)})
         except StoreUnavailableError as error:
             return _json(503, {"error": "store_away", "detail": str(error)})
-        except ConversationError as error:
-            return _json(500, {"error": "damaged", "detail": str(error)})
+        except _DamagedError as error:
+            findings = [check_damage(error.conversation_id, error.detail)]
+            return _json(500, {"error": "damaged", "detail": error.detail, "findings": findings})
 
     return answer
+
+
+def _fields(facts: Any) -> dict[str, Any]:
+    return {field.name: getattr(facts, field.name) for field in fields(facts)}
 
 
 def _json(status: int, facts: Any) -> web.Response:

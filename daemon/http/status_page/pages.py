@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from daemon.http.cache import Cache
 from daemon.http.status_page import query as asked
-from daemon.http.status_page.cache import Cache
 from daemon.http.status_page.panels import panels
 from daemon.http.status_page.plots import HEIGHT, WIDTH
 from daemon.http.status_page.query import AskedError
-from daemon.http.status_page.reader import PAGE_LINES, StatusReader
+from daemon.http.status_page.reader import PACE, PAGE_LINES, StatusReader
 from daemon.http.status_page.rendering import FAVICON, HTML_HEADERS, Renderer
 from daemon.monitoring.timeline import KEPT_S
+from daemon.views.findings import Finding, distinct
 from lockstore.core.statistics import DEEPEST
 from lockstore.errors import ConversationError, StoreUnavailableError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Pages"]
 
 _KEPT_MOST = 32  # pages
+_FINDINGS_MOST = 20  # that are shown at the top
 _AT_ONCE = 16  # while the store is slow, each of them may wait for it
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -33,7 +35,7 @@ class Pages:
     def __init__(self, status_reader: StatusReader, renderer: Renderer) -> None:
         self._status_reader = status_reader
         self._renderer = renderer
-        self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, status_reader.clock)
+        self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, PACE, status_reader.clock)
 
     def handlers(self) -> dict[str, Handler]:
         """Give what answers at each path."""
@@ -56,14 +58,23 @@ class Pages:
         except StoreUnavailableError as error:
             store_away = str(error)
         shown = found or page
+        lines = shown.lines if shown else ()
         status = await self._status_reader.status()
+        own = self._status_reader.own_findings()  # which the page shows by themselves
+        findings = [finding for finding in status.findings if finding not in own]
+        by_subject: dict[str, list[Finding]] = {}
+        for finding in distinct([*findings, *await self._status_reader.line_findings(lines)]):
+            by_subject.setdefault(finding.subject, []).append(finding)
         return self._renderer.page(
             "status.html",
             _root(request),
             status=status,
             found=found,
             page=page,
-            lines=shown.lines if shown else (),
+            lines=lines,
+            findings=findings[:_FINDINGS_MOST],
+            findings_total=len(findings),
+            by_subject=by_subject,
             store_away=store_away,
             panels=panels(status.minutes),
             minutes_shown=KEPT_S // 60,
@@ -74,9 +85,16 @@ class Pages:
 
     async def _conversation(self, request: web.Request) -> str:
         conversation_id = asked.conversation_id(request, "conversations/")
-        facts: dict[str, Any] = {"conversation": None, "store_away": None, "damaged": None}
+        facts: dict[str, Any] = {
+            "conversation": None,
+            "store_away": None,
+            "damaged": None,
+            "findings": (),
+            "exists": {},
+        }
         try:
-            facts["conversation"] = await self._status_reader.conversation(conversation_id)
+            facts["conversation"] = conversation = await self._status_reader.conversation(conversation_id)
+            facts["findings"], facts["exists"] = await self._status_reader.conversation_findings(conversation)
         except StoreUnavailableError as error:
             facts["store_away"] = str(error)
         except ConversationError as error:

@@ -1,4 +1,4 @@
-"""The plots of the last minutes: which there are, and what each says beside its lines. Pure."""
+"""The plots of the last minutes, with their captions. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from daemon.views.text import number, per_second, whole
 
 __all__ = ["Panel", "panels"]
 
-_NOW_STEPS = 2  # "now" is the average of so many steps: a single one jumps
+_NOW_STEPS = 2  # the average of so many steps is shown as "now", because single ones fluctuate
 
 Series = Sequence[float | None]
 Say = Callable[[float | None], str]
@@ -17,18 +17,18 @@ Say = Callable[[float | None], str]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot with its words."""
+    """A plot with its caption."""
 
     title: str
     now: str
     top: str
-    names: tuple[str, ...]  # of the lines, where there are several
+    names: tuple[str, ...]  # of the lines, if there are several
     drawn: Plot
-    label: str  # the same for who cannot see it
+    label: str  # for screen readers
 
 
 def panels(minutes: MinutesFacts) -> list[Panel]:
-    """Give the plots in the order in which they are shown."""
+    """Return the plots in the order of display."""
     return [
         _panel("Requests", per_second, minutes.requests_per_s),
         _panel("Grants", per_second, minutes.grants_per_s),
@@ -48,7 +48,7 @@ def _ms(value: float | None) -> str:
 
 
 def _edge(drawn: Plot) -> str:
-    """Say what the upper edge is: a round number."""
+    """Format the upper edge of the scale, a round number."""
     return whole(round(drawn.top)) if drawn.top.is_integer() else f"{drawn.top:g}"
 
 

@@ -1,4 +1,4 @@
-"""Small plots as SVG paths: from a series of numbers to text. Pure."""
+"""Small plots as SVG paths. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from itertools import groupby
 __all__ = ["HEIGHT", "WIDTH", "Plot", "plot"]
 
 WIDTH, HEIGHT = 240, 48
-"""The box that a plot is drawn in; the page stretches it."""
+"""The coordinate box of a plot; the page stretches it."""
 
-_MARGIN = 1.5  # so that half a line's width is not cut off
+_MARGIN = 1.5  # keeps half a line's width from being clipped
 
 Series = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What a template draws: paths in the box, the filled one first, and the value at its upper edge."""
+    """What a template draws: paths in the box, the filled one first, and the value at the upper edge."""
 
     area: str
     paths: tuple[str, ...]
@@ -25,7 +25,7 @@ class Plot:
 
 
 def plot(*series: Series) -> Plot:
-    """Draw series of the same length on one scale that begins at 0. None is a gap."""
+    """Draw series of equal length on a scale that begins at 0. None is a gap."""
     known = [value for values in series for value in values if value is not None]
     top = _round_up(max(known, default=0.0))
     lines = [_runs(values, top) for values in series]
@@ -34,7 +34,7 @@ def plot(*series: Series) -> Plot:
 
 
 def _round_up(value: float) -> float:
-    """Give the next round number, at least 1: a scale that stays as it is while the values move a little."""
+    """Return the next round number, at least 1, so that the scale is stable while values change slightly."""
     if value <= 1:
         return 1.0
     size = 10.0 ** math.floor(math.log10(value))
@@ -45,7 +45,7 @@ _Point = tuple[float, float]
 
 
 def _runs(values: Series, top: float) -> list[list[_Point]]:
-    """Give the runs of points between gaps."""
+    """Return the runs of points between gaps."""
     step = WIDTH / max(1, len(values) - 1)
     high = HEIGHT - 2 * _MARGIN
     runs = []
@@ -56,7 +56,7 @@ def _runs(values: Series, top: float) -> list[list[_Point]]:
 
 
 def _open(run: list[_Point]) -> str:
-    if len(run) == 1:  # a lone moment would be a line without length, which is not drawn
+    if len(run) == 1:  # a single point would be a line of no length, which is not drawn
         x, y = run[0]
         run = [(max(0, x - 1), y), (min(WIDTH, x + 1), y)]
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run)

@@ -1,4 +1,4 @@
-"""What a request asks for: reading its path and its query, and saying what is wrong with them."""
+"""Parses a request's path and query."""
 
 from aiohttp import web
 
@@ -6,24 +6,24 @@ from daemon.http.status_page.urls import conversation_id_of
 
 __all__ = ["AskedError", "conversation_id", "only", "search_text", "whole_number"]
 
-_TEXT_MOST = 200  # characters: no conversation id of the protocol is longer
+_TEXT_MOST = 200  # characters; the protocol allows no longer conversation id
 
 
 class AskedError(Exception):
-    """What was asked makes no sense; the text says why."""
+    """An invalid request; the text explains why."""
 
 
 def only(request: web.Request, *names: str) -> None:
-    """Refuse parameters of other names: one that is misspelt must not pass as one that is absent."""
+    """Reject other parameters: a misspelt one must not be ignored."""
     for name in request.query:
         if name not in names:
-            known = f"known here: {', '.join(names)}" if names else "none is known here"
+            known = f"known parameters: {', '.join(names)}" if names else "there are no parameters"
             message = f"{name[:_TEXT_MOST]}: unknown parameter; {known}"
             raise AskedError(message)
 
 
 def whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
-    """Read a number within bounds."""
+    """Return an integer parameter within bounds."""
     given = request.query.get(name)
     if given is None:
         return default
@@ -34,7 +34,7 @@ def whole_number(request: web.Request, name: str, default: int, least: int, most
 
 
 def search_text(request: web.Request, name: str) -> str:
-    """Read a text to look for; "" is none."""
+    """Return the search text; "" if absent."""
     text = request.query.get(name, "")
     if len(text) > _TEXT_MOST:
         message = f"{name}: must be at most {_TEXT_MOST} characters"
@@ -43,8 +43,8 @@ def search_text(request: web.Request, name: str) -> str:
 
 
 def conversation_id(request: web.Request, folder: str) -> str:
-    """Read the conversation id that follows a folder in the path, or that stands in the query."""
+    """Return the conversation id after a folder in the path, or in the query."""
     found = conversation_id_of(request.rel_url.raw_path, folder) or request.query.get("id")
     if not found:
-        raise AskedError("no conversation is named, or not in UTF-8")
+        raise AskedError("the conversation id is missing, or not UTF-8")
     return found

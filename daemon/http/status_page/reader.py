@@ -2,23 +2,37 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from daemon.cluster.broker_state import BrokerState
 from daemon.cluster.peers import ClusterView
 from daemon.config.settings import Settings
-from daemon.http.status_page.cache import Cache
+from daemon.http.cache import Cache, Pace
 from daemon.monitoring.health import Health
 from daemon.views.daemons import STEP_S, ReasonFacts, StatusFacts, Totals, daemon_facts, minutes_facts
+from daemon.views.findings import (
+    Finding,
+    check_backlog,
+    check_broker_state,
+    check_conversation,
+    check_daemon,
+    check_line,
+    check_lines,
+    check_partition,
+    distinct,
+)
 from daemon.views.lines import ConversationFacts, LineFacts, LinesFacts, conversation_facts, line_facts, lines_facts
-from lockstore.core.statistics import LineSummary, summary_of
+from daemon.views.stale_holders import find_stale_holders
+from lockstore.core.statistics import Backlog, LineSummary, summary_of
 from lockstore.errors import ConversationError, StoreUnavailableError
 from lockstore.protocol.naming import partition_of
 from lockstore.stores.base import LockStore
 
-__all__ = ["LINES_MOST", "PAGE_LINES", "FoundFacts", "StatusReader"]
+__all__ = ["KEPT_S", "LINES_MOST", "PACE", "PAGE_LINES", "FoundFacts", "StatusReader", "SystemReader"]
 
 PAGE_LINES = 50
 """How many lines a page shows."""
@@ -27,7 +41,14 @@ LINES_MOST = 200
 """The longest list that is given at once."""
 
 _ANSWER_S = 5.0  # a store that takes longer is as good as away for somebody who looks
+KEPT_S = 1.0
+"""How long an answer is kept at least."""
+
+PACE = Pace(least_s=KEPT_S, times=10, most_s=30.0)
+"""Looking takes a tenth of the time at the most."""
+
 _KEPT_MOST = 64  # answers
+_REPLY_QUEUES_MOST = 20  # of one conversation, that are looked for
 _AT_ONCE = 2  # questions to the store; whoever looks must not get in the way of those who work
 
 T = TypeVar("T")
@@ -44,6 +65,19 @@ class FoundFacts:
     lines: tuple[LineFacts, ...]
 
 
+class SystemReader(Protocol):
+    """What is known of the system beside the lines. Nothing is raised: what cannot be had is None, or missing."""
+
+    async def current_backlog(self) -> Backlog | None:
+        """Give what is left to announce and to end."""
+
+    async def current_broker_state(self) -> BrokerState | None:
+        """Give what exists on the broker."""
+
+    async def read_queues(self, queues: Iterable[str]) -> Mapping[str, bool]:
+        """Find out which queues exist."""
+
+
 class StatusReader:
     """Answers for people and programs that look. Raises StoreUnavailableError where the store is away."""
 
@@ -53,6 +87,7 @@ class StatusReader:
         store: LockStore,
         fleet: ClusterView,
         health: Health,
+        system: SystemReader,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take what there is to see. `clock`: the one by which the fleet was heard."""
@@ -61,8 +96,10 @@ class StatusReader:
         self._store = store
         self._fleet = fleet
         self._health = health
+        self._system = system
         self._version = version("lockstore")
-        self._kept: Cache[Any] = Cache(_KEPT_MOST, _AT_ONCE, clock)
+        self._kept: Cache[Any] = Cache(_KEPT_MOST, _AT_ONCE, PACE, clock)
+        self._findings: Cache[tuple[Finding, ...]] = Cache(1, 1, PACE, clock)
 
     async def lines(self, start: int, most: int) -> LinesFacts:
         """Give lines, the longest first, and the totals of all."""
@@ -103,6 +140,9 @@ class StatusReader:
     async def status(self) -> StatusFacts:
         """Give everything but the lines."""
         now, broker = self.clock(), self._settings.broker
+        state, backlog, findings = await asyncio.gather(
+            self._system.current_broker_state(), self._system.current_backlog(), self.findings()
+        )
         daemons = daemon_facts(self._fleet.members(now), now, time.time())
         served = {partition for daemon in daemons if daemon.silent_s is None for partition in daemon.partitions}
         reasons = tuple(ReasonFacts(name, round(for_s, 1), detail) for name, for_s, detail in self._health.reasons())
@@ -117,7 +157,48 @@ class StatusReader:
             partitions_without_messages=tuple(number for number in range(broker.partitions) if number not in served),
             daemons=daemons,
             minutes=minutes_facts(self._fleet.record.steps(STEP_S, now)),
+            dead_letters=state.dead_letters if state else None,
+            backlog=backlog,
+            findings=findings,
         )
+
+    async def findings(self) -> tuple[Finding, ...]:
+        """Give what is wrong anywhere: what `lockstore status` finds."""
+        return await self._findings.get("", self._find)
+
+    async def line_findings(self, lines: Iterable[LineFacts]) -> tuple[Finding, ...]:
+        """Give what is wrong with these lines."""
+        shown = list(lines)
+        names = {line.conversation_id for line in shown}
+        found = [finding for line in shown for finding in check_line(line)]
+        return distinct([*found, *(finding for finding in await self.findings() if finding.subject in names)])
+
+    async def lines_findings(self, lines: LinesFacts) -> tuple[Finding, ...]:
+        """Give what is wrong with a page of lines, those included that cannot be read."""
+        return distinct([*check_lines(lines), *await self.line_findings(lines.lines)])
+
+    async def conversation_findings(self, facts: ConversationFacts) -> tuple[tuple[Finding, ...], dict[str, bool]]:
+        """Give what is wrong with one line, and which reply queues of its first tickets exist, as far as that is known."""
+        queues = dict.fromkeys(ticket.reply_to for ticket in facts.tickets if ticket.reply_to)
+        exists = dict(await self._system.read_queues(list(queues)[:_REPLY_QUEUES_MOST]))
+        found = list(check_conversation(facts, exists))
+        if (state := await self._system.current_broker_state()) is not None:
+            found += check_partition(facts.conversation_id, state.queues, state.partitions)
+        return distinct(found), exists
+
+    async def _find(self) -> tuple[Finding, ...]:
+        state = await self._system.current_broker_state()
+        found = list(self.own_findings() if state is None else check_broker_state(state))
+        found += check_backlog(await self._system.current_backlog())
+        with suppress(StoreUnavailableError):
+            lines = await self.lines(0, PAGE_LINES)
+            found += check_lines(lines)
+            found += await find_stale_holders(self, self._system.read_queues, [lines])
+        return distinct(found)
+
+    def own_findings(self) -> tuple[Finding, ...]:
+        """Give why this daemon is not ready."""
+        return tuple(check_daemon(self._fleet.me, self._health.describe(), ()))
 
     async def _totals(self) -> Totals | None:
         try:

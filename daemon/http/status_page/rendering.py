@@ -1,4 +1,4 @@
-"""From facts to HTML: the templates, escaped by themselves; style and script in the page, named by their hashes."""
+"""Renders facts as HTML: the templates with automatic escaping; style and script are inlined and identified by hash."""
 
 import base64
 import hashlib
@@ -14,13 +14,13 @@ from daemon.views import text as words
 __all__ = ["FAVICON", "HTML_HEADERS", "Renderer"]
 
 EVERY_S = 2
-"""How often a page brings itself up to date."""
+"""The interval at which a page updates itself."""
 
 RELOAD_S = 10
-"""How often it loads itself anew where no script runs; what is being typed there is lost then."""
+"""The interval at which it reloads itself without scripts, which discards text being typed."""
 
 LONG_WAIT_MS = 60_000
-"""A wait that is marked: whoever wrote that message has mostly given up by then."""
+"""The wait from which a line is highlighted: the user has probably given up by then."""
 
 _FOLDER = files("daemon.http.status_page") / "templates"
 _STYLE, _SCRIPT = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -36,24 +36,24 @@ _POLICY = {
     "default-src": "'none'",
     "style-src": _hash(_STYLE),
     "script-src": _hash(_SCRIPT),
-    "connect-src": "'self'",  # the page asks for itself again
+    "connect-src": "'self'",  # the page fetches itself
     "img-src": "'self'",  # its icon
     "form-action": "'self'",  # the search
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
-    "require-trusted-types-for": "'script'",  # no text becomes markup or code, not even by a mistake of ours
+    "require-trusted-types-for": "'script'",  # no text becomes markup or code, even through a mistake of ours
     "trusted-types": "'none'",
 }
 
 HTML_HEADERS = {"Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items())}
-"""What a page carries beyond what every answer does: it runs its own style and script, and no other."""
+"""Headers of a page in addition to the general ones: it runs only its own style and script."""
 
 
 class Renderer:
     """The templates of one daemon."""
 
     def __init__(self, namespace: str, host: str) -> None:
-        """Take what stands in the head of every page."""
+        """`namespace` and `host` are shown at the top of every page."""
         self._templates = Environment(
             loader=PackageLoader("daemon.http.status_page"),
             autoescape=True,
@@ -80,13 +80,13 @@ class Renderer:
             "long_wait_ms": LONG_WAIT_MS,
             "namespace": namespace,
             "reload_s": RELOAD_S,
-            "script": Markup(_SCRIPT),  # noqa: S704 - our own files, and no text of anybody's in them
-            "style": Markup(_STYLE),  # noqa: S704 - likewise
+            "script": Markup(_SCRIPT),  # noqa: S704 - our own files, without user text
+            "style": Markup(_STYLE),  # noqa: S704 - our own files, without user text
         }
 
         for name in self._templates.list_templates(["html"]):
-            self._templates.get_template(name)  # now, from the files of this version: an upgrade may replace them
+            self._templates.get_template(name)  # loaded now, from this version's files: an upgrade may replace them
 
     def page(self, template: str, root: str, **facts: Any) -> str:
-        """Fill a template. `root` leads from the page's place to the status page's."""
+        """Render a template. `root` is the relative path to the status page."""
         return self._templates.get_template(template).render(root=root, **facts)

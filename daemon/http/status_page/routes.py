@@ -3,6 +3,7 @@
 from aiohttp import web
 from aiohttp.web_routedef import AbstractRouteDef
 
+from daemon.http.poller import StorePoller
 from daemon.http.status_page.api import Api
 from daemon.http.status_page.pages import Pages
 from daemon.http.status_page.reader import StatusReader
@@ -12,9 +13,9 @@ from daemon.serving.runtime import Runtime
 __all__ = ["routes", "routes_of"]
 
 
-def routes(runtime: Runtime) -> list[AbstractRouteDef]:
+def routes(runtime: Runtime, poller: StorePoller) -> list[AbstractRouteDef]:
     """Give the routes of one daemon."""
-    status_reader = StatusReader(runtime.settings, runtime.store.store, runtime.peers, runtime.health)
+    status_reader = StatusReader(runtime.settings, runtime.store.store, runtime.peers, runtime.health, poller)
     return routes_of(status_reader, runtime.settings.broker.namespace, runtime.identity.host)
 
 

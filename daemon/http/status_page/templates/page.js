@@ -4,7 +4,7 @@
 // as a document of its own, in which nothing runs.
 (() => {
   const every = 1000 * Number(document.body.dataset.everyS);
-  const told = document.getElementById("told");
+  const notice = document.getElementById("notice");
   const pause = document.getElementById("pause");
   let timer = 0;
   let asked = null;
@@ -53,7 +53,7 @@
     if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     document.title = fresh.title;
     heardAt = new Date();
-    if (told.textContent) told.textContent = "";
+    if (notice.textContent) notice.textContent = "";
   }
 
   function later() {
@@ -71,7 +71,7 @@
       const answer = asked.response;
       asked = null;
       if (!isPaused && answer && answer.getElementById("live")) show(answer);
-      else if (!isPaused) told.textContent = `No answer since ${heardAt.toLocaleTimeString()}; trying again.`;
+      else if (!isPaused) notice.textContent = `No answer since ${heardAt.toLocaleTimeString()}; retrying.`;
       later();
     };
     asked.send();
@@ -81,7 +81,7 @@
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.textContent = isPaused ? "Go on updating" : "Pause updates";
-    told.textContent = isPaused ? `As of ${heardAt.toLocaleTimeString()}.` : "";
+    notice.textContent = isPaused ? `As of ${heardAt.toLocaleTimeString()}.` : "";
     if (isPaused) clearTimeout(timer);
     else ask();
   });

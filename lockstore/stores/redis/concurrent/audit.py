@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from lockstore.core.statistics import UNANNOUNCED_MS
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
-from lockstore.stores.audit import LATE_MS, Audited, AuditFinding, Progress, judge_lateness, judge_line
+from lockstore.stores.audit import Audited, AuditFinding, Progress, judge_lateness, judge_line
 from lockstore.stores.redis.concurrent.replies import QUEUED_AT, record_age_ms, ticket_of
 from lockstore.stores.redis.connection import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import Script
@@ -105,7 +106,7 @@ class ConcurrentAudit:
                         None, "data", f"{outbox}: its first entry is not an event; a daemon will move it aside"
                     )
                 )
-            elif age_ms > LATE_MS:
+            elif age_ms > UNANNOUNCED_MS:
                 detail = f"{count} events in {outbox} are unpublished, the oldest for {age_ms / 1000:.0f} s"
                 found.append(AuditFinding(None, "outbox", detail))
         return found

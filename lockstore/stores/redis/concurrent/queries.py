@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
-from lockstore.core.events import Event, from_history
+from lockstore.core.events import UNREADABLE, Event, from_history
 from lockstore.core.line import history_at
 from lockstore.core.rules import Limits
-from lockstore.core.statistics import DEEPEST, Backlog, LineStatistics, LineSummary
+from lockstore.core.statistics import DEEPEST, UNREADABLE_MOST, Backlog, LineStatistics, LineSummary
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.redis.concurrent.replies import line_of, record_age_ms, tickets_of, waiting_since_of
@@ -73,7 +73,8 @@ class IndexedQueries:
         page = [conversation_id for _, conversation_id in longest[start:]]
         waits = sorted(place for shard in counted for place in shard.waiting)
         first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
-        heads = await self._read_heads({*page, *(conversation_id for _, conversation_id in first)})
+        unreadable: dict[str, str] = {}
+        heads = await self._read_heads({*page, *(conversation_id for _, conversation_id in first)}, unreadable)
         oldest = await self._oldest(first, waits, heads)
         at_ms = max((shard.now_ms for shard in counted), default=0)
         lines, tickets = sum(shard.lines for shard in counted), sum(shard.tickets for shard in counted)
@@ -86,6 +87,7 @@ class IndexedQueries:
             oldest_wait_in=None if oldest is None else oldest[1],
             longest=tuple(heads[name].summary for name in page if name in heads),
             complete=len(counted) == SHARDS,
+            unreadable=tuple(sorted(unreadable.items())[:UNREADABLE_MOST]),
         )
 
     async def _longest(self, depth: int) -> tuple[list[_Counted], list[_Ranked]]:
@@ -133,25 +135,30 @@ class IndexedQueries:
             if not waits or (oldest is not None and waits[0][0] >= oldest[0]):
                 break
             first, waits = waits[:_WAITS_AT_ONCE], waits[_WAITS_AT_ONCE:]
-            heads = await self._read_heads({name for _, name in first})
+            heads = await self._read_heads({name for _, name in first}, {})
         if raised:
             await self._servers.ask_all(raised)
         return oldest
 
-    async def _read_heads(self, conversation_ids: Iterable[str]) -> dict[str, _LineHead]:
-        """Read the first two tickets of these lines; lines that are empty by now are omitted."""
+    async def _read_heads(self, conversation_ids: Iterable[str], unreadable: dict[str, str]) -> dict[str, _LineHead]:
+        """Read the first two tickets of these lines. Lines that are empty by now are omitted, damaged ones go to `unreadable`."""
         names = list(conversation_ids)
         replies = await self._servers.run_all([self._read_line(name, 1) for name in names])
         found = {}
         for name, reply in zip(names, replies, strict=True):
             if isinstance(reply, ConversationError):
-                continue  # reported to a caller that queries this conversation
+                unreadable[name] = str(reply)
+                continue
             _, _, count, *flat = reply
-            if count:
+            if not count:
+                continue
+            try:
                 since_ms = waiting_since_of(flat)
                 head = tickets_of(flat[:2])
-                summary = LineSummary(name, count, head[0] if head else None, since_ms)
-                found[name] = _LineHead(summary, since_ms)
+            except UNREADABLE as error:
+                unreadable[name] = str(_damaged(error))
+                continue
+            found[name] = _LineHead(LineSummary(name, count, head[0] if head else None, since_ms), since_ms)
         return found
 
     def _read_line(self, conversation_id: str, last_place: int) -> Call:
@@ -184,7 +191,10 @@ class IndexedQueries:
     async def view(self, conversation_id: str) -> tuple[TicketLock | None, int]:
         """Return one line, with the server's clock."""
         now_ms, last, _, *flat = await self._servers.run(self._read_line(conversation_id, -1))
-        return (line_of(conversation_id, last, flat) if flat else None), now_ms
+        try:
+            return (line_of(conversation_id, last, flat) if flat else None), now_ms
+        except UNREADABLE as error:
+            raise _damaged(error) from error
 
     async def history(self, conversation_id: str) -> list[Event]:
         """Return a conversation's retained events."""
@@ -212,6 +222,10 @@ class IndexedQueries:
             ages_ms += [] if age_ms is None else [age_ms]
             lates_ms += [now_ms - first_ms] if first_ms >= 0 else []
         return Backlog(outbox, max(ages_ms, default=None), overdue, max(lates_ms, default=None))
+
+
+def _damaged(error: Exception) -> ConversationError:
+    return ConversationError(f"its tickets cannot be read: {type(error).__name__}: {error}")
 
 
 def _by_name(text: str) -> Any:
