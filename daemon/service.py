@@ -37,6 +37,7 @@ from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.backoff import Backoff
 from lockstore.util.cancellation import CancelRequest, try_within
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Service"]
 
@@ -106,7 +107,7 @@ class Service:
             # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
             poller = StorePoller(self._runtime)
             servers = [await stack.enter_async_context(server) for server in self._http(poller)]
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 beside = [self._watchdog.run(), self._await_stop(stop), *(server.run() for server in servers)]
                 if servers:
                     beside.append(poller.run())
@@ -189,7 +190,7 @@ class Service:
             health.clear("not_consuming")
             with self._current(session):
                 self._watchdog.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
-                async with asyncio.TaskGroup() as tasks:
+                async with TaskGroup() as tasks:
                     watch = TopologyWatch(self._runtime, found[0])
                     watching = tasks.create_task(or_lost(watch.run, self._ending))
                     await session.serve(self._ending)

@@ -27,6 +27,7 @@ from daemon.serving.runtime import Runtime, create_runtime, no_failpoint
 from daemon.serving.session import Session
 from lockstore.errors import LockstoreError
 from lockstore.stores.base import LockStore
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Repartition", "StillServedError"]
 
@@ -154,7 +155,7 @@ class Repartition:
                 await asyncio.sleep(_LOOK_S)
             stop.set()
 
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(until_quiet())
             tasks.create_task(session.serve(stop))
 

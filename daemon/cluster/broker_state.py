@@ -13,6 +13,7 @@ from daemon.broker.connection import open_channel
 from daemon.broker.topology import find_missing_exchanges
 from daemon.cluster.listening import LISTEN_S, collect_heartbeats
 from daemon.config.settings import BrokerSettings
+from lockstore.util.task_group import TaskGroup
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -51,7 +52,7 @@ async def read_broker_state(
 ) -> BrokerState:
     """Read it, and listen to heartbeats meanwhile. Raises one of `connection.CONNECTION_ERRORS`."""
     names = broker.names
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         words = tasks.create_task(collect_heartbeats(connection, names, listen_s))
         queues = tasks.create_task(layout.declared_queues(connection, names, broker.partitions))
         dead = tasks.create_task(layout.dead_letters_or_none(connection, names))

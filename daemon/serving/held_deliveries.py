@@ -17,6 +17,7 @@ from daemon.serving.consumer import QueueConsumer
 from daemon.serving.pending_publish import Announcement
 from daemon.serving.runtime import Runtime
 from lockstore.errors import BrokerLostError
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["HELD_MOST_S", "HELD_SHARE", "HeldDeliveries"]
 
@@ -50,9 +51,7 @@ class _Held:
 class HeldDeliveries:
     """The held deliveries of one pipeline."""
 
-    def __init__(
-        self, runtime: Runtime, partition: QueueConsumer, announcer: Announcer, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, runtime: Runtime, partition: QueueConsumer, announcer: Announcer, tasks: TaskGroup) -> None:
         """`tasks` is the group that awaits their ends."""
         settings = runtime.settings
         self._partition = partition

@@ -31,6 +31,7 @@ from lockstore.core.events import Rejected
 from lockstore.errors import ConversationError
 from lockstore.protocol.codec import type_of
 from lockstore.stores.results import Notice, Outcome
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Pipeline"]
 
@@ -109,7 +110,7 @@ class Pipeline:
 
     async def run(self, batch_most: int) -> None:
         """Serve batches until the partition is stopped, then finish accepted work. Raises BrokerLostError."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             unfinished: deque[tuple[asyncio.Task[None], float]] = deque()
             self._held = HeldDeliveries(self._runtime, self._partition, self._announcer, tasks)
             while deliveries := await self._partition.take(batch_most):

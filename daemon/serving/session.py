@@ -28,6 +28,7 @@ from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
 from lockstore.util.cancellation import try_within
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Session", "count_channels"]
 
@@ -84,7 +85,7 @@ class Session:
     async def serve(self, ending: asyncio.Event) -> None:
         """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             beside = [
                 tasks.create_task(or_lost(raise_when_closed, self._connection)),
                 tasks.create_task(or_lost(raise_when_one_closes, self._channels)),

@@ -132,17 +132,15 @@ class Connection:
 
     async def _look_for_exchange(self) -> bool:
         """Check whether the exchange exists: publishing to a missing one closes the channel."""
-        probe = await self._open_channel()
-        try:
-            await probe.exchange_declare(self.names.requests, passive=True)
-        except ChannelNotFoundEntity:
-            return False
-        except ChannelAccessRefused as error:
-            # RabbitMQ 4.3 asks for a right that a user who only follows events does not need. Whoever publishes finds out then.
-            self.unseen = str(error)
-            self._has_exchange = True
-            return True
-        await probe.close(BrokerLostError("the channel was closed"))
+        async with self.channel() as probe:
+            try:
+                await probe.exchange_declare(self.names.requests, passive=True)
+            except ChannelNotFoundEntity:
+                return False
+            except ChannelAccessRefused as error:
+                # RabbitMQ 4.3 asks for a right that a user who only follows events does not need. Whoever publishes finds
+                # out then.
+                self.unseen = str(error)
         self._has_exchange = True
         return True
 

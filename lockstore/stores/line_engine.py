@@ -19,6 +19,7 @@ from lockstore.errors import ConversationError, StoreFullError
 from lockstore.stores.outbox import find_record, place_of
 from lockstore.stores.results import LEFT_BEHIND_MS, Entry, NewTicket, Notice, Outcome, Patrol, Shard, Turn
 from lockstore.stores.wakeups import Wakeups
+from lockstore.util.task_group import TaskGroup
 
 __all__ = ["LineEngine", "Step", "ValueStore"]
 
@@ -134,7 +135,7 @@ class LineEngine:
                 await work(conversation_id)
 
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for conversation_id in conversation_ids:
                     group.create_task(gated(conversation_id))
         except ExceptionGroup as failures:

@@ -28,6 +28,7 @@ from lockstore.protocol.naming import Names
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.stores.results import Outcome, Patrol, Shard
 from lockstore.util.cancellation import CancelRequest, keep_cancellation, try_within
+from lockstore.util.task_group import TaskGroup
 
 STEPS = [*range(40), *range(40, 201, 16)]
 PROMPT = 60  # steps within which a cancelled part is at its end
@@ -144,7 +145,7 @@ class Scene:
         await Pipeline(self.runtime, queue, reader, self.announcer, self.sweeper, self.sweeper.progress).run(10)
 
     async def both(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             for part in (self.sweep, self.pipe, self.dispatcher.run):
                 tasks.create_task(or_lost(part))
 
@@ -217,7 +218,7 @@ async def test_a_group_with_a_task_that_fails_just_then_does_not_keep_the_cancel
         raise BrokerLostError("gone")
 
     async def work(now: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(fail(now))
 
     now = asyncio.Event()

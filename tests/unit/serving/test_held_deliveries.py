@@ -12,6 +12,7 @@ from daemon.serving.consumer import QueueConsumer
 from daemon.serving.held_deliveries import HeldDeliveries
 from daemon.serving.pending_publish import Announcement
 from lockstore.core.events import Rejected
+from lockstore.util.task_group import TaskGroup
 
 PREFETCH = 20
 
@@ -45,7 +46,7 @@ class Announcer:
 
 
 class Stage:
-    def __init__(self, tasks: asyncio.TaskGroup, delivered: int) -> None:
+    def __init__(self, tasks: TaskGroup, delivered: int) -> None:
         self.channel = Channel(delivered)
         self.partition = QueueConsumer(0, "q", cast("Any", self.channel))
         self.announcer = Announcer()
@@ -77,7 +78,7 @@ def _answer(place: int) -> Announcement:
 
 
 async def test_only_the_held_ones_are_left_and_each_is_acknowledged_when_it_is_answered() -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 9)
         two, five = stage.hold(2, 5)
         await stage.partition.acknowledge([1, 2, 3])
@@ -95,7 +96,7 @@ async def test_only_the_held_ones_are_left_and_each_is_acknowledged_when_it_is_a
 
 
 async def test_one_that_is_answered_before_its_batch_is_acknowledged_goes_with_it() -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 3)
         [two] = stage.hold(2)
         two.done()
@@ -106,7 +107,7 @@ async def test_one_that_is_answered_before_its_batch_is_acknowledged_goes_with_i
 
 
 async def test_a_message_with_several_answers_waits_for_all_of_them() -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 1)
         first, second = stage.hold(1, 1)
         await stage.partition.acknowledge([1])
@@ -119,7 +120,7 @@ async def test_a_message_with_several_answers_waits_for_all_of_them() -> None:
 
 async def test_beyond_a_share_of_the_prefetch_the_oldest_are_given_up_and_counted() -> None:
     share = PREFETCH // held_deliveries.HELD_SHARE
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 12)
         answers = stage.hold(*range(1, 11))
         await stage.partition.acknowledge(list(range(1, 11)))
@@ -133,7 +134,7 @@ async def test_beyond_a_share_of_the_prefetch_the_oldest_are_given_up_and_counte
 
 async def test_after_a_while_one_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_deliveries, "HELD_MOST_S", 0.01)
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 1)
         answers = stage.hold(1)
         await stage.partition.acknowledge([1])
@@ -142,7 +143,7 @@ async def test_after_a_while_one_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_at_the_end_what_has_no_answer_stays_unacknowledged_and_is_not_sent_any_more() -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         stage = Stage(tasks, 2)
         _, second = stage.hold(1, 2)
         await stage.partition.acknowledge([1, 2])
@@ -156,7 +157,7 @@ async def test_at_the_end_what_has_no_answer_stays_unacknowledged_and_is_not_sen
 async def test_on_a_channel_that_is_lost_nothing_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_deliveries, "HELD_MOST_S", 0.01)
     with pytest.raises(ExceptionGroup, match="unhandled"):
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             stage = Stage(tasks, 1)
             stage.hold(1)
             await stage.partition.acknowledge([1])
