@@ -6,8 +6,10 @@ import shlex
 import subprocess
 
 import pytest
+import redis
 
-from harness import RabbitMQ
+from harness import RabbitMQ, RedisServer
+from lockstore.stores.redis.keys import RedisKeys
 from tests.commands.conftest import LIMIT_S, Place
 from tests.support.bot import Bot
 
@@ -41,3 +43,15 @@ async def test_a_lock_that_was_taken_is_exit_code_0_whatever_could_be_printed(
         await bot.expect("released", ticket_number=held["ticket_number"])
     if outputs == "> /dev/full":
         assert ended.stderr == "lockstore release: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("outputs", ["> /dev/full", "| true; exit ${PIPESTATUS[0]}"])
+async def test_keys_that_were_purged_are_exit_code_0_whatever_could_be_printed(
+    outputs: str, place: Place, redis_server: RedisServer
+) -> None:
+    key = RedisKeys(place.config["lock_store"]["key_prefix"]).of(NAME).last
+    with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as client:  # the default of the option
+        client.set(key, 5)
+        ended = await shell(place, outputs, "purge", "--store", "redis", "--yes")
+        assert (ended.returncode, ended.stdout, "Traceback" in ended.stderr) == (0, "", False), ended.stderr
+        assert not client.exists(key)

@@ -15,7 +15,7 @@ import pytest_asyncio
 import redis
 import yaml
 
-from harness import DaemonProcess, RabbitMQ
+from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.stores.redis.keys import ConcurrentKeys
 from tests.commands.conftest import LIMIT_S, Place
 from tests.support.bot import Bot
@@ -107,7 +107,7 @@ class Stage:
 
 @pytest_asyncio.fixture
 async def stage(
-    config: dict[str, Any], rabbitmq: RabbitMQ, client_of_redis: redis.Redis, tmp_path: Path
+    config: dict[str, Any], rabbitmq: RabbitMQ, redis_server: RedisServer, tmp_path: Path
 ) -> AsyncIterator[Stage]:
     config["daemon"]["http"] = "127.0.0.1:0"
     prefix = config["lock_store"]["key_prefix"]
@@ -119,9 +119,10 @@ async def stage(
         await bot.lock(DAMAGED, lifetime=3600, holder=NAME)
         keys = ConcurrentKeys(prefix)
         _, line, *_ = keys.of_line(DAMAGED, keys.shard_of(DAMAGED))
-        client_of_redis.delete(line)
-        client_of_redis.set(line, "x")
-        client_of_redis.set(f"{prefix}:lock:{TITLE}", "x")
+        with redis.Redis(host=redis_server.host, port=redis_server.port, db=1) as client:  # the default of the option
+            client.delete(line)
+            client.set(line, "x")
+            client.set(f"{prefix}:lock:{TITLE}", "x")
 
         async def lock_again_and_again() -> None:
             while True:
@@ -144,6 +145,8 @@ async def test_every_command_ends_as_on_a_terminal_that_has_all_characters_and_p
         assert "Traceback" not in text, text
         assert all(char == "\n" or char.isprintable() for char in text), text
         assert "\\u202e" in text
+        assert "\\x1b]0;title\\x07" in text
+        assert "its data is damaged" in text
         assert ("\U0001f600" in text) == (name == "utf-8")
     assert len(ends["utf-8"]) == len(stage.commands())
     assert all(found == ends["utf-8"] for found in ends.values()), ends
