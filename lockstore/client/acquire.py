@@ -85,7 +85,7 @@ class LockAcquirer:
 
     async def _ask(self) -> bool:
         """Send the request once, and return whether the lease was obtained."""
-        connection = await self._registry.reconnector.wait_connected()
+        connection = await self._registry.reconnector.wait_connected(self._call.started_at)
         if self._answer.done():
             self._answer = self._loop.create_future()
         asked_before = self._call.asked

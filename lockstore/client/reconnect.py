@@ -11,6 +11,7 @@ from aiormq.abc import DeliveredMessage
 from lockstore.amqp.hosts import CONNECT_LIMIT_S, BrokerHosts
 from lockstore.client.cleanup import run_to_end
 from lockstore.client.connection import Connection, open_connection
+from lockstore.client.waiting_line import WaitingLine
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
@@ -76,6 +77,7 @@ class Reconnector:
         self._subscriber = subscriber
         self._number = 0
         self._connection: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._line = WaitingLine()
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_MOST_S)
         self.failure = "no connection yet"
         self.is_closing = False  # set before `run` is cancelled, so that waiting callers get the right error
@@ -86,10 +88,16 @@ class Reconnector:
         alive = self._connection.done() and not self._connection.cancelled() and self._connection.exception() is None
         return self._connection.result() if alive else None
 
-    async def wait_connected(self) -> Connection:
-        """Return the live connection, waiting for one if necessary. Raises LockError if the client was closed."""
-        # Shielded, because many callers await this future, and cancelling one must not affect the others.
-        return await asyncio.shield(self._connection)
+    async def wait_connected(self, place: float = 0.0) -> Connection:
+        """Return the live connection, waiting for one if necessary. Raises LockError if the client was closed.
+
+        Those who wait go on in the order of their places, the lowest first, and nobody who comes later overtakes them.
+        """
+        if self._line.is_taken or not self._connection.done():
+            await self._line.wait(place)
+            while not self._connection.done():  # lost again in between
+                await self._line.wait(place)
+        return self._connection.result()
 
     @staticmethod
     async def wait_replaced(connection: Connection) -> None:
@@ -116,6 +124,7 @@ class Reconnector:
                 self._connection = asyncio.get_running_loop().create_future()
             self._connection.set_exception(ended_by)
             self._connection.exception()  # retrieved, since perhaps no caller awaits it
+            self._line.open()
 
     async def _connect_to_give_back(self) -> None:
         """Connect once more, until everything is given back.
@@ -152,12 +161,14 @@ class Reconnector:
             loop = asyncio.get_running_loop()
             began_at = loop.time()
             self._connection.set_result(connection)
+            self._line.open()
             self._say_connected(connection.node, connection.unseen)
             self._subscriber.connected()
             try:
                 await connection.over()
             finally:
                 self._connection = loop.create_future()
+                self._line.close()
                 connection.ended.set()
                 self._subscriber.disconnected()
                 if loop.time() - began_at > STEADY_S:
