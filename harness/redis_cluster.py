@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
-from harness.ports import LOOPBACK, free_port
+from harness.ports import LOOPBACK
 from harness.redis_group import REPLICATION_OPTIONS, RedisGroup, awake, out_of_sync, start_all
 from harness.redis_server import Persistence, RedisServer
 
@@ -154,8 +154,7 @@ class RedisCluster(RedisGroup):
         await self.settle()
 
     def _node(self, number: int) -> RedisServer:
-        # A port for the bus that was seen to be free; Redis' own choice, 10000 higher, is anybody's guess.
-        options = self._defaults | {"cluster-port": str(free_port())} | self._options
+        options = self._defaults | self._options
         return RedisServer(
             options, persistence=self._persistence, folder=self.folder / f"n{number}", name=f"node-{number}"
         )

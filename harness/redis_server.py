@@ -106,6 +106,9 @@ class RedisServer(Server):
         self.port = free_port()
         self._persistence = persistence
         self._options = dict(options or {})
+        if self._options.get("cluster-enabled") == "yes":
+            # Redis' own choice for the bus, 10000 higher, is anybody's guess.
+            self._options.setdefault("cluster-port", str(free_port()))
         self._configured = False
 
     @property

@@ -94,12 +94,14 @@ async def all_confirmed(locks: LockClient) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("is_confirmed", [True, False])
 async def test_every_waiting_call_asks_again_in_the_order_of_the_first_time(
-    daemon: StandIn, locks: LockClient, proxy: Proxy
+    daemon: StandIn, locks: LockClient, proxy: Proxy, *, is_confirmed: bool
 ) -> None:
     tasks = [asyncio.create_task(hold(locks)) for _ in range(5)]
     first = [(await daemon.take("request"))["request_id"] for _ in tasks]
-    await all_confirmed(locks)
+    if is_confirmed:
+        await all_confirmed(locks)
     proxy.cut()
     again = [await daemon.take("request") for _ in tasks]
     assert [request["request_id"] for request in again] == first

@@ -74,7 +74,7 @@ def test_it_ends_quietly_with_the_verdict_so_far_on_a_signal(short_folder: Path)
         text = process.stdout.read()
     assert process.returncode == 130, text
     assert "Verdict so far" in text
-    assert text.strip().splitlines()[-1].startswith("All was well: ")
+    assert text.strip().splitlines()[-1].startswith("All was well: "), text
     assert "Traceback" not in text
     assert not list(short_folder.iterdir())
     assert not pids_in(short_folder)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.ports import free_port
 from harness.process import TAIL_LINES, Command, Process, ProcessFailedError
 from tests.harness.helpers import is_alive, is_gone
 
@@ -94,8 +93,3 @@ async def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         assert is_alive(child)
         parent.kill()  # so no finally, atexit or signal handler of it runs
     assert await is_gone(child)
-
-
-def test_no_port_is_given_twice() -> None:
-    ports = [free_port() for _ in range(200)]
-    assert len(set(ports)) == len(ports)
