@@ -1,19 +1,24 @@
-"""aiormq's connection, protected from malformed messages, and with the broker's reason if it refuses to open."""
+"""aiormq's connection, protected from malformed messages and late ends of channels, with the broker's reason if it refuses."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import aiormq
 import pamqp.frame
+from aiormq.abc import AbstractChannel
 from aiormq.connection import FrameReceiver, ReceivedFrame, exception_by_code
 from aiormq.exceptions import AMQPConnectionError, ProbableAuthenticationError
 from pamqp.base import Frame
+from pamqp.commands import Channel
 from pamqp.commands import Connection as Methods
 from pamqp.common import FieldTable
 from pamqp.frame import FrameTypes
+from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
 from lockstore.amqp.address import BrokerAddress
+from lockstore.amqp.channel_numbers import ChannelNumbers, WriteQueue
 from lockstore.amqp.compat import close_abandoned_socket
 from lockstore.amqp.frame_filter import FrameFilter
 from lockstore.amqp.hosts import Endpoint
@@ -21,6 +26,7 @@ from lockstore.amqp.hosts import Endpoint
 __all__ = ["OpeningConnection"]
 
 _ACCESS_REFUSED = 403
+_NOTHING: ReceivedFrame = (0, 0, Heartbeat())  # in place of a frame that is dropped
 
 
 class _RefusalReader(FrameReceiver):
@@ -39,26 +45,27 @@ class _RefusalReader(FrameReceiver):
         return received
 
 
-def _give_substitutes(receiver: FrameReceiver, frames: FrameFilter) -> None:
-    """Have a receiver go on where a frame that a publisher has a hand in cannot be decoded: it gives another in its place."""
-    read = receiver.get_frame
-
-    async def get_frame() -> ReceivedFrame:
-        try:
-            return await read()
-        except (AMQPConnectionError, OSError, EOFError, StopAsyncIteration):
+async def _read(read: Callable[[], Awaitable[ReceivedFrame]], frames: FrameFilter) -> ReceivedFrame:
+    """Read a frame; where one that a publisher has a hand in cannot be decoded, give another in its place."""
+    try:
+        return await read()
+    except (AMQPConnectionError, OSError, EOFError, StopAsyncIteration):
+        raise
+    except Exception as error:
+        substitute = frames.substitute(error)
+        if substitute is None:
             raise
-        except Exception as error:
-            substitute = frames.substitute(error)
-            if substitute is None:
-                raise
-            return pamqp.frame.unmarshal(substitute)
+        return pamqp.frame.unmarshal(substitute)
 
-    receiver.get_frame = get_frame  # type: ignore[method-assign]  # of this receiver alone
+
+def _empty(frames: "asyncio.Queue[Any]") -> None:
+    """Make room for what the connection's reader wants to give a channel: nobody else takes from a closed one, and it would wait."""
+    while not frames.empty():
+        frames.get_nowait()
 
 
 class OpeningConnection(aiormq.Connection):
-    """aiormq's Connection. Its `connect` raises the broker's reason, and a FrameFilter precedes its reader."""
+    """aiormq's Connection. Its `connect` raises the broker's reason, a FrameFilter precedes its reader, and its channels end once."""
 
     def __init__(self, url: str | URL, *, body_limit: int, endpoint: Endpoint | None = None, **kwargs: Any) -> None:
         """Accept aiormq's arguments, and the body size above which only a prefix is read.
@@ -69,6 +76,8 @@ class OpeningConnection(aiormq.Connection):
         self.address = endpoint.address if endpoint is not None else BrokerAddress.of(str(url))
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
+        self._numbers = ChannelNumbers()
+        self.write_queue = WriteQueue(self.FRAME_BUFFER_SIZE, self._numbers)
         self.frames: FrameFilter | None = None  # since the broker's greeting
 
     async def connect(self, client_properties: FieldTable | None = None) -> bool:
@@ -78,6 +87,17 @@ class OpeningConnection(aiormq.Connection):
         except BaseException as error:
             close_abandoned_socket(error)
             raise
+
+    async def channel(self, channel_number: int | None = None, *args: Any, **kwargs: Any) -> AbstractChannel:
+        """Open a channel, as aiormq does, under a number that is free for the broker too. Raises RuntimeError if there is none."""
+        await self.connected.wait()
+        if channel_number is None:
+            channel_number = self._numbers.take(self.channels, self.connection_tune.channel_max)
+        elif not self._numbers.is_free(channel_number):
+            raise ValueError(f"channel {channel_number} is not closed yet")
+        channel = cast("aiormq.Channel", await super().channel(channel_number, *args, **kwargs))
+        channel.closing.add_done_callback(lambda _: _empty(channel.frames))
+        return channel
 
     def abort(self) -> None:
         """Close the socket now, whatever has not been sent. It may be closed already."""
@@ -90,7 +110,30 @@ class OpeningConnection(aiormq.Connection):
         self._socket = writer
         # aiormq has no better hook. Only the broker's greeting was read before, which no publisher can influence.
         if not isinstance(frame_receiver.reader, FrameFilter):
-            self.frames = FrameFilter(frame_receiver.reader, self._body_limit)
-            frame_receiver.reader = cast("asyncio.StreamReader", self.frames)  # it has all that aiormq uses of one
-            _give_substitutes(frame_receiver, self.frames)
+            self._filter(frame_receiver)
         return await super()._rpc(request, writer, _RefusalReader(frame_receiver), *args, **kwargs)
+
+    def _filter(self, receiver: FrameReceiver) -> None:
+        """Hold what is read from now on against what aiormq can take."""
+        frames = FrameFilter(receiver.reader, self._body_limit)
+        receiver.reader = cast("asyncio.StreamReader", frames)  # it has all that aiormq uses of one
+        read = receiver.get_frame
+
+        async def get_frame() -> ReceivedFrame:
+            return self._noted(await _read(read, frames))
+
+        receiver.get_frame = get_frame  # type: ignore[method-assign]  # of this receiver alone
+        self.frames = frames
+
+    def _noted(self, received: ReceivedFrame) -> ReceivedFrame:
+        """Answer what cannot wait, and drop what is for a channel that is gone."""
+        _, number, frame = received
+        answer = self._numbers.receive(number, frame)
+        if answer and self._socket is not None and not self._socket.is_closing():
+            self._socket.write(answer)
+        channel = self.channels.get(number)
+        if isinstance(frame, Channel.CloseOk):
+            is_dropped = channel is None  # both sides closed it
+        else:
+            is_dropped = channel is not None and channel.is_closed and not isinstance(frame, Channel.Close)
+        return _NOTHING if is_dropped else received

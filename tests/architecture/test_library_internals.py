@@ -89,6 +89,21 @@ def of_aiormq() -> list[Internal]:
             lambda: methods_of("self", receiver.__anext__) == {"get_frame"},
         ),
         Internal(
+            "that Connection writes what stands in write_queue, and takes it by `get`",
+            opening,
+            lambda: (
+                "write_queue" in words(connection.__init__)
+                and "write_queue" in words(connection._Connection__writer)  # type: ignore[attr-defined]
+                and methods_of("self.queue", connecting.FrameGenerator.__anext__) == {"get", "task_done"}
+            ),
+        ),
+        Internal(
+            "that Connection.channel takes a number, and keeps the channel in `channels`",
+            opening,
+            lambda: parameters(connection.channel)[0] == "channel_number" and "channels" in words(connection.channel),
+        ),
+        Internal("that a channel reads from its `frames`", opening, lambda: "frames" in words(Channel._get_frame)),
+        Internal(
             "that a channel reads each delivery by self._on_deliver_frame",
             "daemon/broker/connection.py",
             lambda: "_on_deliver_frame" in words(Channel._reader),

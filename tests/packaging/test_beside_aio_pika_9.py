@@ -23,7 +23,9 @@ INTERNALS = (
     "tests/architecture/test_library_internals.py::test_pamqp_is_inside_as_we_use_it",
 )
 AMQP = (
+    "tests/amqp/test_closing_channels.py",
     "tests/amqp/test_opening.py",
+    "tests/unit/amqp/test_channel_numbers.py",
     "tests/unit/amqp/test_content_header.py",
     "tests/unit/amqp/test_frame_filter.py",
 )

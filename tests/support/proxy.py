@@ -6,11 +6,33 @@ import struct
 from typing import Self
 
 
+class Direction:
+    """One of a proxy's two directions. `caught` is set as soon as there is something that is held back."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.caught = asyncio.Event()
+
+    def hold(self) -> None:
+        self.caught.clear()
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    async def pass_on(self) -> None:
+        if not self._open.is_set():
+            self.caught.set()
+        await self._open.wait()
+
+
 class Proxy:
     """Forwards one TCP port.
 
     `cut` breaks what is connected (RST), `close` ends it in order (FIN), `forget` drops it silently: both ends keep an open
-    connection on which nothing travels. `block` lets nothing new through until `unblock`.
+    connection on which nothing travels. `block` lets nothing new through until `unblock`. `answers` and `requests` can be held
+    back, each by itself.
     """
 
     def __init__(self, host: str, port: int, own_host: str = "127.0.0.1") -> None:
@@ -21,6 +43,7 @@ class Proxy:
         self._forgotten: set[asyncio.StreamWriter] = set()
         self._blocked = False
         self.connections = 0
+        self.answers, self.requests = Direction(), Direction()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self._own_host, 0)
@@ -29,6 +52,8 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
+        self.answers.release()
+        self.requests.release()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
@@ -78,11 +103,14 @@ class Proxy:
         self.connections += 1
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, far_writer}
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        await asyncio.gather(
+            self._pump(reader, far_writer, self.requests), self._pump(far_reader, writer, self.answers)
+        )
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: "Direction") -> None:
         try:
             while data := await reader.read(65536):
+                await direction.pass_on()
                 if writer not in self._forgotten:
                     writer.write(data)
                     await writer.drain()
