@@ -89,7 +89,7 @@ async def test_a_virtual_host_that_is_not_there_is_named(rabbitmq: RabbitMQ) -> 
 
 
 async def test_a_wrong_password_is_named(rabbitmq: RabbitMQ) -> None:
-    with pytest.raises(BrokerLostError, match="rejected the credentials of user guest"):
+    with pytest.raises(BrokerLostError, match="RabbitMQ rejected the credentials of user guest"):
         await opened(f"amqp://guest:wrong@{rabbitmq.host}:{rabbitmq.port}/")
 
 

@@ -26,7 +26,7 @@ BROKEN: list[tuple[str, str]] = [
     (f"broker: {{url: 'amqp://u:12#{SECRET}@host'}}\n", "percent-encoding"),
     ("broker: {ulr: x}\n", "did you mean broker.url?"),
     ('broker: {namespace: "a\\ud800"}\n', "an unpaired surrogate"),
-    ("a: &a [*a]\n", "a part of itself"),
+    ("a: &a [*a]\n", "a recursive alias"),
     ("a: " + "[" * 10_000, "levels deep"),
     ("daemon: {lifetime: 1e400}\n", "daemon.lifetime: must be a finite number"),
 ]  # fmt: skip
