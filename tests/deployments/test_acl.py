@@ -467,7 +467,10 @@ async def dry_run(server: RedisServer) -> set[str]:
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_waiting_for_replicas_takes_one_word_more(kind: str, use: str, one_server: Ground) -> None:
-    one_server.more = {"wait_replicas": 1, "wait_replicas_timeout_ms": 20_000}  # the replica is there, if it is busy, too
+    one_server.more = {
+        "wait_replicas": 1,
+        "wait_replicas_timeout_ms": 20_000,
+    }  # the replica is there, if it is busy, too
     await one_server.allow(on_one_server(kind, use) + WAIT)
     await CONTRACTS[use](one_server, kind)
     assert await one_server.denied() == set()
