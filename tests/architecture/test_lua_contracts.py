@@ -83,7 +83,10 @@ class TestAVerb:
         assert text.startswith("#!lua")
         assert text.count("#!lua") == 1
         for part in contract(name).included:
-            assert contract(part).text in text
+            assert contract(part).text.partition("\n")[0] in text
+            assert set(re.findall(r"^local function .*$", contract(part).text, re.MULTILINE)) <= set(text.splitlines())
+        assert "-- REST" not in text
+        assert not re.search(r"^local [A-Z]", text, re.MULTILINE), "numbers stand in place of constants"
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import redis.asyncio as redis
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,15 +99,19 @@ DAMAGED = [
 ]
 
 
-async def test_a_stream_with_damaged_entries_gives_the_others_and_lets_go_of_all(
-    redis_server: RedisServer, namespace: str
-) -> None:
-    section = {
+@pytest.fixture
+def section(redis_server: RedisServer, namespace: str) -> dict[str, Any]:
+    return {
         "type": "concurrent_redis",
         "host": redis_server.host,
         "port": redis_server.port,
         "key_prefix": namespace,
     }
+
+
+async def test_a_stream_with_damaged_entries_gives_the_others_and_lets_go_of_all(
+    section: dict[str, Any], redis_server: RedisServer, namespace: str
+) -> None:
     store = create_store(section, Limits())
     await store.open()
     shard = store.shard_of("c")
@@ -128,10 +133,9 @@ async def test_a_stream_with_damaged_entries_gives_the_others_and_lets_go_of_all
 
 
 async def test_a_memo_with_damaged_entries_gives_the_others_and_lets_go_of_all(
-    redis_server: RedisServer, namespace: str
+    section: dict[str, Any], redis_server: RedisServer, namespace: str
 ) -> None:
-    section = {"type": "redis", "host": redis_server.host, "port": redis_server.port, "key_prefix": namespace}
-    store = create_store(section, Limits())
+    store = create_store({**section, "type": "redis"}, Limits())
     await store.open()
     await store.apply([Request("c", "r", 60_000, 1000)])
     raw = redis.Redis(host=redis_server.host, port=redis_server.port, db=1)
@@ -149,13 +153,7 @@ async def test_a_memo_with_damaged_entries_gives_the_others_and_lets_go_of_all(
     await raw.aclose()
 
 
-async def test_a_patrol_goes_on_behind_entries_that_stay(redis_server: RedisServer, namespace: str) -> None:
-    section = {
-        "type": "concurrent_redis",
-        "host": redis_server.host,
-        "port": redis_server.port,
-        "key_prefix": namespace,
-    }
+async def test_a_patrol_goes_on_behind_entries_that_stay(section: dict[str, Any]) -> None:
     store = create_store(section, Limits())
     await store.open()
     for place in range(150):

@@ -9,6 +9,7 @@ from importlib.resources import files
 __all__ = ["Script", "giving_back", "load"]
 
 _INCLUDE = re.compile(r"^-- INCLUDE +(.+)$", re.MULTILINE)
+_CONSTANT = re.compile(r"^local ([A-Z_]+) = (\d+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,23 @@ def _read(name: str) -> str:
 
 @cache
 def load(name: str) -> Script:
-    """Load a script: its first line (`#!lua`), then its includes, then its own text."""
+    """Load a script: its first line (`#!lua`), then its includes, then its own text.
+
+    An include with the line `-- REST` is a frame: everything after it is inserted there.
+    """
     text = _read(name)
     first, _, body = text.partition("\n")
     included = _INCLUDE.search(text)
     parts = [_read(part) for part in included[1].split()] if included else []
-    return Script.of(name, "\n".join([first, *parts, body]))
+    whole = body
+    for part in reversed(parts):
+        before, is_frame, after = part.partition("-- REST\n")
+        whole = f"{before}{whole}{after}" if is_frame else f"{part}\n{whole}"
+    return Script.of(name, f"{first}\n{_with_constants_in_place(whole)}")
+
+
+def _with_constants_in_place(text: str) -> str:
+    """Put numbers in place of `local NAME = number`: Lua 5.1 has no constants, and each local costs Redis time in each call."""
+    for name, value in _CONSTANT.findall(text):
+        text = re.sub(rf"\b{name}\b", value, text.replace(f"local {name} = {value}\n", "", 1))
+    return text

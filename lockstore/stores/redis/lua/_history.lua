@@ -1,4 +1,4 @@
--- Detects lost numbers after a restart or failover of Redis. Prepended to _line.lua, or to a script, by the loader.
+-- Detects lost numbers after a restart or failover of Redis. Prepended to a script by the loader.
 --
 -- Every run of a Redis server has a replication id of its own; after a restart or a failover it is a new one. The server may
 -- then lack the last writes, numbers among them. So the numbers jump to the clock, in ms, which is ahead of every number issued
@@ -23,6 +23,7 @@ local function read_history(history)
   return kept
 end
 
+-- Return the least number to issue, and the replication id of now.
 local function least_number(history, known, now, kept)
   local run = current_run()
   kept = kept or read_history(history)
@@ -32,5 +33,5 @@ local function least_number(history, known, now, kept)
     if kept[1] or known ~= '' then least = math.max(now, least + step) end
     redis.call('HSET', history, 'run', run, 'least', string.format('%d', least))
   end
-  return least
+  return least, run
 end

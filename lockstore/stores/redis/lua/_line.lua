@@ -1,5 +1,7 @@
--- What all scripts on one conversation's line share: its keys, tickets and events. Prepended to _steps.lua by the loader.
--- A script reads everything that it may touch before it writes. On foreign data it fails with DAMAGED, without having written.
+-- The frame of all scripts on one conversation's line: its keys, arguments and state, then the rest of the script, then the reply.
+-- A script reads everything that it may touch before it writes: so a key of another type fails at a read, and nothing was written.
+-- Reads need no checks of their own: the frame catches every failure, and names the key.
+-- The rest is a function for the sake of speed, too: Lua searches all open locals of a chunk for each local that a function uses.
 --
 -- KEYS  1 last       string: the last number issued, raised by INCR, never deleted
 --       2 line       sorted set: the numbers of the live tickets, by number
@@ -30,111 +32,41 @@ local events_most, events_keep = tonumber(ARGV[5]), tonumber(ARGV[6])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function damaged(what)
-  error({err = 'DAMAGED its `' .. what})
-end
-
--- Read a key, so that a key of another type is detected before anything is written.
-local function probe(what, ...)
-  local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then
-    if reply.err:find('^WRONGTYPE') then damaged(what .. '`: of another type') end
-    error(reply)
-  end
-  return reply
-end
-
-local line_length = probe('line', 'ZCARD', line) -- tickets in the line
-local oldest_ended = probe('ended', 'LINDEX', ended, 0)
-if line_length == 0 then probe('tickets', 'HGET', tickets, '') end
-if events_most > 0 then probe('events', 'LINDEX', events, -1) end
-probe('deadlines', 'ZCARD', deadlines)
-probe('outbox', 'XLEN', outbox)
-probe('lines', 'ZCARD', lines)
-probe('waiting', 'ZCARD', waiting)
-local emitted = {} -- the reply
-local new_events = {} -- what is appended to the list of events
-
--- Return the last number issued, nil if there is none.
-local function read_last()
-  local issued = probe('last', 'GET', last)
-  if issued and not (#issued <= 15 and issued:find('^[1-9]%d*$') or issued == '0') then damaged('last`: no number') end
-  return tonumber(issued or nil)
-end
-
 -- Indexes of a ticket's JSON array. A direct ticket has the request id "", and as lifetime the mark by which retract
 -- finds it.
-local REQUEST, HOLDER, REPLY_TO, CORRELATION, USER, TRACE, LIFETIME, QUEUED_AT, DEADLINE, GRANTED_AT =
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local REQUEST = 1
+local HOLDER = 2
+local REPLY_TO = 3
+local CORRELATION = 4
+local USER = 5
+local TRACE = 6
+local LIFETIME = 7
+local QUEUED_AT = 8
+local DEADLINE = 9
+local GRANTED_AT = 10
 
+local line_length, oldest_ended -- line_length: tickets in the line
+local heads = {} -- the first numbers of the line, as far as they are known
 local loaded = {} -- tickets read or written so far, by number as text: the head is needed more than once
+local emitted = {} -- the reply
+local new_events = {} -- what is appended to the list of events
+local doubted, doubted_number -- the key whose value is being decoded, and the number of the ticket: named if that fails
 
-local function is_sound(ticket)
-  if type(ticket) ~= 'table' or #ticket ~= 10 then return false end
-  for place = REQUEST, TRACE do
-    if type(ticket[place]) ~= 'string' then return false end
-  end
-  for place = LIFETIME, GRANTED_AT do
-    if type(ticket[place]) ~= 'number' then return false end
-  end
-  return true
-end
+local is_done, reply = pcall(function()
+-- REST
+end)
+if is_done then return reply end
 
-local function load(number)
-  local ticket = loaded[tostring(number)]
-  if ticket then return ticket end
-  local raw = probe('tickets', 'HGET', tickets, number)
-  if not raw or raw:sub(1, 1) == '=' then return nil end
-  local is_json
-  is_json, ticket = pcall(cjson.decode, raw)
-  if not (is_json and tonumber(number) and is_sound(ticket)) then damaged('tickets`: ' .. number .. ' is no ticket') end
-  loaded[tostring(number)] = ticket
-  return ticket
-end
-
-local function save(number, ticket)
-  loaded[tostring(number)] = ticket
-  redis.call('HSET', tickets, number, cjson.encode(ticket))
-end
-
-local function set_deadline(number, ticket)
-  redis.call('ZADD', deadlines, ticket[DEADLINE], number .. ':' .. id)
-end
-
--- Record an event. sender: {reply_to, correlation_id, user_id, traceparent}; kept: whether the outbox keeps it until
--- it is published
-local function emit(kept, kind, number, request_id, holder, sender, again, ...)
-  local numeric = tonumber(number)
-  if numeric > 99999999999999 then numeric = number end -- cjson writes 14 digits; such a number comes from a message and was never issued
-  local record = cjson.encode({kind, id, numeric, request_id, holder, now,
-    sender[1], sender[2], sender[3], sender[4], again, ...})
-  local entry = ''
-  if kept and direct then
-    entry = redis.call('XADD', outbox, '*', 'e', record, 'd', '1')
-  elseif kept then
-    entry = redis.call('XADD', outbox, '*', 'e', record)
-  end
-  if kept and events_most > 0 then new_events[#new_events + 1] = cjson.encode({kind, numeric, request_id, holder, now, ...}) end
-  emitted[#emitted + 1] = entry
-  emitted[#emitted + 1] = record
-end
-
-local function sender_of(ticket)
-  return {ticket[REPLY_TO], ticket[CORRELATION], ticket[USER], ticket[TRACE]}
-end
-
-local function emit_ticket_event(kind, number, ticket, ...)
-  emit(true, kind, number, ticket[REQUEST], ticket[HOLDER], sender_of(ticket), 0, ...)
-end
-
--- Record a live ticket's state: granted, or queued; place: the number of tickets before it, if known.
-local function emit_state(number, ticket, again, place)
-  place = place or redis.call('ZRANK', line, number)
-  local sender = sender_of(ticket)
-  if ticket[GRANTED_AT] == 0 then
-    emit(again == 0, 'queued', number, ticket[REQUEST], ticket[HOLDER], sender, again, place, ticket[DEADLINE])
-  else
-    emit(again == 0, 'granted', number, ticket[REQUEST], ticket[HOLDER], sender, again,
-      ticket[DEADLINE], ticket[GRANTED_AT] - ticket[QUEUED_AT], line_length - 1 - place)
+if doubted then error({err = 'DAMAGED its `' .. doubted .. '`: ' .. (doubted_number or 'a value') .. ' is unreadable'}) end
+local words = type(reply) == 'table' and reply.err or reply
+if words:find('^WRONGTYPE') then
+  local names = {'last', 'line', 'tickets', 'requests', 'ended', 'events', 'deadlines', 'outbox', 'history', 'lines',
+    'waiting'}
+  local kinds = {'string', 'zset', 'hash', 'hash', 'list', 'list', 'zset', 'stream', 'hash', 'zset', 'zset'}
+  for place, name in ipairs(names) do
+    local kind = redis.call('TYPE', KEYS[place]).ok
+    if kind ~= 'none' and kind ~= kinds[place] then error({err = 'DAMAGED its `' .. name .. '`: of another type'}) end
   end
 end
+if words:find('^%u+ ') then error({err = words}) end -- an error of Redis, whose first word is its code
+error(words, 0)

@@ -1,4 +1,4 @@
--- What the scripts share that refer to an existing ticket (release, renew). Appended to _line.lua by the loader.
+-- What the scripts share that refer to an existing ticket (release, renew). Appended to _records.lua by the loader.
 --
 -- ARGV  7 ticket number, or "" · 8 request id, or "" · 9 reply_to · 10 correlation id · 11 user id · 12 traceparent
 
@@ -10,12 +10,23 @@ local function reject(code, number, request_id, how)
   emit(false, 'rejected', number, request_id, '', requester, 0, code, how)
 end
 
--- Read everything known about the ticket before anything is written.
+-- Return the retained outcome of a finished number, and its request id.
+local function find_ended(number)
+  local raw = redis.call('HGET', tickets, number)
+  if not raw or raw:sub(1, 1) ~= '=' then return nil, nil end
+  local _, over = find_request(raw:sub(2))
+  if over and over[2] == tonumber(number) then return over, raw:sub(2) end
+  return nil, nil
+end
+
+-- Read everything known about the ticket before anything is written, and return it if it is live.
 local function read_all_named()
   local number = asked_number
   if number == '' then number = find_request(asked_request) end
-  if number and not load(number) then find_ended(number) end
-  if asked_number ~= '' and not load(number) then read_last() end
+  local ticket = number and load(number)
+  if number and not ticket then find_ended(number) end
+  if asked_number ~= '' and not ticket then read_last() end
+  return ticket
 end
 
 -- Return the live ticket. An overdue one is ended now.

@@ -1,4 +1,4 @@
--- The steps of a script: find, remember, enter, leave, settle, close. Appended to _line.lua by the loader.
+-- The steps of a script: find, remember, enter, leave, settle, close. Appended to _records.lua by the loader.
 --
 -- KEYS  as _line
 -- ARGV  as _line
@@ -8,22 +8,22 @@ local entered, left = 0, 0 -- tickets that entered and left the line
 
 local request_cache = {} -- request ids read or written so far
 
--- Return the stored value of a request id, "" if there is none. Fails on foreign data.
-local function kept_of(request_id)
-  local raw = request_cache[request_id]
-  if raw then return raw end
-  raw = probe('requests', 'HGET', requests, request_id) or ''
-  if raw:sub(1, 1) == '[' then
-    local is_json, over = pcall(cjson.decode, raw)
-    if not (is_json and type(over) == 'table' and type(over[1]) == 'string' and type(over[2]) == 'number'
-        and type(over[3]) == 'number' and type(over[4]) == 'string') then
-      damaged('requests`: unreadable')
-    end
-  elseif raw ~= '' and not raw:find('^%d+$') then
-    damaged('requests`: no number')
-  end
+-- Return the live number of a request id, or its retained outcome: {how, number, forget at, user id}.
+local function find_request(request_id)
+  local raw = request_cache[request_id] or redis.call('HGET', requests, request_id) or ''
   request_cache[request_id] = raw
-  return raw
+  if raw == '' then return nil, nil end
+  doubted, doubted_number = 'requests', nil
+  if raw:sub(1, 1) ~= '[' then
+    if not raw:find('^%d+$') then error() end
+    doubted = nil
+    return raw, nil
+  end
+  local over = cjson.decode(raw)
+  local _ = over[1] < '', over[2] < 0, over[4] < ''
+  local is_kept = over[3] > now
+  doubted = nil
+  return nil, is_kept and over or nil
 end
 
 local function remember(how, number, request_id, user)
@@ -34,62 +34,15 @@ local function remember(how, number, request_id, user)
   redis.call('RPUSH', ended, string.format('%d|%s|%s', forget_at, number, request_id))
 end
 
--- Return the live number of a request id, or its retained outcome: {how, number, forget at, user id}.
-local function find_request(request_id)
-  local raw = kept_of(request_id)
-  if raw == '' then return nil, nil end
-  if raw:sub(1, 1) ~= '[' then return raw, nil end
-  local over = cjson.decode(raw)
-  if over[3] > now then return nil, over end
-  return nil, nil
-end
-
--- Return the retained outcome of a finished number, and its request id.
-local function find_ended(number)
-  local raw = probe('tickets', 'HGET', tickets, number)
-  if not raw or raw:sub(1, 1) ~= '=' then return nil, nil end
-  local _, over = find_request(raw:sub(2))
-  if over and over[2] == tonumber(number) then return over, raw:sub(2) end
-  return nil, nil
-end
-
-local kept_history
-
--- Must be called before any write by scripts that may issue a number.
-local function prepare_issue()
-  read_last()
-  kept_history = read_history(history)
-end
-
-local function issue_number()
-  local number, least = redis.call('INCR', last), least_number(history, known, now, kept_history)
-  if number >= least then return number end
-  redis.call('SET', last, string.format('%d', least))
-  return least
-end
-
-local function enter(number, ticket)
-  if line_length == 0 then
-    redis.call('PERSIST', tickets)
-    redis.call('PERSIST', requests)
-    redis.call('PERSIST', ended)
-  end
-  redis.call('ZADD', line, number, number)
-  entered, line_length = entered + 1, line_length + 1
-  if ticket[REQUEST] ~= '' then
-    request_cache[ticket[REQUEST]] = tostring(number)
-    redis.call('HSET', requests, ticket[REQUEST], number)
-  end
-  save(number, ticket)
-  set_deadline(number, ticket)
-end
-
 -- Remove from the line; the caller overwrites what is stored under its number by `remember`.
 local function leave(number)
   local was = redis.call('ZREM', line, number) -- a ticket that is cancelled on arrival was never in the line
   left, line_length = left + was, line_length - was
   redis.call('ZREM', deadlines, number .. ':' .. id)
-  loaded[tostring(number)] = nil
+  loaded[number] = nil
+  for place, head in ipairs(heads) do
+    if head == number then table.remove(heads, place) break end
+  end
 end
 
 -- Remove from the line without a trace.
@@ -124,7 +77,7 @@ end
 -- End overdue tickets at the head of the line, and grant the first one that is not.
 local function settle()
   while line_length > 0 do
-    local number = redis.call('ZRANGE', line, 0, 0)[1]
+    local number = first_in_line()
     local ticket = load(number)
     if not ticket then
       drop(number) -- its data is gone (evicted): a number without a ticket must not block the line
@@ -171,33 +124,40 @@ end
 -- Load the tickets that settling may reach: overdue ones at the head, then `alive` that are not. Return whether there
 -- is anything to settle now.
 local function load_ahead(alive)
-  local place, first = 0, redis.call('ZRANGE', line, 0, alive - 1)
+  local place = 0
+  heads = redis.call('ZRANGE', line, 0, alive - 1)
   while place < line_length and place <= 2 * may_settle + 1 and alive > 0 do
-    local number = first[place + 1] or redis.call('ZRANGE', line, place, place)[1]
-    if not tonumber(number) then damaged('line`: ' .. number .. ' is no number') end
+    local number = heads[place + 1] or redis.call('ZRANGE', line, place, place)[1]
+    heads[place + 1] = number
+    doubted, doubted_number = 'line', number
+    local _ = 0 + number
+    doubted = nil
     local ticket = load(number)
     if ticket and not overdue(ticket) then alive = alive - 1 end
     place = place + 1
   end
-  local head = load(first[1])
+  local head = load(heads[1])
   return not head or overdue(head) or head[REQUEST] ~= '' and head[GRANTED_AT] == 0
 end
 
--- The first step of every script, after reading its own ticket: read the rest, then start writing. leaves: whether
--- the script may remove a ticket, so that the one behind it is granted
-local function begin(leaves)
-  if next(request_cache) == nil then kept_of('') end
-  local unsettled = line_length > 0 and load_ahead(leaves and 2 or 1)
+-- The first step of every script, after reading its own ticket: read the rest, then start writing.
+-- change: 'enter' if a ticket may enter, 'leave' if one may leave, so that the one behind it is granted; else nil or false
+local function begin(change)
+  local unsettled = line_length > 0 and load_ahead(change == 'leave' and 2 or 1)
+  if next(request_cache) == nil then redis.call('HLEN', requests) end
+  if change or unsettled then
+    if events_most > 0 then redis.call('LLEN', events) end
+    redis.call('XLEN', outbox)
+    redis.call('ZCARD', lines)
+    redis.call('ZCARD', waiting)
+  end
   forget()
   if unsettled then settle() end
 end
 
--- The same for a request, which may issue a number; its own ticket may be overdue.
-local function begin_request(request_id)
-  prepare_issue()
-  local number = find_request(request_id)
-  if number then load(number) end
-  begin(true)
+-- The same for a script that ends its ticket only if it is overdue.
+local function begin_overdue(ticket)
+  begin(ticket and overdue(ticket) and 'leave')
 end
 
 -- Update the shard's index: the number of tickets in this line, and whether any waits.

@@ -1,4 +1,4 @@
--- The state of a direct ticket. Appended to _line.lua by the loader.
+-- The state of a direct ticket. Appended to _records.lua by the loader.
 --
 -- KEYS   as _line
 -- REPLY  number at the head (-1: empty line), 1 if the ticket is in the line, ms until its deadline or the head's,
@@ -6,18 +6,11 @@
 
 -- Append it to the beginning of the reply.
 local function append_turn(reply, number)
-  local head, own = redis.call('ZRANGE', line, 0, 0)[1], load(number)
+  local head, own = first_in_line(), load(number)
   reply[#reply + 1] = tonumber(head or -1)
   reply[#reply + 1] = own and 1 or 0
   reply[#reply + 1] = own and math.min(load(head)[DEADLINE], own[DEADLINE]) - now or 0
-  if not own or tonumber(head) ~= tonumber(number) then return reply end
+  if not own or head ~= number then return reply end
   reply[#reply + 1] = redis.call('GET', last)
-  for _, place in ipairs(redis.call('ZRANGE', line, 0, -1)) do
-    local raw = redis.call('HGET', tickets, place)
-    if raw then
-      reply[#reply + 1] = place
-      reply[#reply + 1] = raw
-    end
-  end
-  return reply
+  return append_tickets(reply, line, tickets, -1)
 end

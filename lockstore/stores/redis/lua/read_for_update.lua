@@ -8,5 +8,5 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local lock, last, memo = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3])
-local least = least_number(KEYS[4], ARGV[1], now)
-return {now, lock or '', last or '', memo or '', least, current_run()}
+local least, run = least_number(KEYS[4], ARGV[1], now)
+return {now, lock or '', last or '', memo or '', least, run}

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- PURPOSE  End a lease, or cancel a waiting ticket; the next ticket in line is granted in the same step.
--- INCLUDE  _history _line _steps _named
+-- INCLUDE  _line _records _steps _named
 -- KEYS     as _line
 -- ARGV     as _named
 -- REPLY    as _line
 -- RETRY    safe: a command on a finished ticket is answered `finished`
 read_all_named()
-begin(true)
+begin('leave')
 local number, ticket = find_ticket()
 if not ticket then
   refuse_absent(function(remembered)

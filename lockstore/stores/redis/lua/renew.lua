@@ -1,12 +1,11 @@
 #!lua flags=allow-oom
 -- PURPOSE  Restart a lease from now.
--- INCLUDE  _history _line _steps _named
+-- INCLUDE  _line _records _steps _named
 -- KEYS     as _line
 -- ARGV     as _named · 13 lifetime, ms, or "" for that of the request
 -- REPLY    as _line; `renewed` answers the message itself and is not kept in the outbox
 -- RETRY    safe: the lease restarts from the later moment
-read_all_named()
-begin(true)
+begin_overdue(read_all_named())
 local number, ticket = find_ticket()
 if not ticket then
   refuse_absent(function(remembered)

@@ -1,6 +1,6 @@
 #!lua
 -- PURPOSE  Issue a ticket for a request: a place in line, or the lease at once if the line is empty.
--- INCLUDE  _history _line _steps
+-- INCLUDE  _line _history _records _steps _issue
 -- KEYS     as _line
 -- ARGV     7 request id · 8 lifetime, ms · 9 wait, ms · 10 max_waiting, or -1: no room for new tickets · 11 holder
 --          12 reply_to · 13 correlation id · 14 user id · 15 traceparent
@@ -32,9 +32,12 @@ local function admit()
   emit_state(number, ticket, 0, ahead)
 end
 
-begin_request(request_id)
+prepare_issue()
 local number, over = find_request(request_id)
 local ticket = number and load(number)
+if ticket then begin_overdue(ticket) else begin('enter') end
+number, over = find_request(request_id) -- settling the line may have ended it
+ticket = number and load(number)
 if ticket and overdue(ticket) then
   expire(number, ticket)
   ticket = nil
