@@ -4,7 +4,7 @@ import asyncio
 import logging
 from math import inf
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from aiormq.abc import DeliveredMessage
 
@@ -15,7 +15,7 @@ from lockstore.client.waiting_line import WaitingLine
 from lockstore.errors import BrokerLostError, ConfigError, LockError
 from lockstore.protocol.naming import Names
 from lockstore.util.backoff import Backoff
-from lockstore.util.urls import split_hosts
+from lockstore.util.urls import CLIENT_PARAMETERS, check_amqp_url
 
 __all__ = ["Reconnector", "Subscriber", "broker_hosts"]
 
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MOST_S = 5.0
 STEADY_S = 5.0  # a connection that lasted this long was stable: the backoff starts again
-
-_NO_URL = "url: must be an AMQP URL, as amqp://user:password@host:5672/vhost"
 
 HEARTBEAT_S = 10
 """Default heartbeat. aiormq's default of 60 would detect a dead peer after three minutes, but a lease lasts one."""
@@ -49,21 +47,17 @@ class Subscriber(Protocol):
 
 def broker_hosts(url: str, connect_limit_s: float = CONNECT_LIMIT_S) -> BrokerHosts:
     """Return the hosts to connect to. Raises ConfigError, without repeating the URL, which contains a password."""
+    if not isinstance(url, str):
+        raise ConfigError("url: must be a text, as amqp://user:password@host:5672/vhost")
     try:
-        urls = split_hosts(url)
-        each = [urlsplit(one) for one in urls]
-        _ = [parts.port for parts in each]  # raises for what is not a number
-        is_ambiguous = "#" in url
-    except (AttributeError, TypeError, ValueError):
-        raise ConfigError(_NO_URL) from None
-    if any(parts.scheme not in ("amqp", "amqps") or not parts.hostname for parts in each):
-        raise ConfigError("url: must begin with amqp:// or amqps://, and name a host, or several separated by commas")
-    if is_ambiguous:
-        raise ConfigError(_NO_URL)
+        check_amqp_url(url, CLIENT_PARAMETERS)
+    except ValueError as error:
+        raise ConfigError(f"url: {error}") from None
     if not 0 < connect_limit_s < inf:
         raise ConfigError("connect_timeout: must be more than 0, and finite")
-    if "heartbeat" not in parse_qs(each[0].query):
-        url = f"{url}{'&' if each[0].query else '' if url.endswith('?') else '?'}heartbeat={HEARTBEAT_S}"
+    _, has_parameters, query = url.partition("?")
+    if "heartbeat" not in parse_qs(query):
+        url = f"{url}{'&' if has_parameters else '?'}heartbeat={HEARTBEAT_S}"
     return BrokerHosts(url, connect_limit_s)
 
 

@@ -1,11 +1,21 @@
 """Strict parsing of URLs with credentials. No error message repeats any part of a URL."""
 
 import re
+from collections.abc import Collection, Iterable
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
 from lockstore.util.validation import is_one_line
 
-__all__ = ["ENCODING_RULE", "PORT_MAX", "check_amqp_url", "check_encoding", "replace_host", "split_hosts", "split_url"]
+__all__ = [
+    "CLIENT_PARAMETERS",
+    "ENCODING_RULE",
+    "PORT_MAX",
+    "check_amqp_url",
+    "check_encoding",
+    "replace_host",
+    "split_hosts",
+    "split_url",
+]
 
 PORT_MAX = 65535
 _HOSTS_MOST = 32
@@ -31,6 +41,12 @@ _OF_BROKER = {
     "certfile": "ssl_certfile",
     "keyfile": "ssl_keyfile",
 }
+CLIENT_PARAMETERS = frozenset(_OF_BROKER)
+"""Parameters that the URL of a client may have; the daemon has options in their place."""
+
+HEARTBEAT_MAX_S = 65535
+_HEARTBEAT = re.compile(r"[0-9]{1,5}")
+
 _NEVER_UNVERIFIED = {"no_verify_ssl", "verify_ssl", "verify"}
 _OF_THE_LIBRARY = {"auth", "cadata", "capath", "connection_timeout", "name", "timeout", "channel_max", "frame_max"}
 
@@ -117,22 +133,28 @@ def _around_hosts(url: str) -> tuple[str, str, str]:
     return f"{scheme}://{who}{at}", hosts, rest[len(server) :]
 
 
-def check_amqp_url(url: str) -> None:
-    """Validate a broker URL, which may name several hosts. Raises ValueError with the rule."""
+def check_amqp_url(url: str, parameters: Collection[str] = ()) -> None:
+    """Validate a broker URL, which may name several hosts. Raises ValueError with the rule.
+
+    `parameters`: those that it may have after a ?, of CLIENT_PARAMETERS.
+    """
     if not url.startswith(_AMQP_SCHEMES):
         raise ValueError("must begin with amqp:// or amqps://")
     if any(f",{scheme}" in url for scheme in _AMQP_SCHEMES):
         raise ValueError(f"several hosts go into one URL, as in {_SEVERAL}")
     urls = split_hosts(url)
     for one in urls:
-        _check_amqp_url_of_one_host(one, several=len(urls) > 1)
+        query = _check_amqp_url_of_one_host(one, several=len(urls) > 1)
+    if query is not None:
+        _check_parameters(query, parameters, speaks_tls=url.startswith("amqps://"))
     if len(urls) > _HOSTS_MOST:
         raise ValueError(f"must name at most {_HOSTS_MOST} hosts")
     if len({(parts.hostname, parts.port or _AMQP_PORTS[parts.scheme]) for parts in map(urlsplit, urls)}) < len(urls):
         raise ValueError("must not name a host twice with the same port")
 
 
-def _check_amqp_url_of_one_host(url: str, *, several: bool) -> None:
+def _check_amqp_url_of_one_host(url: str, *, several: bool) -> str | None:
+    """Return what follows the ?, None if there is no ?."""
     parts = split_url(url)
     if not parts.hostname and several:
         raise ValueError(f"must contain a host before and after each comma, as in {_SEVERAL}")
@@ -140,17 +162,36 @@ def _check_amqp_url_of_one_host(url: str, *, several: bool) -> None:
         raise ValueError("must contain a host, as in amqp://user:password@host:5672/")
     if parts.path != "//" and "/" in parts.path[1:]:
         raise ValueError("write a / in the virtual host as %2F; nothing may follow the virtual host")
-    if "?" in url:
-        raise ValueError(_refused_parameters(parts.query))
+    return parts.query if "?" in url else None
 
 
-def _refused_parameters(query: str) -> str:
+def _check_parameters(query: str, allowed: Collection[str], *, speaks_tls: bool) -> None:
+    pairs = [pair.partition("=")[::2] for pair in query.split("&")]
+    names = [name for name, _ in pairs]
+    if not all(name in allowed for name in names):
+        raise ValueError(_refused_parameters(names, allowed))
+    if len(set(names)) < len(names):
+        raise ValueError("each parameter after the ? may appear once")
+    for name, value in pairs:
+        if name == "heartbeat" and not (_HEARTBEAT.fullmatch(value) and int(value) <= HEARTBEAT_MAX_S):
+            raise ValueError(f"heartbeat after the ? must be a whole number of seconds, at most {HEARTBEAT_MAX_S}")
+        check_encoding(value)
+        if name != "heartbeat" and not value:
+            raise ValueError(f"{name} after the ? must name a file")
+        if name != "heartbeat" and not speaks_tls:
+            raise ValueError(f"{name} after the ? needs amqps://")
+
+
+def _refused_parameters(names: Iterable[str], allowed: Collection[str]) -> str:
     """Explain why a URL's parameters are rejected. Unknown names are not repeated: they may be part of a password."""
-    for name in (pair.partition("=")[0] for pair in query.split("&")):
+    for name in names:
+        if name in allowed:
+            continue
         if name in _NEVER_UNVERIFIED:
             return f"{name} after the ? is not supported: the broker's certificate is always verified"
         if name in _OF_BROKER:
             return f"{name} after the ? is not supported; use the option broker.{_OF_BROKER[name]}"
         if name in _OF_THE_LIBRARY:
             return f"{name} after the ? is not supported"
-    return f"must not have parameters after a ?; if the ? is part of a password, {ENCODING_RULE}"
+    others = f"other than {', '.join(sorted(allowed))} " if allowed else ""
+    return f"must not have parameters {others}after a ?; if the ? is part of a password, {ENCODING_RULE}"
