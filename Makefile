@@ -4,7 +4,7 @@ PY := .venv/bin/python
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test matrix check format bench install rollback uninstall lock clean
+.PHONY: help setup demo test load matrix check format bench install rollback uninstall lock clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ JOBS ?= 3
 test:  ## all tests: make test ARGS="-k words -x"; JOBS=0 for one after the other
 	@scripts/setup test
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+load: setup  ## 60 seconds of load with hostile messages and killed daemons: make load ARGS="--rate 50"
+	@$(PY) -m tests.fleet --seconds 60 --rate 200 --hostile-turns 10 --kill-every 10 $(ARGS)
 
 matrix: setup  ## demo and a part of the tests on Debian 13 and forky, as root: make matrix ARGS="trixie:valkey"
 	@scripts/matrix $(ARGS)

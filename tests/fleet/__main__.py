@@ -37,7 +37,8 @@ async def main(given: argparse.Namespace) -> int:
         given.daemons,
         is_calm=given.calm,
         kill_every_s=given.kill_every,
-        is_hostile=given.hostile,
+        is_hostile=given.hostile or given.hostile_turns is not None,
+        hostile_turn_s=given.hostile_turns,
         work=work,
     )
     print(f"seed {plan.seed}; the same again: python -m tests.fleet {' '.join(sys.argv[1:])}", flush=True)
@@ -67,6 +68,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=plan.work.rate, help="requests a second (default: %(default)g)")
     parser.add_argument("--calm", action="store_true", help="nothing befalls the daemons")
     parser.add_argument("--hostile", action="store_true", help="a hostile sender is there all the while")
+    parser.add_argument(
+        "--hostile-turns", type=float, metavar="S", help="it sends and rests by turns of S seconds, which are compared"
+    )
     parser.add_argument("--kill-every", type=float, metavar="S", help="only this: a daemon is killed every S seconds")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="where the daemons' logs and the history are to stay"

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,9 +87,10 @@ class Chaos:
                 tasks.create_task(live(daemon, random.Random(f"{self._seed}/{place}"), over))
 
     async def kill_in_turn(self, every_s: float, over: asyncio.Event) -> None:
-        """Kill one daemon after the other, and start it again at once."""
-        for daemon in cycle(self.daemons[: self._size]):
-            if await _rest(every_s, over):
+        """Kill one daemon after the other, and start it again at once; the time of a start is part of the pause."""
+        began = time.monotonic()
+        for number, daemon in enumerate(cycle(self.daemons[: self._size]), start=1):
+            if await _rest(max(0.0, began + number * every_s - time.monotonic()), over):
                 return
             self._look(daemon)
             self.toll.counts["kill"] += 1

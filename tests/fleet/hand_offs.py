@@ -6,8 +6,8 @@ from statistics import quantiles
 from harness.history import History
 
 
-def hand_offs_ms(history: History) -> list[float]:
-    """Give the time from sending each release to hearing the grant of the ticket after it, where one waited for it."""
+def hand_offs(history: History) -> list[tuple[float, float]]:
+    """Give when each release was sent that somebody waited for, and the milliseconds until the next grant was heard."""
     released_at: dict[tuple[str, int], float] = {}  # by conversation and the number that was released
     numbers: dict[tuple[str, str], int] = {}
     for heard in history.heard:
@@ -19,13 +19,13 @@ def hand_offs_ms(history: History) -> list[float]:
             if number is not None:
                 released_at.setdefault((message.conversation, number), message.sent_at)
     before = _before(history)
-    took: list[float] = []
+    took: list[tuple[float, float]] = []
     for heard in history.heard:
         if heard.kind != "granted" or heard.is_public or heard.number is None or not heard.body["waited"]:
             continue
         sent_at = released_at.get((heard.conversation, before.get((heard.conversation, heard.number), -1)))
         if sent_at is not None and heard.heard_at >= sent_at:
-            took.append((heard.heard_at - sent_at) * 1000)
+            took.append((sent_at, (heard.heard_at - sent_at) * 1000))
     return took
 
 

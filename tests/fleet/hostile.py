@@ -3,10 +3,12 @@
 import asyncio
 import json
 import struct
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Self
 
 from tests.support.bot import Bot
@@ -104,11 +106,27 @@ def _kinds(reply_to: bytes, full: bytes) -> dict[str, Callable[[int], Letter]]:
     }
 
 
+@dataclass(slots=True)
+class Turn:
+    """A time in which the sender sent, or rested."""
+
+    is_hostile: bool
+    from_s: float
+    until_s: float = inf
+
+    @property
+    def seconds(self) -> float:
+        return self.until_s - self.from_s
+
+
 class HostileSender:
     """Sends one message of each kind each second, over connections of its own."""
 
-    def __init__(self, url: str, namespace: str, partitions: int) -> None:
+    def __init__(self, url: str, namespace: str, partitions: int, turn_s: float | None = None) -> None:
+        """With `turn_s` it sends and rests by turns of so many seconds, half a turn of rest first; else it sends all the while."""
         self._url = url
+        self._turn_s = turn_s
+        self.turns: list[Turn] = []
         self._namespace = namespace
         self._partitions = partitions
         self.sent: Counter[str] = Counter()
@@ -143,12 +161,24 @@ class HostileSender:
     async def run(self, over: asyncio.Event) -> None:
         """Send until it is over."""
         number = 0
+        began = time.monotonic()
+        self.turns = [Turn(is_hostile=self._turn_s is None, from_s=began)]
+        pause_s = EVERY_S / len(self._makers)
         while not over.is_set():
             number += 1
-            pause_s = EVERY_S / len(self._makers)
             for kind, make in self._makers.items():
-                await self._send(kind, make(number), number)
+                if self._sends_now(began):
+                    await self._send(kind, make(number), number)
                 await asyncio.sleep(pause_s)
+        self.turns[-1].until_s = time.monotonic()
+
+    def _sends_now(self, began: float) -> bool:
+        """Tell whether it is a turn to send, and note when turns begin."""
+        now = time.monotonic()
+        if self._turn_s is not None and int((now - began) / self._turn_s + 0.5) >= len(self.turns):
+            self.turns[-1].until_s = now
+            self.turns.append(Turn(is_hostile=not self.turns[-1].is_hostile, from_s=now))
+        return self.turns[-1].is_hostile
 
     async def _send(self, kind: str, letter: Letter, number: int) -> None:
         key = str(number % self._partitions).encode()

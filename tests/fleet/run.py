@@ -12,8 +12,8 @@ from typing import Any
 from harness import DaemonProcess, RabbitMQ
 from harness.history import FaultKind, History, Verdict, judge
 from tests.fleet.chaos import HEARTBEAT_S, Chaos, Site, Toll
-from tests.fleet.hand_offs import hand_offs_ms
-from tests.fleet.hostile import PREFIX, HostileSender
+from tests.fleet.hand_offs import hand_offs
+from tests.fleet.hostile import PREFIX, HostileSender, Turn
 from tests.fleet.load import Publisher, Work
 from tests.support.recorder import Follower, Recorder
 
@@ -35,6 +35,7 @@ class Plan:
     is_calm: bool = False
     kill_every_s: float | None = None  # in place of chaos: one daemon after the other is killed, and started again
     is_hostile: bool = False  # a hostile sender is there all the while
+    hostile_turn_s: float | None = None  # or by turns of so many seconds, so that one run has times with and without it
     work: Work = field(default_factory=Work)
 
 
@@ -50,7 +51,10 @@ class Outcome:
     loaded_s: float  # how long was published
     settled_s: float  # how long it then took until all was over and told
     hostile: Counter[str]  # hostile messages that RabbitMQ took, by kind
-    hand_off_ms: list[float]  # from sending a release to hearing the next grant, as the innocent saw it
+    turns: list[Turn]  # when the hostile sender sent, and when it rested
+    hand_offs: list[
+        tuple[float, float]
+    ]  # when each began, and its ms: from sending a release to hearing the next grant
 
     @property
     def is_well(self) -> bool:
@@ -85,7 +89,7 @@ async def run(site: Site, plan: Plan, tell: Callable[[str], None] = print) -> Ou
             await stack.enter_async_context(Publisher(url, namespace, recorder, plan.work, f"p{plan.seed}.{number}"))
             for number in range(plan.work.publishers)
         ]
-        sender = HostileSender(url, namespace, plan.work.partitions)
+        sender = HostileSender(url, namespace, plan.work.partitions, plan.hostile_turn_s)
         if plan.is_hostile:
             await stack.enter_async_context(sender)
         started = time.monotonic()
@@ -105,7 +109,8 @@ async def run(site: Site, plan: Plan, tell: Callable[[str], None] = print) -> Ou
             loaded_s=loaded_s,
             settled_s=settled_s,
             hostile=sender.sent,
-            hand_off_ms=hand_offs_ms(recorder.history()),
+            turns=sender.turns,
+            hand_offs=hand_offs(recorder.history()),
         )
 
 
