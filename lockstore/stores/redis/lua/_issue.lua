@@ -36,3 +36,11 @@ local function enter(number, ticket)
   save(number, ticket)
   set_deadline(number, ticket)
 end
+
+-- As `begin`, for a request, whose own ticket may be overdue.
+local function begin_request(request_id)
+  prepare_issue()
+  local number = find_request(request_id)
+  local ticket = number and load(number)
+  if ticket then begin_overdue(ticket) else begin('enter') end
+end

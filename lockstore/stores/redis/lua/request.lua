@@ -32,12 +32,9 @@ local function admit()
   emit_state(number, ticket, 0, ahead)
 end
 
-prepare_issue()
+begin_request(request_id)
 local number, over = find_request(request_id)
 local ticket = number and load(number)
-if ticket then begin_overdue(ticket) else begin('enter') end
-number, over = find_request(request_id) -- settling the line may have ended it
-ticket = number and load(number)
 if ticket and overdue(ticket) then
   expire(number, ticket)
   ticket = nil
