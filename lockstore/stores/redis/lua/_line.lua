@@ -60,12 +60,12 @@ if is_done then return reply end
 if doubted then error({err = 'DAMAGED its `' .. doubted .. '`: ' .. (doubted_number or 'a value') .. ' is unreadable'}) end
 local words = type(reply) == 'table' and reply.err or reply
 if words:find('^WRONGTYPE') then
-  local names = {'last', 'line', 'tickets', 'requests', 'ended', 'events', 'deadlines', 'outbox', 'history', 'lines',
-    'waiting'}
-  local kinds = {'string', 'zset', 'hash', 'hash', 'list', 'list', 'zset', 'stream', 'hash', 'zset', 'zset'}
-  for place, name in ipairs(names) do
-    local kind = redis.call('TYPE', KEYS[place]).ok
-    if kind ~= 'none' and kind ~= kinds[place] then error({err = 'DAMAGED its `' .. name .. '`: of another type'}) end
+  local reads = {last = {'GET', last}, line = {'ZCARD', line}, tickets = {'HGET', tickets, ''}, requests = {'HGET', requests, ''},
+    ended = {'LINDEX', ended, 0}, events = {'LINDEX', events, 0}, deadlines = {'ZCARD', deadlines}, outbox = {'XLEN', outbox},
+    history = {'HMGET', history, 'run'}, lines = {'ZCARD', lines}, waiting = {'ZCARD', waiting}}
+  for name, read in pairs(reads) do
+    local found = redis.pcall(unpack(read))
+    if type(found) == 'table' and found.err then error({err = 'DAMAGED its `' .. name .. '`: of another type'}) end
   end
 end
 if words:find('^%u+ ') then error({err = words}) end -- an error of Redis, whose first word is its code

@@ -6,7 +6,7 @@
 line_length = redis.call('ZCARD', line)
 oldest_ended = redis.call('LINDEX', ended, 0)
 redis.call('ZCARD', deadlines)
-if line_length == 0 then redis.call('HLEN', tickets) end
+if line_length == 0 then redis.call('HGET', tickets, '') end
 
 -- Return the first number in the line, nil if it is empty.
 local function first_in_line()

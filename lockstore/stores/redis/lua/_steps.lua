@@ -3,6 +3,7 @@
 -- KEYS  as _line
 -- ARGV  as _line
 
+local beyond = '999999999' -- a place that no list has: to read nothing costs least
 local may_settle = 100 -- SETTLE_MAX of lockstore/core/rules.py
 local entered, left = 0, 0 -- tickets that entered and left the line
 
@@ -144,9 +145,9 @@ end
 -- change: 'enter' if a ticket may enter, 'leave' if one may leave, so that the one behind it is granted; else nil or false
 local function begin(change)
   local unsettled = line_length > 0 and load_ahead(change == 'leave' and 2 or 1)
-  if next(request_cache) == nil then redis.call('HLEN', requests) end
+  if next(request_cache) == nil then redis.call('HGET', requests, '') end
   if change or unsettled then
-    if events_most > 0 then redis.call('LLEN', events) end
+    if events_most > 0 then redis.call('LINDEX', events, beyond) end
     redis.call('XLEN', outbox)
     redis.call('ZCARD', lines)
     redis.call('ZCARD', waiting)
