@@ -23,7 +23,7 @@ test:  ## all tests: make test ARGS="-k words -x"; JOBS=0 for one after the othe
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 load: setup  ## 60 seconds of load with hostile messages and killed daemons: make load ARGS="--rate 50"
-	@$(PY) -m tests.fleet --seconds 60 --rate 200 --hostile-turns 10 --kill-every 10 $(ARGS)
+	@$(PY) -m tests.fleet --seconds 60 --rate 200 --conversations 2000 --hostile-turns 10 --kill-every 10 $(ARGS)
 
 matrix: setup  ## demo and a part of the tests on Debian 13 and forky, as root: make matrix ARGS="trixie:valkey"
 	@scripts/matrix $(ARGS)
