@@ -50,7 +50,7 @@ def release(
         )
         return releasing.run(config, order, as_json=as_json)
 
-    end_of_change("release", work)
+    end_of_change("release", work, config)
 
 
 def purge(
@@ -72,7 +72,7 @@ def purge(
     """
     from daemon.cli import purge as purging
 
-    (end_of_change if yes else end)("purge", lambda: purging.run(config, store, delete=yes, as_json=as_json))
+    (end_of_change if yes else end)("purge", lambda: purging.run(config, store, delete=yes, as_json=as_json), config)
 
 
 def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -88,4 +88,6 @@ def repartition(*, config: NeededConfigFile, yes: Yes = False, as_json: AsJson =
     """
     from daemon.cli import repartition as repartitioning
 
-    (end_of_change if yes else end)("repartition", lambda: repartitioning.run(config, change=yes, as_json=as_json))
+    (end_of_change if yes else end)(
+        "repartition", lambda: repartitioning.run(config, change=yes, as_json=as_json), config
+    )

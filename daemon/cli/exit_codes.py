@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -42,31 +43,32 @@ SIGNALLED = 128
 """Plus the number of the signal."""
 
 
-def end(command: str, work: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its exit code; a ConfigError is printed in one line.
+def end(command: str, work: Callable[[], int], config: Path | None = None) -> NoReturn:
+    """Run a command and exit with its exit code; a ConfigError is printed in one line, with the place in its file.
 
     Output is the purpose of the command, so if it could not be written, the exit code is at least 1.
     """
-    code = _code_of(command, work)
+    code = _code_of(command, work, config)
     is_lost = _complain_of_lost_output(command)
     raise typer.Exit(PROBLEMS if is_lost and code == OK else code)
 
 
-def end_of_change(command: str, work: Callable[[], int]) -> NoReturn:
+def end_of_change(command: str, work: Callable[[], int], config: Path | None = None) -> NoReturn:
     """Do the same for a command that changes something: its exit code does not depend on its output."""
-    code = _code_of(command, work)
+    code = _code_of(command, work, config)
     _complain_of_lost_output(command)
     raise typer.Exit(code)
 
 
-def _code_of(command: str, work: Callable[[], int]) -> int:
+def _code_of(command: str, work: Callable[[], int], config: Path | None) -> int:
     from daemon.cli.output import print_error
+    from daemon.config.location import with_location
     from lockstore.errors import ConfigError
 
     try:
         return work()
     except ConfigError as error:
-        print_error(command, str(error))
+        print_error(command, with_location(str(error), config))
         return BAD_CONFIGURATION
 
 

@@ -31,7 +31,7 @@ def status(
     from daemon.cli import arguments
     from daemon.cli import status as statuses
 
-    end("status", lambda: statuses.run(config, arguments.daemon_url(daemon), lines, as_json=as_json))
+    end("status", lambda: statuses.run(config, arguments.daemon_url(daemon), lines, as_json=as_json), config)
 
 
 def show(
@@ -52,7 +52,7 @@ def show(
         url = arguments.daemon_url(daemon)
         return showing.run(config, arguments.conversation_id(conversation), url, as_json=as_json)
 
-    end("show", work)
+    end("show", work, config)
 
 
 def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -69,7 +69,7 @@ def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from daemon.cli import check as checking
 
-    end("check", lambda: checking.run(config, as_json=as_json))
+    end("check", lambda: checking.run(config, as_json=as_json), config)
 
 
 def doctor(*, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJson = False) -> None:
@@ -86,7 +86,7 @@ def doctor(*, config: ConfigFile = None, daemon: DaemonUrl = None, as_json: AsJs
     from daemon.cli import arguments
     from daemon.cli import doctor as diagnosing
 
-    end("doctor", lambda: diagnosing.run(config, arguments.daemon_url(daemon), as_json=as_json))
+    end("doctor", lambda: diagnosing.run(config, arguments.daemon_url(daemon), as_json=as_json), config)
 
 
 def watch(
@@ -124,7 +124,7 @@ def watch(
         selection = watching.Selection(conversation=chosen, types=types or (), count=count)
         return watching.run(config, selection, as_json=as_json)
 
-    end("watch", work)
+    end("watch", work, config)
 
 
 def schema(

@@ -68,4 +68,4 @@ def execute(
             )
             return executing.run(config, request, supervisor)
 
-        end_of_change("exec", work)
+        end_of_change("exec", work, config)

@@ -16,6 +16,7 @@ from daemon.cli.exit_codes import BAD_CONFIGURATION, OK
 from daemon.cli.options import LogLevel
 from daemon.cli.stop_limit import BEYOND_S, StopLimit
 from daemon.config import settings
+from daemon.config.location import with_location
 from daemon.monitoring import log_setup as logs
 from daemon.service import Service
 from daemon.tracing.start import spans_of
@@ -37,7 +38,7 @@ def serve(config: Path | None, log_level: LogLevel) -> int:
         with _traced(service, loaded) if loaded.daemon.tracing else nullcontext():
             uvloop.run(run(service))
     except ConfigError as error:
-        structlog.get_logger().error("daemon.refused", error=str(error))
+        structlog.get_logger().error("daemon.refused", error=with_location(str(error), config))
         return BAD_CONFIGURATION
     return OK
 

@@ -11,7 +11,7 @@ from daemon.config.yaml_document import LineError, Map, Node, Text, parse
 from daemon.config.yaml_values import value_of
 from lockstore.errors import ConfigError
 
-__all__ = ["FILE_MAX_BYTES", "read_sections"]
+__all__ = ["FILE_MAX_BYTES", "read_document", "read_sections"]
 
 FILE_MAX_BYTES = 256 * 1024
 """Far larger than any configuration; a larger file must be a mistake."""
@@ -25,14 +25,21 @@ def read_sections(path: Path, options: Mapping[str, Collection[str]]) -> dict[st
     """Return our sections of a file. `options`: the names of our sections, each with the names of its options."""
     shown = os.fsencode(path).decode(errors="backslashreplace")
     try:
-        root = parse(_decoded(_content(path)))
-        return _sections(root, options)
+        return _sections(parse(_decoded(_content(path))), options)
     except LineError as fault:
         message = f"{shown}, line {fault.line}: {fault.rule}"
         raise ConfigError(message) from None
     except ValueError as error:
         message = f"{shown}: {error}"
         raise ConfigError(message) from None
+
+
+def read_document(path: Path) -> Node | None:
+    """Return the nodes of a file, None if it is empty. Raises ValueError if it cannot be parsed."""
+    try:
+        return parse(_decoded(_content(path)))
+    except LineError as fault:
+        raise ValueError(fault.rule) from None
 
 
 def _content(path: Path) -> bytes:

@@ -81,9 +81,10 @@ class LineError(ConfigError):
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A value, with the line (from 1) in which it begins."""
+    """A value, with the line and column (from 1) in which it begins."""
 
     line: int
+    column: int = 1
     tag: str | None = None
     anchored: bool = False
 
@@ -187,7 +188,9 @@ class _Composer:
         anchor: str | None = getattr(event, "anchor", None)
         if anchor is not None:
             self._anchors[anchor] = None
+        mark: Any = event.start_mark
         node = self._made(event, line, depth)
+        node.column = mark.column + 1
         if anchor is not None:
             self._anchors[anchor] = node
         return node
