@@ -14,6 +14,7 @@ from harness.daemon_process import DEBUG, DaemonProcess
 from harness.environment import Workplace, workplace
 from harness.process import ProcessFailedError
 from harness.rabbitmq import RabbitMQ
+from harness.rabbitmq_cluster import RabbitMQCluster
 from harness.redis_cluster import RedisCluster
 from harness.redis_sentinels import RedisSentinel, RedisSentinels, Watch
 from harness.redis_server import RedisServer
@@ -24,6 +25,7 @@ __all__ = [
     "DaemonProcess",
     "ProcessFailedError",
     "RabbitMQ",
+    "RabbitMQCluster",
     "RedisCluster",
     "RedisSentinel",
     "RedisSentinels",

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiormq
@@ -27,6 +28,14 @@ _ERLANG_FLAGS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What the nodes of one cluster have in common."""
+
+    cookie: str
+    epmd_port: int
+
+
 class RabbitMQ(Server):
     """A RabbitMQ node with no plugins, no heartbeat settings of its own, and its data in its folder.
 
@@ -38,14 +47,20 @@ class RabbitMQ(Server):
     host = LOOPBACK
 
     def __init__(
-        self, config: Mapping[str, str] | None = None, *, folder: Path | None = None, name: str = "rabbitmq"
+        self,
+        config: Mapping[str, str] | None = None,
+        *,
+        folder: Path | None = None,
+        name: str = "rabbitmq",
+        cluster: Membership | None = None,
     ) -> None:
         super().__init__(name, folder)
         self.port = free_port()
         self.node = f"lockstore-{self.port}@localhost"
         self._config = dict(config or {})
         self._dist_port = free_port()
-        self._epmd_port = free_port()
+        self._cluster = cluster
+        self._epmd_port = free_port() if cluster is None else cluster.epmd_port
         self._epmd: Process | None = None
 
     @property
@@ -58,7 +73,9 @@ class RabbitMQ(Server):
 
         Raises ProcessFailedError, with the tail of its log, if it does not get there.
         """
-        if self._epmd is None or not self._epmd.running:
+        if self._cluster is not None:
+            self._write_cookie(self._cluster.cookie)
+        if not is_listening(self._epmd_port) and (self._epmd is None or not self._epmd.running):
             self._epmd = Process(self._epmd_command())
             await self._epmd.become_ready(self._epmd_answers, EPMD_START_LIMIT_S)
         await super().start()
@@ -70,6 +87,12 @@ class RabbitMQ(Server):
         finally:
             if self._epmd is not None:
                 await self._epmd.stop(EPMD_GRACE_S)
+
+    async def join(self, other: "RabbitMQ") -> None:
+        """Make this node, which runs and has nothing of its own, one of another node's cluster."""
+        await self.ctl("stop_app")
+        await self.ctl("join_cluster", other.node)
+        await self.ctl("start_app")
 
     async def ctl(self, *argv: str, tool: str = "rabbitmqctl") -> str:
         """Run `rabbitmqctl`, or another tool such as `rabbitmq-diagnostics`, on this node and give what it prints.
@@ -101,6 +124,12 @@ class RabbitMQ(Server):
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="utf-8")
         (self.folder / "advanced.config").write_text("[].\n", encoding="utf-8")
         return Command(name=self.name, argv=(str(server),), folder=self.folder, log=self.log, env=self._env())
+
+    def _write_cookie(self, cookie: str) -> None:
+        file = self.folder / ".erlang.cookie"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(cookie, encoding="ascii")
 
     def _defaults(self) -> dict[str, str]:
         return {

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-from harness import DaemonProcess, RabbitMQ, RedisCluster, RedisSentinels, RedisServer, Watch
+from harness import DaemonProcess, RabbitMQ, RabbitMQCluster, RedisCluster, RedisSentinels, RedisServer, Watch
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -66,6 +66,13 @@ async def rabbitmq() -> AsyncIterator[RabbitMQ]:
     """Start the RabbitMQ that tests share; they keep apart by `namespace`."""
     async with RabbitMQ() as node:
         yield node
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def rabbitmq_cluster() -> AsyncIterator[RabbitMQCluster]:
+    """Start the cluster of three RabbitMQ nodes that tests share. A test that ends a node starts it again."""
+    async with RabbitMQCluster() as cluster:
+        yield cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,0 +1,88 @@
+"""A private cluster of RabbitMQ nodes."""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.ports import free_port
+from harness.rabbitmq import Membership, RabbitMQ
+
+
+class RabbitMQCluster:
+    """RabbitMQ nodes of one cluster, each a `RabbitMQ` of its own: a test can kill, pause or start one.
+
+    `config` are further lines of every node's rabbitmq.conf. The first node's epmd serves all of them, so that its process, not
+    its node, has to live. With a `folder` of the caller's, that folder stays.
+    """
+
+    def __init__(self, count: int = 3, config: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
+        self._count = count
+        self._config = dict(config or {})
+        self._folder = folder
+        self._own_folder: Path | None = None
+        self._membership = Membership(secrets.token_hex(10).upper(), free_port())
+
+    @cached_property
+    def nodes(self) -> list[RabbitMQ]:
+        """All nodes."""
+        folder = self._folder
+        if folder is None:
+            folder = self._own_folder = Path(tempfile.mkdtemp(prefix="lockstore-rabbitmq-cluster-"))
+        return [
+            RabbitMQ(self._config, folder=folder / f"n{number}", name=f"rabbitmq-{number}", cluster=self._membership)
+            for number in range(1, self._count + 1)
+        ]
+
+    @property
+    def url(self) -> str:
+        """The address of all nodes, for clients that take several hosts."""
+        return f"amqp://guest:guest@{','.join(f'{node.host}:{node.port}' for node in self.nodes)}/"
+
+    def node_at(self, place: str) -> RabbitMQ:
+        """Give the node with this host and port. Raises LookupError if there is none."""
+        for node in self.nodes:
+            if place == f"{node.host}:{node.port}":
+                return node
+        raise LookupError(f"no node is at {place}")
+
+    async def start(self) -> None:
+        """Start every node that does not run, and make them one cluster if they are new.
+
+        Raises ProcessFailedError, with the tail of a log, if it does not get there.
+        """
+        first, *others = self.nodes
+        is_new = not (first.folder / "mnesia").exists()
+        await first.start()  # before the others, and for all of them: its epmd
+        await asyncio.gather(*(node.start() for node in others))
+        if is_new:
+            for node in others:  # one after the other: two that join at once may each wait for the other
+                await node.join(first)
+
+    async def close(self) -> None:
+        """End all nodes and remove the temporary folder; may be called again."""
+        first, *others = self.nodes
+        try:
+            await asyncio.gather(*(node.close() for node in others))
+        finally:
+            await first.close()
+            if self._own_folder is not None:
+                shutil.rmtree(self._own_folder, ignore_errors=True)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
