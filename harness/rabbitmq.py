@@ -19,7 +19,7 @@ SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 
 EPMD_START_LIMIT_S = 10.0
 EPMD_GRACE_S = 2.0
-CTL_LIMIT_S = 60.0
+CTL_LIMIT_S = 110.0
 
 # Without busy waiting an idle node leaves the processor to what is tested.
 _ERLANG_FLAGS = (
@@ -30,7 +30,7 @@ _ERLANG_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What the nodes of one cluster have in common."""
+    """What the nodes of one cluster share."""
 
     cookie: str
     epmd_port: int
@@ -89,7 +89,7 @@ class RabbitMQ(Server):
                 await self._epmd.stop(EPMD_GRACE_S)
 
     async def join(self, other: "RabbitMQ") -> None:
-        """Make this node, which runs and has nothing of its own, one of another node's cluster."""
+        """Join another node's cluster. This node must be running, and loses what it has."""
         await self.ctl("stop_app")
         await self.ctl("join_cluster", other.node)
         await self.ctl("start_app")

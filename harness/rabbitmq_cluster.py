@@ -15,10 +15,10 @@ from harness.rabbitmq import Membership, RabbitMQ
 
 
 class RabbitMQCluster:
-    """RabbitMQ nodes of one cluster, each a `RabbitMQ` of its own: a test can kill, pause or start one.
+    """RabbitMQ nodes that form one cluster. Each is a `RabbitMQ`, which a test can kill, pause or start.
 
-    `config` are further lines of every node's rabbitmq.conf. The first node's epmd serves all of them, so that its process, not
-    its node, has to live. With a `folder` of the caller's, that folder stays.
+    `config`: further settings for every node's rabbitmq.conf. All nodes use the epmd that the first one starts; it survives
+    that node. A `folder` that the caller provides is kept.
     """
 
     def __init__(self, count: int = 3, config: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
@@ -41,31 +41,31 @@ class RabbitMQCluster:
 
     @property
     def url(self) -> str:
-        """The address of all nodes, for clients that take several hosts."""
+        """The URL with the addresses of all nodes, for clients that accept several hosts."""
         return f"amqp://guest:guest@{','.join(f'{node.host}:{node.port}' for node in self.nodes)}/"
 
     def node_at(self, place: str) -> RabbitMQ:
-        """Give the node with this host and port. Raises LookupError if there is none."""
+        """Return the node with this host and port. Raises LookupError."""
         for node in self.nodes:
             if place == f"{node.host}:{node.port}":
                 return node
         raise LookupError(f"no node is at {place}")
 
     async def start(self) -> None:
-        """Start every node that does not run, and make them one cluster if they are new.
+        """Start every node that is not running; new ones join the cluster.
 
-        Raises ProcessFailedError, with the tail of a log, if it does not get there.
+        Raises ProcessFailedError, with the tail of a log.
         """
         first, *others = self.nodes
         is_new = not (first.folder / "mnesia").exists()
-        await first.start()  # before the others, and for all of them: its epmd
+        await first.start()  # first, since it starts the epmd of all
         await asyncio.gather(*(node.start() for node in others))
         if is_new:
-            for node in others:  # one after the other: two that join at once may each wait for the other
+            for node in others:  # one at a time: two that join at once may wait for each other
                 await node.join(first)
 
     async def close(self) -> None:
-        """End all nodes and remove the temporary folder; may be called again."""
+        """Stop all nodes and remove the temporary folder; may be called again."""
         first, *others = self.nodes
         try:
             await asyncio.gather(*(node.close() for node in others))

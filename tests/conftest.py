@@ -70,7 +70,7 @@ async def rabbitmq() -> AsyncIterator[RabbitMQ]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def rabbitmq_cluster() -> AsyncIterator[RabbitMQCluster]:
-    """Start the cluster of three RabbitMQ nodes that tests share. A test that ends a node starts it again."""
+    """Start the cluster of three RabbitMQ nodes that tests share. A test that stops a node starts it again."""
     async with RabbitMQCluster() as cluster:
         yield cluster
 

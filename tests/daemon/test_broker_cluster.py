@@ -1,4 +1,4 @@
-"""A cluster of three RabbitMQ nodes, and a daemon and a client that know all of them."""
+"""A daemon and a client with the addresses of all three nodes of a RabbitMQ cluster."""
 
 import asyncio
 from itertools import pairwise
