@@ -45,16 +45,15 @@ async def hold(url: str, namespace: str, partitions: int, conversation_id: str) 
                 wait=WAIT_S,
                 holder="raw_request.py",
             )
-            seen: set[str | None] = set()
+            number: int | None = None
             async for message in answers:
-                if message.message_id in seen:
-                    continue  # after a crash of a daemon, an event may be announced twice, under the same id
-                seen.add(message.message_id)
                 print("<-", message.body.decode())
                 answer = json.loads(message.body)
                 match answer["type"]:
                     case "queued":
                         continue
+                    case "granted" if number is not None:
+                        continue  # after a crash of a daemon, an answer may come twice
                     case "granted":
                         number = answer["ticket_number"]  # the fencing token: pass it on to whatever you write to
                         print(f"it is our turn, ticket {number}; the work goes here")
