@@ -1,6 +1,7 @@
 """A daemon and a client with the addresses of all three nodes of a RabbitMQ cluster."""
 
 import asyncio
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,15 @@ def config(rabbitmq_cluster: RabbitMQCluster, redis_server: RedisServer, namespa
     }
 
 
+async def replicated(cluster: RabbitMQCluster, queue: str) -> None:
+    """Wait until every node has a running replica: one that is still starting cannot elect a leader."""
+    states: list[str] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while sorted(states) != ["follower"] * (len(cluster.nodes) - 1) + ["leader"]:
+            table = await cluster.nodes[0].ctl("quorum_status", queue, "--formatter", "json", tool="rabbitmq-queues")
+            states = [row["Raft State"] for row in json.loads(table)]
+
+
 async def test_the_loss_of_the_daemons_node_costs_a_reconnect_and_no_request(
     rabbitmq_cluster: RabbitMQCluster,
     config: dict[str, Any],
@@ -37,8 +47,7 @@ async def test_the_loss_of_the_daemons_node_costs_a_reconnect_and_no_request(
 ) -> None:
     daemon = await start_daemon(config)
     for queue in (Names(namespace).request_queue(0), Names(namespace).dead_letters):
-        status = await rabbitmq_cluster.nodes[0].ctl("quorum_status", queue, tool="rabbitmq-queues")
-        assert all(node.node in status for node in rabbitmq_cluster.nodes)  # a replica on each
+        await replicated(rabbitmq_cluster, queue)
     granted: list[tuple[float, str, int]] = []
     is_killed = asyncio.Event()
 
