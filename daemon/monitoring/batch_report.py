@@ -8,7 +8,7 @@ from lockstore.stores.results import Notice
 __all__ = ["BatchReport", "Observers"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchReport:
     """A batch that was stored, published and acknowledged."""
 

@@ -17,10 +17,10 @@ from daemon.cluster.load import PartitionLoad
 from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
 from daemon.serving.consumer import QueueConsumer
+from daemon.serving.deadlines import Withdrawals
 from daemon.serving.decoder import Decoder
 from daemon.serving.pipeline import Pipeline
 from daemon.serving.runtime import Runtime
-from daemon.serving.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from aiormq.channel import Channel
@@ -37,14 +37,19 @@ class PartitionWorker:
     """One partition of one connection."""
 
     def __init__(
-        self, number: int, runtime: Runtime, connection: AbstractConnection, announcer: Announcer, sweeper: Sweeper
+        self,
+        number: int,
+        runtime: Runtime,
+        connection: AbstractConnection,
+        announcer: Announcer,
+        withdrawals: Withdrawals,
     ) -> None:
         self.number = number
         self._delivered_before = 0  # on the channels that are closed
         self._runtime = runtime
         self._connection = connection
         self._announcer = announcer
-        self._sweeper = sweeper
+        self._withdrawals = withdrawals
         self._broker = runtime.settings.broker
         self._reader = Decoder(runtime.settings.daemon.bounds, number, self._broker.partitions)
         self._partition: QueueConsumer | None = None
@@ -79,7 +84,9 @@ class PartitionWorker:
             partition = self._taken()
             if self._leaving:
                 partition.stop()
-            pipeline = Pipeline(self._runtime, partition, self._reader, self._announcer, self._sweeper, self.progress)
+            pipeline = Pipeline(
+                self._runtime, partition, self._reader, self._announcer, self._withdrawals, self.progress
+            )
             await pipeline.run(self._broker.batch_most)
             await partition.close()
             if self._leaving:

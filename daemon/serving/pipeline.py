@@ -1,4 +1,4 @@
-"""The pipeline, the only place that implements the order decode, store, publish, acknowledge.
+"""The pipeline: decode a batch of messages, process it (store, publish, confirm), and acknowledge it.
 
 A message is acknowledged when all its events are confirmed by the broker, or are in the store's outbox until they are. If
 the daemon is killed before that, the message is redelivered, and the store answers it as it did the first time. (If no
@@ -20,12 +20,13 @@ from daemon.broker.connection import or_lost
 from daemon.monitoring.batch_report import BatchReport
 from daemon.monitoring.stalls import ProgressCounter
 from daemon.serving.announcer import Announcer
+from daemon.serving.batch_processor import BatchProcessor
 from daemon.serving.consumer import QueueConsumer
+from daemon.serving.deadlines import Withdrawals
 from daemon.serving.decoder import DecodedDelivery, Decoder
 from daemon.serving.held_deliveries import HeldDeliveries
 from daemon.serving.pending_publish import PendingPublish, PublishResult
 from daemon.serving.runtime import Runtime
-from daemon.serving.sweeper import Sweeper
 from lockstore.core.commands import Request
 from lockstore.core.events import Rejected
 from lockstore.errors import ConversationError
@@ -68,20 +69,20 @@ class _Batch:
     def served(self, partition: int, announced: PublishResult, announced_at: float) -> BatchReport:
         """Report the finished batch."""
         return BatchReport(
-            partition,
-            len(self.letters),
-            sum(type(letter.command) is Request for letter in self.letters),
-            self.notices,
-            (self.stored_at - self.decoded_at) * 1000,
-            (announced_at - self.taken_at) * 1000,
-            self.taken_ns,
-            len(announced.unreachable),
-            announced.refused,
-            (self.decoded_at - self.taken_at) * 1000,
-            (time.perf_counter() - announced_at) * 1000,
-            sum(letter.delivery.redelivered is True for letter in self.letters),
-            self.rejections,
-            [rejected.reason for _, rejected in self.parked],
+            partition=partition,
+            messages=len(self.letters),
+            requests=sum(type(letter.command) is Request for letter in self.letters),
+            notices=self.notices,
+            store_ms=(self.stored_at - self.decoded_at) * 1000,
+            took_ms=(announced_at - self.taken_at) * 1000,
+            taken_ns=self.taken_ns,
+            unreachable=len(announced.unreachable),
+            refused=announced.refused,
+            decode_ms=(self.decoded_at - self.taken_at) * 1000,
+            acknowledge_ms=(time.perf_counter() - announced_at) * 1000,
+            redelivered=sum(letter.delivery.redelivered is True for letter in self.letters),
+            rejections=self.rejections,
+            dead_letters=[rejected.reason for _, rejected in self.parked],
         )
 
 
@@ -94,16 +95,14 @@ class Pipeline:
         partition: QueueConsumer,
         reader: Decoder,
         announcer: Announcer,
-        sweeper: Sweeper,
+        withdrawals: Withdrawals,
         progress: ProgressCounter,
     ) -> None:
         self._partition = partition
         self._reader = reader
         self._announcer = announcer
-        self._sweeper = sweeper
+        self._processor = BatchProcessor(runtime, announcer, withdrawals, progress)
         self._progress = progress
-        self._retrying_store = runtime.store
-        self._observers = runtime.observers
         self._checkpoint = runtime.failpoint
         self._confirm_timeout_s = runtime.settings.broker.confirm_timeout
         self._runtime = runtime
@@ -118,10 +117,9 @@ class Pipeline:
                 await _make_room(unfinished)
                 before = unfinished[-1][0] if unfinished else None
                 # Sent here rather than in a task, which would delay grants by a turn of the event loop.
-                announcing = await self._announcer.send(batch.notices)
-                self._progress.step()
-                finishing = tasks.create_task(or_lost(self._finish, batch, announcing, before))
-                unfinished.append((finishing, announcing.sent_at))
+                pending = await self._processor.publish(batch.notices)
+                finishing = tasks.create_task(or_lost(self._finish, batch, pending, before))
+                unfinished.append((finishing, pending.sent_at))
             await asyncio.gather(*(task for task, _ in unfinished))
             await self._held.close()
 
@@ -132,8 +130,7 @@ class Pipeline:
         letters = [self._reader.read(delivery, now_ms) for delivery in deliveries]
         commands = [letter.command for letter in letters if letter.command is not None]
         decoded_at = time.perf_counter()
-        storing = self._retrying_store.apply(commands, self._progress.step, self._partition.check)
-        outcomes = iter(await storing)
+        outcomes = iter(await self._processor.store(commands, self._partition.check))
         batch = _Batch(letters, taken_ns, taken_at, decoded_at, time.perf_counter())
         for letter in letters:
             if letter.rejected is not None:
@@ -142,9 +139,7 @@ class Pipeline:
                     batch.park(letter, letter.rejected)
             else:
                 self._note(batch, letter, next(outcomes), now_ms)
-        self._progress.step()
         self._checkpoint("stored")
-        self._sweeper.watch(batch.notices)
         return batch
 
     def _note(self, batch: _Batch, letter: DecodedDelivery, outcome: Outcome, now_ms: int) -> None:
@@ -176,26 +171,22 @@ class Pipeline:
         else:
             batch.park(letter, rejected)
 
-    async def _finish(self, batch: _Batch, announcing: PendingPublish, before: asyncio.Task[None] | None) -> None:
+    async def _finish(self, batch: _Batch, pending: PendingPublish, before: asyncio.Task[None] | None) -> None:
         """Acknowledge a batch when its events are safe, and the previous batch is acknowledged."""
-        announced = await announcing.wait()
+        announced = await self._processor.confirmed(pending)
         announced_at = time.perf_counter()
-        self._progress.step()
-        self._sweeper.withdraw(announced.unreachable)
         self._held.hold(announced.unanswered, batch.sources)
         for letter, rejected in batch.parked:
             await self._park(letter, rejected)
         self._checkpoint("announced")
         if before is not None:
             await before
-        await self._retrying_store.retry(
-            lambda: self._retrying_store.store.confirm(announced.entries), self._progress.step
-        )
+        await self._processor.settle(announced)
         await self._partition.acknowledge([letter.tag for letter in batch.letters])
         self._progress.step()
         self._checkpoint("acknowledged")
         served = batch.served(self._partition.number, announced, announced_at)
-        self._observers.notify(served)
+        self._processor.report(served)
         self._say(batch, served)
 
     async def _park(self, letter: DecodedDelivery, rejected: Rejected) -> None:

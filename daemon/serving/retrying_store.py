@@ -12,7 +12,7 @@ from lockstore.core.commands import Command
 from lockstore.errors import StoreFullError, StoreUnavailableError
 from lockstore.stores.base import LockStore
 from lockstore.stores.maybe_async import call_maybe_async
-from lockstore.stores.results import Outcome
+from lockstore.stores.results import LEFT_BEHIND_MS, Entry, Outcome, Patrol, Shard
 from lockstore.util.backoff import Backoff
 from lockstore.util.cancellation import CancelRequest
 
@@ -71,6 +71,27 @@ class RetryingStore:
                 return list(error.outcomes)
 
         return await self.retry(once, sign)
+
+    async def confirm(self, entries: Sequence[Entry], sign: Callable[[], None]) -> None:
+        """Remove published events from the outbox. `sign`: as in `retry`."""
+        if entries:
+            await self.retry(lambda: self.store.confirm(entries), sign)
+
+    async def patrol(self, shards: Sequence[Shard], sign: Callable[[], None]) -> Patrol:
+        """Find overdue tickets, and events that were left behind. Raises ConversationError. `sign`: as in `retry`."""
+        return await self.retry(lambda: self.store.patrol(shards, LEFT_BEHIND_MS), sign)
+
+    async def follow(self, on_hint: Callable[[Shard], None], sign: Callable[[], None]) -> None:
+        """Have `on_hint` called when another process leaves events behind. `sign`: as in `retry`."""
+        await self.retry(lambda: self.store.follow(on_hint), sign)
+
+    def shards(self) -> Sequence[Shard]:
+        """Return all shards."""
+        return self.store.shards()
+
+    def shard_of(self, conversation_id: str) -> Shard:
+        """Return the shard of a conversation."""
+        return self.store.shard_of(conversation_id)
 
     async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
         """Repeat a call until the store answers. `sign` is called before each retry, to show that the caller is waiting."""

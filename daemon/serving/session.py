@@ -22,6 +22,7 @@ from daemon.cluster.broker_state import BrokerState, observe_broker_state, read_
 from daemon.cluster.heartbeat import Heartbeat, HeartbeatChannel
 from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
+from daemon.serving.deadlines import Withdrawals
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.partition_worker import PartitionWorker
 from daemon.serving.rebalancer import Rebalancer
@@ -69,10 +70,11 @@ class Session:
         self._dispatcher = Dispatcher(
             runtime.outstanding, runtime.settings.broker.confirm_timeout, runtime.settings.daemon.outbox_events
         )
-        self._sweeper = Sweeper(runtime, self._dispatcher)
+        self._withdrawals = Withdrawals(runtime.deadlines.wakeup)
+        self._sweeper = Sweeper(runtime, self._dispatcher, self._withdrawals)
         self._sweeping = await self._announcer()
         for number in partitions:
-            worker = PartitionWorker(number, runtime, connection, await self._announcer(), self._sweeper)
+            worker = PartitionWorker(number, runtime, connection, await self._announcer(), self._withdrawals)
             self._workers.append(worker)
             await worker.open()
             runtime.freeze_detector.check()
@@ -180,7 +182,7 @@ class Session:
         settings = self._runtime.settings
         replies = await self._publishing()
         public = await self._publishing() if settings.daemon.events else None
-        return Announcer(replies, public, settings.broker.names, self._dispatcher, self._sweeper.withdraw)
+        return Announcer(replies, public, settings.broker.names, self._dispatcher, self._withdrawals.add)
 
     async def _publishing(self) -> Channel:
         channel = await underlying_channel(

@@ -135,7 +135,9 @@ async def bot_has_dead_letters(bot: Bot) -> bool:
 
 
 def served(partition: int | None, messages: int) -> BatchReport:
-    return BatchReport(partition, messages, 0, [], 0.0, 0.0, 0)
+    return BatchReport(
+        partition=partition, messages=messages, requests=0, notices=[], store_ms=0.0, took_ms=0.0, taken_ns=0
+    )
 
 
 def header(count: int | None, app_id: bytes = b"x") -> bytes:

@@ -95,7 +95,15 @@ def test_what_a_daemon_counts_goes_into_its_word_with_hand_offs_by_their_duratio
     ]
     figures = Counters()
     figures.served(
-        BatchReport(0, 4, 3, [Notice(event, None) for event in events], store_ms=0.5, took_ms=9.0, taken_ns=0)
+        BatchReport(
+            partition=0,
+            messages=4,
+            requests=3,
+            notices=[Notice(event, None) for event in events],
+            store_ms=0.5,
+            took_ms=9.0,
+            taken_ns=0,
+        )
     )
     counts = figures.counts()
     assert (counts.requests, counts.grants, counts.releases, counts.expiries) == (3, 2, 1, 1)

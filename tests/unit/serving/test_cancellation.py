@@ -16,6 +16,7 @@ from daemon.broker.connection import or_lost
 from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
 from daemon.serving.consumer import QueueConsumer
+from daemon.serving.deadlines import Withdrawals
 from daemon.serving.decoder import Decoder
 from daemon.serving.dispatcher import Dispatcher
 from daemon.serving.pipeline import Pipeline
@@ -132,9 +133,10 @@ class Scene:
         self.store = Store(kind)
         self.runtime: Runtime = create_runtime(Settings(), self.store)
         self.dispatcher = Dispatcher(self.runtime.outstanding, 30.0, 100)
-        self.sweeper = Sweeper(self.runtime, self.dispatcher)
+        self.withdrawals = Withdrawals(self.runtime.deadlines.wakeup)
+        self.sweeper = Sweeper(self.runtime, self.dispatcher, self.withdrawals)
         channel = cast("Channel", self.broker)
-        self.announcer = Announcer(channel, channel, Names("n"), self.dispatcher, self.sweeper.withdraw)
+        self.announcer = Announcer(channel, channel, Names("n"), self.dispatcher, self.withdrawals.add)
 
     async def sweep(self) -> None:
         await self.sweeper.run(self.announcer)
@@ -142,7 +144,7 @@ class Scene:
     async def pipe(self) -> None:
         reader = Decoder(self.runtime.settings.daemon.bounds, 0, 1)
         queue = cast("QueueConsumer", Queue())
-        await Pipeline(self.runtime, queue, reader, self.announcer, self.sweeper, self.sweeper.progress).run(10)
+        await Pipeline(self.runtime, queue, reader, self.announcer, self.withdrawals, self.sweeper.progress).run(10)
 
     async def both(self) -> None:
         async with TaskGroup() as tasks:

@@ -59,7 +59,17 @@ class Recorder:
         self._exporter.clear()
         notices = [Notice(event, None) for event in events]
         taken_ns = T0_NS + round(after_ms * MS)
-        self._spans.served(BatchReport(partition, len(events), 0, notices, 2.0, 5.0, taken_ns))
+        self._spans.served(
+            BatchReport(
+                partition=partition,
+                messages=len(events),
+                requests=0,
+                notices=notices,
+                store_ms=2.0,
+                took_ms=5.0,
+                taken_ns=taken_ns,
+            )
+        )
         return {span.name.removeprefix("lockstore "): span for span in self.all()}
 
     def all(self) -> Sequence[ReadableSpan]:
