@@ -151,8 +151,9 @@ async def test_an_idle_daemon_notices_that_the_broker_is_gone(
     daemon = await start_daemon(config)
     async with Bot(node.url, "lockstore") as bot:
         # Longer than RabbitMQ will be away, on a busy machine too: the waiter is to be there again when its turn comes.
-        await bot.lock("c", lifetime=max(12, 2 * restart_s), holder="the holder")
-        await bot.request("c", "waiter", lifetime=60, wait=60)
+        lease_s = max(12, 2 * restart_s)
+        await bot.lock("c", lifetime=lease_s, holder="the holder")
+        await bot.request("c", "waiter", lifetime=60, wait=300)
         await bot.expect("queued", request_id="waiter")
         await node.kill()
         async with asyncio.timeout(20):
@@ -163,6 +164,7 @@ async def test_an_idle_daemon_notices_that_the_broker_is_gone(
             while len(daemon.events("daemon.ready")) < 2:
                 await asyncio.sleep(0.05)
     async with Bot(node.url, "lockstore") as bot:
+        bot.patience_s += lease_s
         await bot.request("c", "waiter")  # as a replica does that has connected again
         granted = await bot.expect("granted", request_id="waiter")
         assert granted["ticket_number"] == 1

@@ -104,6 +104,7 @@ async def test_the_number_changes_with_publishers_running_nothing_is_lost_and_or
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # it starts a process for each step
 async def test_killed_between_any_two_steps_it_goes_on_when_it_is_run_again(
     rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot, namespace: str, tmp_path: Path
 ) -> None:

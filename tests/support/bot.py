@@ -17,6 +17,7 @@ class Bot:
     def __init__(self, url: str, namespace: str) -> None:
         self._url = url
         self.namespace = namespace
+        self.patience_s = PATIENCE_S
         self.answers: list[dict[str, Any]] = []
         self.messages: list[AbstractIncomingMessage] = []
         self._taken: set[int] = set()
@@ -72,7 +73,7 @@ class Bot:
 
         async with self._arrived:
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(self.patience_s):
                     await self._arrived.wait_for(lambda: find() is not None)
             except TimeoutError:
                 said = "\n".join(map(str, self.answers[-20:]))
