@@ -6,15 +6,12 @@ import logging
 from lockstore.client.call_state import Call
 from lockstore.client.connection import Connection, NoQueueError, NotTakenError
 from lockstore.client.decisions import (
+    Changed,
     Decision,
-    Extended,
     Failed,
-    Lost,
     Obtained,
-    Queued,
     Resend,
     Restart,
-    WrongPartition,
 )
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, WaitExpiredError
@@ -60,7 +57,7 @@ class LockAcquirer:
 
     def handle_decision(self, decision: Decision) -> None:
         """Wake the caller with a decision it waits for."""
-        if isinstance(decision, Queued):
+        if isinstance(decision, Changed):
             self._end_at(self._call.deadline)
         elif not self._answer.done():
             self._answer.set_result(decision)
@@ -115,14 +112,14 @@ class LockAcquirer:
                 self._call.restart()
                 self._registry.listen(self._call, self)
                 await self._pause("it was granted while the connection was lost")
-            case WrongPartition():
+            case Resend(partitions=int()):
                 self._misrouted += 1
                 if self._misrouted > 1:  # do not loop without a pause if a daemon contradicts itself
                     await self._pause("the daemon says that another partition serves the conversation")
-            case Resend(trouble) if trouble:
+            case Resend(trouble=trouble) if trouble:
                 await self._pause(trouble)
-            case Resend() | Queued() | Extended() | Lost():
-                pass  # the next round waits for a connection; the others are not answers to a request
+            case Resend() | Changed():
+                pass  # the next round waits for a connection; the other one ends no waiting
         return False
 
     async def _not_sent(self, connection: Connection, error: BrokerLostError | NotTakenError) -> None:

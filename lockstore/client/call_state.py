@@ -11,21 +11,11 @@ from collections.abc import Callable
 from enum import Enum
 
 from lockstore.client.body_task import BodyTask
-from lockstore.client.decisions import (
-    Decision,
-    Extended,
-    Failed,
-    Lost,
-    Obtained,
-    Queued,
-    Resend,
-    Restart,
-    WrongPartition,
-)
+from lockstore.client.decisions import Changed, Decision, Failed, Obtained, Resend, Restart
 from lockstore.client.lease import LeaseClock, margin_s
 from lockstore.client.outbound import LockParams, OutboundMessage, is_release, release, renewal, request
 from lockstore.client.replies import shorten
-from lockstore.errors import BusyError, LockError, RefusedError, WaitExpiredError
+from lockstore.errors import BusyError, LockError, LockLostError, RefusedError, WaitExpiredError
 from lockstore.protocol.messages import (
     CancelledMessage,
     ExpiredMessage,
@@ -85,7 +75,7 @@ class Call:
         self.asked = False  # whether a daemon may know this request id
         self.is_known_over = False  # whether a daemon has reported the end of the ticket
         self.granted: GrantedMessage | None = None
-        self.lost: Lost | None = None
+        self.lost: str | None = None  # why the lease ended, once it has
         self.expires_at = 0.0  # on the store's clock
         self.ends_at = 0.0  # on our clock: the lease lasts at least until then
         self.renew_at = 0.0
@@ -124,7 +114,7 @@ class Call:
         """Create the release. Later answers to this call are ignored."""
         self.phase = Phase.OVER
         # If the number is uncertain, only the request id is sent: both would have to match.
-        number = self.granted.ticket_number if self.granted and not self.lost else None
+        number = self.granted.ticket_number if self.granted and self.lost is None else None
         return release(self.params.conversation_id, self.request_id, number, self.partition)
 
     # --- what is known --------------------------------------------------------------------------------------------
@@ -172,7 +162,7 @@ class Call:
                     left_s = min(max(0.0, message.wait_until - message.at), UNSTATED_MOST_S)
                     self.deadline = now + left_s + ANSWER_GRACE_S
                     self._wait_s = self.deadline - ANSWER_GRACE_S - self.started_at
-                return Queued()
+                return Changed()
             case GrantedMessage():
                 return self._take(message, now)
             case RejectedMessage():
@@ -200,7 +190,7 @@ class Call:
     def _refused(self, message: RejectedMessage, now: float) -> Decision:
         match message.reason:
             case "wrong_partition" if message.partitions:
-                return WrongPartition(message.partitions)
+                return Resend(message.partitions)
             case "finished":
                 return self._over(Restart())
             case "busy" if self.params.wait == 0:
@@ -209,7 +199,7 @@ class Call:
                 return self._fail(WaitExpiredError("the wait expired before the grant"))
             case "store_full" if self.params.wait != 0 and not self.wait_is_over(now):
                 # The daemon does not remember the request, so it may be repeated.
-                return Resend(f"store_full, {shorten(message.detail)}")
+                return Resend(trouble=f"store_full, {shorten(message.detail)}")
             case reason:
                 return self._fail(RefusedError(reason, shorten(message.detail)))
 
@@ -229,7 +219,7 @@ class Call:
                 # Only a daemon that has lost the ticket issues another one for the same request.
                 return self._lose("the daemon no longer knows the ticket")
             case RejectedMessage(reason="wrong_partition", partitions=int(partitions)):
-                return WrongPartition(partitions)
+                return Resend(partitions)
             case RejectedMessage():
                 self.is_known_over = message.reason in ("finished", "unknown_ticket")
                 why = message.ended or shorten(message.detail)
@@ -246,8 +236,13 @@ class Call:
     def lose(self, why: str) -> None:
         """Record that the lease is lost: it expired, or the client is being closed."""
         if self.lost is None:
-            self.lost = Lost(why)
+            self.lost = why
         self.phase = Phase.OVER
+
+    def lost_error(self, otherwise: str) -> LockLostError:
+        """Return the error for the body. `otherwise`: why the lease ended, if that was not recorded before."""
+        why = self.lost or otherwise
+        return LockLostError(f"ticket {self.number} of {self.params.conversation_id!r}: the lease ended: {why}")
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
@@ -257,12 +252,12 @@ class Call:
         expires_at = min(message.expires_at, message.at + most_s)  # no daemon grants a longer lease than requested
         ends_at = self._clock.ends_at(expires_at, message.at, now)
         if expires_at < self.expires_at or ends_at < self.ends_at:
-            return Extended()  # an outdated answer
+            return Changed()  # an outdated answer
         self.expires_at = expires_at
         self.ends_at = ends_at
         self._lease_s = max(self._lease_s, expires_at - message.at)  # a repeated grant only shows the remaining lease
         self.renew_at = now + max(0.0, ends_at - now) * RENEW_SHARE
-        return Extended()
+        return Changed()
 
     def _over(self, decision: Decision) -> Decision:
         self.phase = Phase.OVER
@@ -274,7 +269,7 @@ class Call:
 
     def _lose(self, why: str) -> Decision:
         self.lose(why)
-        return Lost(why)
+        return Failed(self.lost_error(why))
 
 
 def _why(message: ReleasedMessage | CancelledMessage) -> str:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from lockstore.errors import LockError
 
-__all__ = ["Decision", "Extended", "Failed", "Lost", "Obtained", "Queued", "Resend", "Restart", "WrongPartition"]
+__all__ = ["Changed", "Decision", "Failed", "Obtained", "Resend", "Restart"]
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """The ticket is in line; the wait may now be known."""
+class Changed:
+    """The end of the wait, or of the lease, may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +19,14 @@ class Obtained:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Repeat the request with the same id: its answer was lost with the connection, or it was refused for now.
+    """Send the request again with the same id.
 
-    `trouble`: why to pause before that; an empty text: repeat it at once.
+    `partitions`: it went to the wrong partition, since there are this many. `trouble`: it was refused for now; the reason to
+    pause first. Neither: its answer was lost with the connection.
     """
 
+    partitions: int | None = None
     trouble: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class WrongPartition:
-    """Send the request again, to the partition that serves the conversation."""
-
-    partitions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +38,9 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The call fails with this error."""
+    """The call fails with this error: it is not granted, or its lease is lost."""
 
     error: LockError
 
 
-@dataclass(frozen=True, slots=True)
-class Extended:
-    """The lease was extended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The lease is lost; `why` completes "the lease ended: ..."."""
-
-    why: str
-
-
-Decision = Queued | Obtained | Resend | WrongPartition | Restart | Failed | Extended | Lost
+Decision = Changed | Obtained | Resend | Restart | Failed

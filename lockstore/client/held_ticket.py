@@ -3,7 +3,6 @@
 import asyncio
 
 from lockstore.client.call_state import Call
-from lockstore.errors import LockLostError
 
 __all__ = ["HeldTicket"]
 
@@ -21,8 +20,7 @@ class HeldTicket:
         call = self._call
         call.body.note_use()
         if call.lost is not None or asyncio.get_running_loop().time() >= call.safe_until:
-            why = call.lost.why if call.lost else "it was not renewed in time"
-            raise LockLostError(f"ticket {call.number} of {call.params.conversation_id!r}: the lease ended: {why}")
+            raise call.lost_error("it was not renewed in time")
 
     @property
     def number(self) -> int:

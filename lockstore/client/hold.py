@@ -8,7 +8,7 @@ from typing import Self
 
 from lockstore.client.call_state import Call
 from lockstore.client.connection import Connection, NotTakenError
-from lockstore.client.decisions import Decision, Extended, Lost, WrongPartition
+from lockstore.client.decisions import Changed, Decision, Failed, Resend
 from lockstore.client.outbound import OutboundMessage
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, LockLostError
@@ -87,16 +87,16 @@ class LeaseGuard:
     def handle_decision(self, decision: Decision) -> None:
         """Extend the body's time, or stop it."""
         match decision:
-            case Extended():
+            case Changed():
                 if self._is_open and not self._scope.expired():
                     self._scope.reschedule(self._call.safe_until)
                 connection = self._registry.reconnector.current
                 self._confirmed_on = 0 if connection is None else connection.number
                 self._misrouted = 0
                 self._nudge.set()
-            case Lost():
+            case Failed():
                 self._stop_body()
-            case WrongPartition():
+            case Resend():
                 self._misrouted += 1
                 if self._misrouted == 1:  # if a daemon contradicts itself, the next renewal waits for its time
                     self._renew_now()
@@ -153,9 +153,7 @@ class LeaseGuard:
         logger.critical("%s. Its body may still run, and could not be stopped", self._lost(), extra=extra)
 
     def _lost(self) -> LockLostError:
-        why = self._call.lost.why if self._call.lost else _OUT_OF_TIME
-        call = self._call
-        return LockLostError(f"ticket {call.number} of {call.params.conversation_id!r}: the lease ended: {why}")
+        return self._call.lost_error(_OUT_OF_TIME)
 
     # --- renewing -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 from lockstore.amqp.hosts import BrokerHosts
 from lockstore.client.call_state import Call
 from lockstore.client.connection import NotTakenError
-from lockstore.client.decisions import Decision, WrongPartition
+from lockstore.client.decisions import Decision, Resend
 from lockstore.client.log_limit import RateLimitedLog
 from lockstore.client.outbound import Routes, is_release, release
 from lockstore.client.reconnect import Reconnector
@@ -85,7 +85,7 @@ class CallRegistry:
         is_sent = call.is_known_over
         try:
             connection = self.reconnector.current
-            if connection is not None and not call.lost and not is_sent:
+            if connection is not None and call.lost is None and not is_sent:
                 await connection.publish(outbound, self.routes, RELEASE_LIMIT_S)
                 is_sent = True
         except (BrokerLostError, NotTakenError, TimeoutError):
@@ -153,7 +153,7 @@ class CallRegistry:
             return
         decision = call.handle_answer(reply.message, reply.tag, asyncio.get_running_loop().time())
         if decision is not None:
-            if isinstance(decision, WrongPartition):
+            if isinstance(decision, Resend) and decision.partitions is not None:
                 self.routes.partitions = decision.partitions
                 call.partition = None
             listener.handle_decision(decision)

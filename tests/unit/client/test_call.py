@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lockstore.client.call_state import ANSWER_GRACE_S, Call, Phase
-from lockstore.client.decisions import Extended, Failed, Lost, Obtained, Queued, Restart, WrongPartition
+from lockstore.client.decisions import Changed, Failed, Obtained, Resend, Restart
 from lockstore.client.outbound import LockParams, split
-from lockstore.errors import BusyError, RefusedError, WaitExpiredError
+from lockstore.errors import BusyError, LockLostError, RefusedError, WaitExpiredError
 from lockstore.protocol.messages import INBOUND, OUTBOUND, Outbound, ReleaseMessage, RenewMessage, RequestMessage
 
 STORE = 1_800_000_000.0
@@ -83,7 +83,7 @@ def test_it_listens_a_little_longer_than_the_wait() -> None:
 
 def test_the_daemon_says_how_long_an_unstated_wait_is() -> None:
     call = a_call(wait=None)
-    assert call.handle_answer(said("queued", at=1, position=1, wait_until=STORE + 901), "", now=101.0) == Queued()
+    assert call.handle_answer(said("queued", at=1, position=1, wait_until=STORE + 901), "", now=101.0) == Changed()
     assert call.deadline == 101.0 + 900 + ANSWER_GRACE_S
 
 
@@ -129,7 +129,7 @@ def test_a_grant_of_which_nothing_is_left_is_given_back() -> None:
 def test_the_same_grant_twice_changes_nothing() -> None:
     call = a_held_call()
     before = (call.ends_at, call.expires_at)
-    assert call.handle_answer(granted(at=1), "", now=103.0) == Extended()
+    assert call.handle_answer(granted(at=1), "", now=103.0) == Changed()
     assert (call.ends_at, call.expires_at) == before
 
 
@@ -183,7 +183,8 @@ def test_a_ticket_that_others_cancelled_is_refused(reason: str) -> None:
 
 def test_an_operator_who_took_the_ticket_is_named() -> None:
     lost = a_held_call().handle_answer(said("released", held=1.0, reason="forced", by="anna@ops"), "", 110.0)
-    assert lost == Lost("it was released (forced by anna@ops)")
+    assert isinstance(lost, Failed)
+    assert str(lost.error).endswith("the lease ended: it was released (forced by anna@ops)")
     refused = a_call().handle_answer(said("cancelled", reason="forced", by="anna@ops"), "", 101.0)
     assert isinstance(refused, Failed)
     assert str(refused.error).endswith("removed from the line: forced by anna@ops")
@@ -191,7 +192,7 @@ def test_an_operator_who_took_the_ticket_is_named() -> None:
 
 def test_another_partition_is_no_end() -> None:
     call = a_call()
-    assert call.handle_answer(rejected("wrong_partition", partitions=4), "", 101.0) == WrongPartition(4)
+    assert call.handle_answer(rejected("wrong_partition", partitions=4), "", 101.0) == Resend(4)
     assert call.phase is Phase.WAITING
 
 
@@ -200,7 +201,7 @@ def test_a_renewal_counts_from_the_moment_it_was_sent() -> None:
     letter = call.renew(121.0)
     message = INBOUND.validate_json(letter.body)
     assert message == RenewMessage(type="renew", conversation_id="talk", ticket_number=7, request_id="id-1")
-    assert call.handle_answer(renewed(at=22), split(letter.name)[1], now=122.5) == Extended()
+    assert call.handle_answer(renewed(at=22), split(letter.name)[1], now=122.5) == Changed()
     assert call.ends_at == pytest.approx(181.0, abs=0.01)
     assert call.expires_at == STORE + 82
 
@@ -248,7 +249,9 @@ def test_a_renewal_that_was_overtaken_does_not_shorten_the_lease() -> None:
 )
 def test_what_ends_a_lease_is_told_once(message: Outbound) -> None:
     call = a_held_call()
-    assert isinstance(call.handle_answer(message, "", 110.0), Lost)
+    outcome = call.handle_answer(message, "", 110.0)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, LockLostError)
     assert call.lost is not None
     assert call.handle_answer(message, "", 110.0) is None
 
