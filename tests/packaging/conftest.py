@@ -1,9 +1,12 @@
 """Both distributions, built from this checkout, and environments to install them in."""
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
@@ -70,17 +73,47 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name.split("-")[0]: path for path in folder.glob("*.whl")}
 
 
+def blocks(pins: str) -> dict[str, str]:
+    """Give the lines of a pinned list, package by package: version, marker and hashes."""
+    texts = re.split(r"^(?=[a-z0-9])", (REQUIREMENTS / pins).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    lines = (re.sub(r"^ *#.*\n?", "", text, flags=re.MULTILINE) for text in texts)
+    return {text.partition("==")[0]: text for text in lines}
+
+
+def copied(name: str, text: str, packages: Path) -> bool:
+    """Copy a package from the checkout's environment, if it is there in that version; tell whether it was."""
+    [wanted] = re.findall(r"^[^=]+==([^\s;]+)", text)
+    try:
+        found = distribution(name)
+    except PackageNotFoundError:
+        return False
+    if found.version != wanted:
+        return False
+    for file in found.files or ():
+        if ".." not in file.parts and file.suffix != ".pyc":
+            (packages / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(found.locate_file(file), packages / file)
+    return True
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Callable[[str], Environment]:
     """Make an environment with what one of the pinned lists has.
 
-    Nothing is compiled ahead: most of it is never imported.
+    What the checkout's environment was given from the same file, by the same hashes, is copied from there; pip installs the
+    rest. Nothing is compiled ahead: most of it is never imported.
     """
 
     def make(pins: str) -> Environment:
         made = Environment(tmp_path / "environment")
         run(sys.executable, "-m", "venv", "--without-pip", made.folder)
-        made.pip("install", "--require-hashes", "--no-deps", "--no-compile", "-r", REQUIREMENTS / pins)
+        ours, rest = blocks("dev.txt"), tmp_path / "rest.txt"
+        with rest.open("w", encoding="utf-8") as file:
+            for name, text in blocks(pins).items():
+                if ours.get(name) != text or not copied(name, text, made.packages):
+                    file.write(text)
+        if rest.stat().st_size:
+            made.pip("install", "--require-hashes", "--no-deps", "--no-compile", "-r", rest)
         return made
 
     return make
