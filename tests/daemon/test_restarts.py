@@ -80,8 +80,9 @@ async def redis_of_its_own() -> AsyncIterator[RedisServer]:
         yield server
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rabbitmq_of_its_own() -> AsyncIterator[RabbitMQ]:
+    """One that the tests of this file restart; each leaves it running."""
     async with RabbitMQ() as node:
         yield node
 

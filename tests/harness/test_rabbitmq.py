@@ -66,10 +66,14 @@ async def test_a_start_that_fails_says_why_and_leaves_nothing() -> None:
     assert not folder.exists()
 
 
-@pytest.mark.slow
-async def test_connections_can_be_closed_from_outside() -> None:
-    async with RabbitMQ() as node:
-        connection = await aiormq.connect(node.url)
-        await node.ctl("close_all_connections", "a test")
-        with pytest.raises(aiormq.exceptions.ConnectionClosed):
-            await connection.closing
+async def test_connections_can_be_closed_from_outside(rabbitmq: RabbitMQ, namespace: str) -> None:
+    await rabbitmq.ctl("add_vhost", namespace)
+    await rabbitmq.ctl("set_permissions", "-p", namespace, "guest", ".*", ".*", ".*")
+    connection = await aiormq.connect(f"{rabbitmq.url}{namespace}")
+    other = await aiormq.connect(rabbitmq.url)
+    await rabbitmq.ctl("close_all_connections", "-p", namespace, "a test")
+    with pytest.raises(aiormq.exceptions.ConnectionClosed):
+        await connection.closing
+    assert not other.is_closed
+    await other.close()
+    await rabbitmq.ctl("delete_vhost", namespace)
