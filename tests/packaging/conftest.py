@@ -92,7 +92,7 @@ def copied(name: str, text: str, packages: Path) -> bool:
     for file in found.files or ():
         if ".." not in file.parts and file.suffix != ".pyc":
             (packages / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(found.locate_file(file), packages / file)
+            shutil.copy(str(found.locate_file(file)), packages / file)
     return True
 
 
