@@ -1,4 +1,4 @@
-"""The service: one daemon from its start to its stop. Nothing here knows what a ticket is."""
+"""The service: one daemon from its start to its stop. It knows nothing about tickets."""
 
 import asyncio
 import os
@@ -41,16 +41,16 @@ from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Service"]
 
-_FIRST_S, _MOST_S = 0.1, 5.0  # pauses between tries while the broker is away
-_OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a leader answers neither of these two
+_FIRST_S, _MOST_S = 0.1, 5.0  # retry delays while the broker is unreachable
+_OPEN_S = 20.0  # for connecting, declaring and consuming; a queue without a leader answers neither of the latter
 
-_CLOSE_STORE_S = 0.3  # for a store's farewell
+_CLOSE_STORE_S = 0.3  # for closing the store
 
 _log = structlog.get_logger()
 
 
 class Service:
-    """A lock store and a broker, for as long as the process is to run."""
+    """A lock store and a broker connection, for the lifetime of the process."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Service:
         checkpoint: Callable[[str], None] = no_failpoint,
         reread: Reread | None = None,
     ) -> None:
-        """Take the parts. `checkpoint` is called by name between the steps; tests stop the process there.
+        """`checkpoint` is called with a name between the steps; tests stop the process there.
 
         `reread` reads the configuration again at a `reload`; without it, that only begins a new session.
         """
@@ -67,24 +67,24 @@ class Service:
         self._backoff = Backoff(_FIRST_S, _MOST_S)
         self._nodes = BrokerNodes(settings.broker)
         self._is_first = True
-        self._opening = ""  # what a session that begins is waiting for
+        self._opening = ""  # what a starting session is waiting for
         self._notifier = Notifier.of(os.environ)
         self._watchdog = Watchdog(self._runtime, self._notifier)
         self._reread = reread or (lambda: settings)
-        self._ending = asyncio.Event()  # of the session that serves now
+        self._ending = asyncio.Event()  # of the current session
 
     @property
     def stop_timeout_s(self) -> float:
-        """How long what is under way may take at a stop."""
+        """How long unfinished work may take when the daemon stops."""
         return self._runtime.settings.daemon.stop_timeout
 
     def describe_left(self) -> str:
-        """Say what is not finished, and what keeps it."""
+        """Describe the unfinished work, and what blocks it."""
         reasons = [f"{reason.name}: {reason.detail}" for reason in self._runtime.health.reasons()]
         return "; ".join([f"messages in hand: {self._runtime.active_session.waiting}", *reasons])
 
     def reload(self) -> None:
-        """Read the configuration again, and begin a new session with it. One that cannot be is logged, and changes nothing."""
+        """Reload the configuration, and start a new session with it. An invalid one is logged, and changes nothing."""
         self._watchdog.reloading()
         try:
             self._runtime.settings = merge_reloadable(self._runtime.settings, self._reread())
@@ -97,14 +97,14 @@ class Service:
             self._ending.set()
 
     def observe(self, observer: Callable[[BatchReport], None]) -> None:
-        """Have one more told of each batch when it is done with. It must not raise, and not take long."""
+        """Register an observer of finished batches. It must not raise, and must be fast."""
         self._runtime.observers.add(observer)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set. Raises ConfigError, alone or in a group, where trying again would not help."""
+        """Serve until `stop` is set. Raises ConfigError, alone or in a group, if a retry would not help."""
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
-            # Before all else: a daemon that waits for the store or the broker can be asked what it waits for.
+            # First of all, so that a daemon that waits for the store or the broker can be asked why.
             poller = StorePoller(self._runtime)
             servers = [await stack.enter_async_context(server) for server in self._http(poller)]
             async with TaskGroup() as tasks:
@@ -130,7 +130,7 @@ class Service:
         return [server]
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        """Open the store, and live through one connection to the broker after the other."""
+        """Open the store, and serve on one connection to the broker after the other."""
         request = CancelRequest()
         try:
             if not await _unless(stop, self._runtime.store.open()):
@@ -139,7 +139,7 @@ class Service:
                 try:
                     await self._live(stop)
                 except* CONNECTION_ERRORS as group:
-                    request.check(group)  # the group of a session that ends just then does not pass it on
+                    request.check(group)  # an error of the session may have arrived together with the cancellation
                     if (fault := as_config_error(group)) is not None:
                         raise fault from None
                     await self._pause(stop, say_what_ended(group, self._nodes.address))
@@ -148,7 +148,7 @@ class Service:
             _log.info("daemon.stopped")
 
     async def _live(self, stop: asyncio.Event) -> None:
-        """Connect and serve until the connection is lost, a reload, or the stop."""
+        """Connect and serve until the connection is lost, the configuration is reloaded, or the daemon stops."""
         session = Session(self._runtime)
         try:
             await self._connected(stop, session)
@@ -189,7 +189,7 @@ class Service:
             self._backoff.reset()
             health.clear("not_consuming")
             with self._current(session):
-                self._watchdog.look(time.monotonic())  # so that nobody waits for the next look to hear that it serves
+                self._watchdog.look(time.monotonic())  # so that systemd learns at once that it serves
                 async with TaskGroup() as tasks:
                     watch = TopologyWatch(self._runtime, found[0])
                     watching = tasks.create_task(or_lost(watch.run, self._ending))
@@ -207,7 +207,7 @@ class Service:
             self._runtime.stall_detector.watch(())
 
     async def _open(self, session: Session, connection: FilteredConnection) -> None:
-        """Declare what is needed and begin to consume. Raises ConfigError, or one of `link.CONNECTION_ERRORS`."""
+        """Declare what is needed and start consuming. Raises ConfigError, or one of `connection.CONNECTION_ERRORS`."""
         broker = self._runtime.settings.broker
         self._opening = "taking the topology lock, which another daemon or `lockstore repartition` may hold"
         async with layout.topology_lock(connection, broker.names):
@@ -229,7 +229,7 @@ class Service:
         )
 
     def _warn(self, others: int) -> None:
-        """Warn of a store that is not shared though the work is. Later, another consumer may be our own old one."""
+        """Warn if several daemons serve but the store is not shared. Only at the first start: later, another consumer may be our own old one."""
         if self._is_first and others and isinstance(self._runtime.store.store, InMemoryLockStore):
             _log.warning(
                 "store.warning",
@@ -244,14 +244,14 @@ class Service:
         health.set("not_consuming", "the connection to RabbitMQ is lost")
         health.clear("broker_blocked", "topology_missing")  # the next session declares what is missing
         self._runtime.counters.reconnects += 1
-        # Another node is tried at once. None is left of which it is not known that it fails: then in ever longer pauses.
+        # Try another node at once. If all are known to fail, back off.
         pause_s = 0.0 if self._nodes.has_untried else self._backoff.next_s()
         _log.warning("broker.lost", error=error, node=self._nodes.address.place, again_in_s=round(pause_s, 1))
         await _unless(stop, asyncio.sleep(pause_s))
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do something unless the stop comes first, and tell whether it was done."""
+    """Run something unless `stop` is set first, and return whether it was completed."""
     doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({stopping, doing}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The connection to RabbitMQ: how it is made, how its end is noticed, and what its errors say."""
+"""The connection to RabbitMQ: opening it, noticing its end, describing its errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -52,11 +52,11 @@ __all__ = [
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_CLOSE_S = 0.5  # for a farewell; a broker that is gone does not answer one
+_CLOSE_S = 0.5  # for closing; an unreachable broker does not answer
 
 
 class _Underlay(UnderlayConnection):
-    """What aio-pika keeps of aiormq's connection."""
+    """aio-pika's wrapper of aiormq's connection."""
 
     @classmethod
     async def make_connection(cls, url: URL, timeout: Any = None, **kwargs: Any) -> AiormqConnection:  # noqa: ASYNC109 - aio-pika's name
@@ -68,7 +68,7 @@ class _Underlay(UnderlayConnection):
 
 
 class FilteredConnection(aio_pika.Connection):
-    """A connection that no message can end, however it is written, and that tells why it could not be opened."""
+    """A connection that no malformed message can end, and that reports why it could not be opened."""
 
     def __init__(self, endpoint: Endpoint, heartbeat: int, ssl_context: SSLContext | None) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class FilteredConnection(aio_pika.Connection):
         self.endpoint = endpoint
 
     def abort(self) -> None:
-        """Close the socket now, whatever has not been sent. It may be closed already."""
+        """Close the socket immediately, even if something has not been sent. It may be closed already."""
         if self.transport is not None:
             cast("OpeningConnection", self.transport.connection).abort()
 
@@ -92,18 +92,18 @@ class FilteredConnection(aio_pika.Connection):
 
 
 def address_of(broker: BrokerSettings) -> BrokerAddress:
-    """Say where `broker.url` leads, without its password."""
+    """Return the address in `broker.url`, without its password."""
     return BrokerAddress.of(broker.url.get_secret_value())
 
 
 def hosts_of(broker: BrokerSettings) -> BrokerHosts:
-    """Give the hosts of `broker.url`, none of which has been tried yet."""
+    """Return the hosts of `broker.url`, all untried."""
     return BrokerHosts(broker.url.get_secret_value(), broker.connect_timeout)
 
 
 @asynccontextmanager
 async def connect(broker: BrokerSettings, hosts: BrokerHosts | None = None) -> AsyncIterator[FilteredConnection]:
-    """Connect to one of the hosts, and close at the end. `hosts`: those that were tried before, if there were any.
+    """Connect to one of the hosts, and close at the end. `hosts`: the result of earlier attempts, if any.
 
     Raises one of CONNECTION_ERRORS, or ConfigError for certificates that cannot be loaded.
     """
@@ -115,7 +115,7 @@ async def connect(broker: BrokerSettings, hosts: BrokerHosts | None = None) -> A
 
 
 async def try_hosts(broker: BrokerSettings) -> dict[str, BrokerLostError | None]:
-    """Connect to every address of every host, and give by place what went wrong there; None: nothing."""
+    """Connect to every address of every host, and return the fault of each, or None."""
     open_one = _opener(broker)
 
     async def attempt(endpoint: Endpoint) -> None:
@@ -144,7 +144,7 @@ async def _close(connection: AbstractConnection) -> None:
     try:
         await try_within(_CLOSE_S, connection.close())
     except (*CONNECTION_ERRORS, asyncio.CancelledError):
-        pass  # it was gone already; and aiormq passes on the cancellation of its own reader
+        pass  # already closed; aiormq also passes on the cancellation of its own reader
     finally:
         if isinstance(connection, FilteredConnection):
             connection.abort()
@@ -152,7 +152,7 @@ async def _close(connection: AbstractConnection) -> None:
 
 
 async def or_lost(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await what works on a connection. That this is broken off by the connection's end, and not by us, is a BrokerLostError."""
+    """Await work on a connection. Raises BrokerLostError if the connection's end cancels it, rather than its caller."""
     return await keep_cancellation(_lost, work, *args, **kwargs)
 
 
@@ -161,7 +161,7 @@ def _lost() -> BrokerLostError:
 
 
 async def open_channel(connection: AbstractConnection, **options: bool) -> AbstractChannel:
-    """Open a channel. Raises one of CONNECTION_ERRORS: of a connection that is gone aiormq says so by a bare RuntimeError."""
+    """Open a channel. Raises one of CONNECTION_ERRORS; for a closed connection aiormq raises a bare RuntimeError."""
     try:
         return await connection.channel(**options)
     except RuntimeError as error:
@@ -169,14 +169,14 @@ async def open_channel(connection: AbstractConnection, **options: bool) -> Abstr
 
 
 async def underlying_channel(channel: AbstractChannel) -> Channel:
-    """Give the channel below aio-pika's, which publishes without waiting for the socket each time."""
+    """Return aiormq's channel below aio-pika's; it publishes without waiting for the socket each time."""
     below = await channel.get_underlay_channel()
     assert isinstance(below, Channel)  # noqa: S101 - aio-pika opens no other kind
     return below
 
 
 async def raise_when_closed(connection: FilteredConnection) -> None:
-    """Wait for the connection's end, which aio-pika's own `closed()` tells only when we close it ourselves."""
+    """Wait for the connection's end; aio-pika's own `closed()` returns only if we close it."""
     transport = connection.transport
     assert transport is not None  # noqa: S101 - it is connected
     below = transport.connection
@@ -187,7 +187,7 @@ async def raise_when_closed(connection: FilteredConnection) -> None:
 
 
 async def raise_when_one_closes(channels: Sequence[Channel]) -> None:
-    """Wait for the end of the first of these channels, where the connection itself goes on."""
+    """Wait until one of these channels closes, which may leave the connection open."""
     closing = {channel.closing: channel for channel in channels}
     ended, _ = await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
     for future in ended:
@@ -198,7 +198,7 @@ async def raise_when_one_closes(channels: Sequence[Channel]) -> None:
 
 
 def on_delivery_failure(channel: Channel, callback: Callable[[Exception], None]) -> None:
-    """Call back when aiormq cannot read a delivery: it ends the channel then, and tells only after seconds."""
+    """Call back when aiormq cannot read a delivery: it then ends the channel, but reports that only after seconds."""
     deliver = channel._on_deliver_frame  # noqa: SLF001 - of this channel alone; there is no other place
 
     async def deliver_noticing(frame: Basic.Deliver) -> None:
@@ -212,7 +212,7 @@ def on_delivery_failure(channel: Channel, callback: Callable[[Exception], None])
 
 
 def frames_of(channel: Channel) -> FrameFilter:
-    """Give what stands before the reader of a channel's connection."""
+    """Return the frame filter of a channel's connection."""
     connection = channel.connection
     assert isinstance(connection, OpeningConnection)  # noqa: S101 - `connect` makes no other kind
     assert connection.frames is not None  # noqa: S101 - it is connected
@@ -220,7 +220,7 @@ def frames_of(channel: Channel) -> FrameFilter:
 
 
 def reader_failure(end: AbstractBase) -> BaseException | None:
-    """Give what a connection's or channel's own reader raised over a frame, if that ended it; None: it did not."""
+    """Return the error that a connection's or channel's reader raised for a frame, if that ended it, else None."""
     closing = end.closing  # type: ignore[attr-defined]  # aiormq has no other kind than those that have it
     if not closing.done() or closing.cancelled():
         return None
@@ -232,7 +232,7 @@ def reader_failure(end: AbstractBase) -> BaseException | None:
 
 
 def is_end(error: BaseException, cause: BaseException) -> bool:
-    """Tell whether an error, or all of a group, is a connection's end with this cause, and not a fault of its own beside it."""
+    """Return whether an error, or every error of a group, is the end of the connection with this cause."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_end(member, cause) for member in error.exceptions)
     is_told = isinstance(error, RuntimeError) and str(error).endswith(" closed")  # aio-pika's and aiormq's way
@@ -240,24 +240,24 @@ def is_end(error: BaseException, cause: BaseException) -> bool:
 
 
 async def is_blocked(connection: AbstractConnection) -> bool:
-    """Tell whether RabbitMQ takes nothing from this connection for now: it is short of memory or disk."""
+    """Return whether RabbitMQ blocks this connection, because it is short of memory or disk."""
     transport = connection.transport
     assert transport is not None  # noqa: S101 - it is connected
     try:
         async with asyncio.timeout(0):
-            await transport.connection.ready()  # at once, or when RabbitMQ takes messages again
+            await transport.connection.ready()  # immediately, or when RabbitMQ accepts messages again
     except TimeoutError:
         return True
     return False
 
 
 def say_what_ended(error: BaseException, address: BrokerAddress = BROKER) -> str:
-    """Say in one sentence what ended a connection."""
+    """Describe in one sentence what ended a connection."""
     return describe_error(error, address).what
 
 
 def as_config_error(error: BaseException) -> ConfigError | None:
-    """Find out whether a certificate, the broker's or ours, was at fault: it will be no better the next time."""
+    """Return the fault of a certificate, the broker's or ours, if that was the cause: a retry would not help."""
     fault = certificate_fault(innermost(error))
     if fault is None:
         return None

@@ -1,8 +1,8 @@
-"""Which request queues stand on the broker, whether they are those of the configuration, and who may change them.
+"""Which request queues exist on the broker, whether they match the configuration, and who may change them.
 
-A fresh broker gets its queues from the last down to the first. So where queue 0 stands, all have stood, and what a crash
-left half-way is distinguished from a smaller number by its highest queue. The number is `broker.partitions`; RabbitMQ keeps no
-other note of it.
+Queues are declared from the last down to the first. So if queue 0 exists, all of them have existed, and the highest queue
+distinguishes an interrupted declaration from a smaller number. The number is `broker.partitions`; RabbitMQ has no other
+record of it.
 """
 
 import asyncio
@@ -37,24 +37,24 @@ __all__ = [
     "topology_lock",
 ]
 
-_FIRST_S, _MOST_S = 0.02, 0.5  # pauses between tries while another process holds the lock
+_FIRST_S, _MOST_S = 0.02, 0.5  # retry delays while another process holds the lock
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What RabbitMQ tells of a request queue."""
+    """What RabbitMQ reports about a request queue."""
 
-    messages: int  # that are ready to be delivered
-    consumers: int  # the active one, if there is any; those who stand by are not counted
+    messages: int  # ready to be delivered
+    consumers: int  # the active one, if any; consumers on standby are not counted
 
 
 @asynccontextmanager
 async def topology_lock(connection: "AbstractConnection", names: Names) -> AsyncIterator[None]:
-    """Keep others from looking at the queues and changing them, for as long as the context lasts.
+    """Prevent other processes from checking and changing the queues while the context lasts.
 
-    The lock is an exclusive queue: RabbitMQ lets one connection have it, and removes it when that connection ends. So two
-    daemons that start at once on a fresh broker do so one after the other, and none starts in the middle of a
-    repartition. Raises one of `link.CONNECTION_ERRORS`.
+    The lock is an exclusive queue, which one connection can own, and which RabbitMQ deletes when that connection ends. So
+    two daemons that start at the same time on a fresh broker declare one after the other, and none starts in the middle of
+    a repartition. Raises one of `connection.CONNECTION_ERRORS`.
     """
     backoff = Backoff(_FIRST_S, _MOST_S)
     request = CancelRequest()
@@ -65,9 +65,9 @@ async def topology_lock(connection: "AbstractConnection", names: Names) -> Async
     try:
         yield
     finally:
-        # Whoever is cancelled gives up the connection, and does not wait for a broker that hangs.
+        # A cancelled task gives up the connection, and must not wait for a broker that hangs.
         if not request.is_made:
-            with suppress(*CONNECTION_ERRORS):  # then the broker has removed it
+            with suppress(*CONNECTION_ERRORS):  # the broker has deleted it already
                 await lock.delete()
                 await lock.channel.close()
 
@@ -81,24 +81,24 @@ async def _taken(connection: "AbstractConnection", names: Names) -> "AbstractQue
 
 
 async def declared_queues(connection: "AbstractConnection", names: Names, at_least: int) -> dict[int, Queue]:
-    """Find the request queues below `at_least`, and from there on as long as there are more.
+    """Return the request queues below `at_least`, and those above it, up to the first gap.
 
-    Raises one of `link.CONNECTION_ERRORS`.
+    Raises one of `connection.CONNECTION_ERRORS`.
     """
     found: dict[int, Queue] = {}
     channel = await open_channel(connection, publisher_confirms=False)
     for number in count():
         try:
             found[number] = await _look(channel, names, number)
-        except ChannelNotFoundEntity:  # which ends the channel
+        except ChannelNotFoundEntity:  # this closes the channel
             if number >= at_least:
                 return found
             channel = await open_channel(connection, publisher_confirms=False)
-    raise AssertionError  # pragma: no cover - the numbers do not end
+    raise AssertionError  # pragma: no cover - `count` never ends
 
 
 async def queue_depths(connection: "AbstractConnection", names: Names, numbers: Iterable[int]) -> dict[int, Queue]:
-    """Count in request queues that stand. Raises one of `link.CONNECTION_ERRORS`, also where one has gone."""
+    """Count the messages of existing request queues. Raises one of `connection.CONNECTION_ERRORS`, also if a queue is missing."""
     channel = await open_channel(connection, publisher_confirms=False)
     found = {number: await _look(channel, names, number) for number in numbers}
     await channel.close()
@@ -112,14 +112,14 @@ async def existing_queues(connection: "AbstractConnection", names: Names, number
     for number in numbers:
         try:
             found[number] = await _look(channel, names, number)
-        except ChannelNotFoundEntity:  # which ends the channel
+        except ChannelNotFoundEntity:  # this closes the channel
             channel = await open_channel(connection, publisher_confirms=False)
     await channel.close()
     return found
 
 
 async def count_dead_letters(connection: "AbstractConnection", names: Names) -> int:
-    """Count the dead letters that are kept. Raises one of `link.CONNECTION_ERRORS`."""
+    """Count the retained dead letters. Raises one of `connection.CONNECTION_ERRORS`."""
     channel = await open_channel(connection, publisher_confirms=False)
     declared = (await channel.declare_queue(names.dead_letters, passive=True)).declaration_result
     await channel.close()
@@ -127,7 +127,7 @@ async def count_dead_letters(connection: "AbstractConnection", names: Names) -> 
 
 
 async def dead_letters_or_none(connection: "AbstractConnection", names: Names) -> int | None:
-    """Count the dead letters; None: there is no queue of them. Raises one of `link.CONNECTION_ERRORS`."""
+    """Count the dead letters, or return None if their queue does not exist. Raises one of `connection.CONNECTION_ERRORS`."""
     try:
         return await count_dead_letters(connection, names)
     except ChannelNotFoundEntity:
@@ -140,12 +140,12 @@ async def _look(channel: "AbstractChannel", names: Names, number: int) -> Queue:
 
 
 def number_of(queues: Collection[int]) -> int:
-    """Tell for how many partitions these queues were declared; 0: there are none."""
+    """Return for how many partitions these queues were declared; 0 if there are none."""
     return max(queues, default=-1) + 1
 
 
 def check(queues: Collection[int], broker: BrokerSettings) -> None:
-    """Raise ConfigError where queues of another number of partitions stand. One that is missing is no contradiction."""
+    """Raise ConfigError if the queues of another number of partitions exist. A missing queue is not an error."""
     there = number_of(queues)
     if there not in (0, broker.partitions):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What stands on the broker: exchanges and queues, declared by the daemon. docs/protocol.md has the table."""
+"""The exchanges and queues on the broker, as the daemon declares them. docs/protocol.md has the table."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ __all__ = ["declare", "find_missing_exchanges"]
 
 
 async def declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
-    """Declare everything, and give how many other daemons consume already.
+    """Declare everything, and return how many other daemons are consuming.
 
     Whatever stands there must be the same. Raises ConfigError where it is not.
     """
@@ -49,16 +49,16 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
     await channel.declare_exchange(names.events, ExchangeType.TOPIC, durable=True)
     requests = await channel.declare_exchange(names.requests, ExchangeType.DIRECT, durable=True)
     consumers = 0
-    for partition in reversed(range(settings.partitions)):  # the first one last: `layout` says why
+    for partition in reversed(range(settings.partitions)):  # the first one last, see `request_queues`
         queue = await channel.declare_queue(
             names.request_queue(partition),
             durable=True,
             arguments={
                 "x-queue-type": "quorum",
-                # One daemon at a time works on a partition: that is what keeps its order.
+                # Only one daemon at a time consumes a partition, which keeps its order.
                 "x-single-active-consumer": True,
                 "x-dead-letter-exchange": names.dead_letters,
-                # A message that kills its daemon each time must end; one that sees many restarts must not.
+                # A message that kills its daemon each time must be parked; one that survives many restarts must not.
                 "x-delivery-limit": settings.delivery_limit,
             },
         )
@@ -68,14 +68,14 @@ async def _declare(channel: "AbstractChannel", settings: BrokerSettings) -> int:
 
 
 async def find_missing_exchanges(connection: "AbstractConnection", names: Names) -> list[str]:
-    """Give the exchanges that do not exist, of those that messages travel through. Raises one of `connection.CONNECTION_ERRORS`."""
+    """Return those of the exchanges for messages that do not exist. Raises one of `connection.CONNECTION_ERRORS`."""
     missing: list[str] = []
     channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     for exchange in (names.requests, names.events, names.dead_letters):
         try:
             await channel.exchange_declare(exchange, passive=True)
         except (ChannelNotFoundEntity, ChannelAccessRefused) as error:  # which ends the channel
-            if isinstance(error, ChannelNotFoundEntity):  # one that may not be asked for is taken to be there
+            if isinstance(error, ChannelNotFoundEntity):  # one that we have no permission to check is assumed to exist
                 missing.append(exchange)
             channel = await underlying_channel(await open_channel(connection, publisher_confirms=False))
     await channel.close()

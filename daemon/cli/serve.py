@@ -62,7 +62,7 @@ def _traced(service: Service, loaded: settings.Settings) -> Iterator[None]:
 
 
 async def run(service: Service) -> None:
-    """Run a service until the process is told to stop; SIGHUP reloads the configuration, unless nohup ignores it."""
+    """Run a service until the process receives SIGTERM or SIGINT; SIGHUP reloads the configuration, unless nohup ignores it."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

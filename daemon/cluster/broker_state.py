@@ -50,7 +50,7 @@ class BrokerState:
 async def read_broker_state(
     connection: "AbstractConnection", broker: BrokerSettings, listen_s: float = LISTEN_S
 ) -> BrokerState:
-    """Read it, and listen to heartbeats meanwhile. Raises one of `connection.CONNECTION_ERRORS`."""
+    """Read the state, and collect heartbeats meanwhile. Raises one of `connection.CONNECTION_ERRORS`."""
     names = broker.names
     async with TaskGroup() as tasks:
         words = tasks.create_task(collect_heartbeats(connection, names, listen_s))
@@ -64,7 +64,7 @@ async def read_broker_state(
 async def observe_broker_state(
     connection: "AbstractConnection", broker: BrokerSettings, daemons: "Sequence[Heartbeat]"
 ) -> BrokerState:
-    """Read it for a daemon that serves: on one channel at a time, with the heartbeats that it has received already.
+    """Read the state for a running daemon: on one channel at a time, with the heartbeats that it has already received.
 
     There is no search for queues beyond `broker.partitions`: a daemon does not serve where there are any. Raises as
     `read_broker_state`.
@@ -76,7 +76,7 @@ async def observe_broker_state(
 
 
 async def read_queues(connection: "AbstractConnection", queues: Iterable[str], at_once: int = 8) -> dict[str, bool]:
-    """Find out which queues exist, on so many channels at once. One that belongs to another connection exists.
+    """Return which queues exist, checking on this many channels at once. An exclusive queue of another connection exists.
 
     Raises one of `connection.CONNECTION_ERRORS`.
     """

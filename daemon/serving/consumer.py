@@ -1,4 +1,4 @@
-"""A partition: one request queue, on a channel of its own. What has arrived is taken together, in order."""
+"""Consumes one request queue on its own channel. Messages that have arrived are taken together, in order."""
 
 import asyncio
 from collections import deque
@@ -14,16 +14,16 @@ __all__ = ["QueueConsumer"]
 
 
 def _nothing() -> None:
-    """Let it pass."""
+    """Do nothing."""
 
 
 class QueueConsumer:
-    """The deliveries of one queue. As long as another daemon is active on it, none arrive, and this one stands by."""
+    """The deliveries of one queue. While another daemon is active on it, none arrive, and this one is on standby."""
 
     def __init__(self, number: int, queue: str, channel: AbstractChannel, check: Callable[[], None] = _nothing) -> None:
-        """Take the channel. `check` is called before messages are given out; what it raises keeps them here."""
+        """`check` is called before messages are returned; if it raises, they stay here."""
         self.number = number
-        self.delivered = 0  # messages that came so far: none, as long as this daemon stands by
+        self.delivered = 0  # messages that have arrived so far: none while this daemon is on standby
         self._is_awake = check
         self._queue = queue
         self._channel = channel
@@ -36,10 +36,10 @@ class QueueConsumer:
         self._stopping = False
         self._closing = False
         self._lost: str | None = None
-        self.failure: Exception | None = None  # what aiormq raised over a delivery
+        self.failure: Exception | None = None  # what aiormq raised for a delivery
 
     async def open(self, prefetch: int) -> None:
-        """Begin to consume."""
+        """Start consuming."""
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
         self._channel.closing.add_done_callback(self._on_close)
         await self._channel.basic_qos(prefetch_count=prefetch)
@@ -49,7 +49,7 @@ class QueueConsumer:
         self.delivered += 1
         if not (
             self._stopping or self._lost
-        ):  # what comes now goes back to the queue, in order, when the channel closes
+        ):  # what arrives now returns to the queue, in order, when the channel closes
             self._arrived.append(message)
             self._stir.set()
 
@@ -57,7 +57,7 @@ class QueueConsumer:
         self._lose(f"the queue {self._queue} is gone, or RabbitMQ has cancelled its consumer")
 
     def fail(self, error: Exception) -> None:
-        """Note that aiormq could not read a delivery, which ends the channel."""
+        """Record that aiormq could not read a delivery, which ends the channel."""
         self.failure = error
         self._lose(f"a delivery of the queue {self._queue} could not be read: {type(error).__name__}: {error}")
 
@@ -68,35 +68,35 @@ class QueueConsumer:
             self._lose(f"the channel of the queue {self._queue} was closed{reason}")
 
     def _lose(self, reason: str) -> None:
-        """Let go of what has arrived: another daemon has it by now, or will have it."""
+        """Drop what has arrived: another daemon has received it, or will receive it."""
         self._lost = self._lost or reason
         self._arrived.clear()
         self._stir.set()
 
     def check(self) -> None:
-        """Raise BrokerLostError if what was delivered may be another's by now."""
+        """Raise BrokerLostError if the deliveries may have been redelivered to another daemon."""
         if self._lost:
             raise BrokerLostError(self._lost)
         self._is_awake()
 
     @property
     def waiting(self) -> int:
-        """How many messages are here and not done with: those that arrived, and those under way, but for those that are held."""
+        """The number of unfinished messages: those that have arrived, and those being processed, except held ones."""
         return len(self._arrived) + self._taken_tag - self._settled_tag
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more is taken."""
+        """Whether no more messages are taken."""
         return self._stopping
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Take no more messages."""
         self._stopping = True
         self._arrived.clear()
         self._stir.set()
 
     async def take(self, most: int) -> list[DeliveredMessage]:
-        """Wait for messages and take all that are there, up to `most`; none at all: it is stopped.
+        """Wait for messages and take all that have arrived, up to `most`; an empty list: it was stopped.
 
         There is no timer: a lone message goes at once.
         """
@@ -113,11 +113,11 @@ class QueueConsumer:
         return taken
 
     def hold(self, delivery_tag: int) -> None:
-        """Keep a message that is not acknowledged yet: when the others of its batch are, it is not."""
+        """Exclude a message from the acknowledgement of its batch."""
         self._held.add(delivery_tag)
 
     async def acknowledge(self, delivery_tags: Sequence[int]) -> None:
-        """Be done with these messages, which are the next ones in order, but for those that are held."""
+        """Acknowledge these messages, which are the next ones in order, except held ones."""
         async with self._settling:
             self._settled_tag = delivery_tags[-1]
             if self._held:
@@ -128,7 +128,7 @@ class QueueConsumer:
                 await self._ack(self._settled_tag, and_all_before=True)
 
     async def let_go(self, delivery_tag: int) -> None:
-        """Hold a message no longer: it is acknowledged with its batch, or now where that is done with."""
+        """Stop holding a message: it is acknowledged with its batch, or now if the batch was already acknowledged."""
         async with self._settling:
             self._held.discard(delivery_tag)
             if delivery_tag <= self._settled_tag:
@@ -139,12 +139,12 @@ class QueueConsumer:
             await self._channel.basic_ack(delivery_tag, multiple=and_all_before, wait=False)
 
     async def refuse(self, delivery_tag: int) -> None:
-        """Have RabbitMQ put a message among the dead letters."""
+        """Have RabbitMQ dead-letter a message."""
         with broker_errors(BROKER, self._channel):
             await self._channel.basic_reject(delivery_tag, requeue=False, wait=False)
 
     async def close(self) -> None:
-        """Step back. Closing the channel, and not cancelling the consumer, is what requeues the rest in order."""
+        """Yield the partition. Closing the channel, rather than cancelling the consumer, requeues the rest in order."""
         self.stop()
         self._closing = True
         await self._channel.close()

@@ -1,4 +1,4 @@
-"""Decoding: from a delivery to a command, or to the reason why there is none."""
+"""Decodes a delivery into a command or a rejection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class DecodedDelivery:
-    """A delivery, with what it asks for, or the rejection that it gets."""
+    """A delivery, and its command or its rejection."""
 
     delivery: DeliveredMessage
     command: Request | Release | Renew | None
@@ -39,7 +39,7 @@ class DecodedDelivery:
         return self.delivery.delivery_tag or 0
 
     def as_dead_letter(self, rejected: Rejected) -> DeadLetter:
-        """Give what is put among the dead letters."""
+        """Return the dead letter for this delivery."""
         properties = self.delivery.header.properties
         return DeadLetter(self.delivery.body, properties, self.notes, rejected.reason, rejected.detail)
 
@@ -60,7 +60,7 @@ def _sender(delivery: DeliveredMessage) -> Sender:
 
 
 class Decoder:
-    """Reads the deliveries of one partition."""
+    """Decodes the deliveries of one partition."""
 
     def __init__(self, bounds: RequestLimits, partition: int, partitions: int) -> None:
         self._bounds = bounds
@@ -68,7 +68,7 @@ class Decoder:
         self._partitions = partitions
 
     def read(self, delivery: DeliveredMessage, at_ms: int) -> DecodedDelivery:
-        """Decode one delivery. `at_ms` dates a rejection that no store has seen. Never raises."""
+        """Decode one delivery. `at_ms`: the time of a rejection that does not come from the store. Never raises."""
         notes, sender = Notes(), NO_SENDER
         try:
             notes = take_notes(delivery.header)
@@ -76,7 +76,7 @@ class Decoder:
             command = self._command(delivery, sender, notes)
         except MessageError as error:
             return DecodedDelivery(delivery, None, self._refusal(delivery, sender, error, at_ms), notes)
-        except Exception as error:  # noqa: BLE001 - a fault of ours, which must not stop those who sent something else
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not block other messages
             _log.error("message.undecodable", partition=self._partition, exc_info=True)
             fault = MessageError("invalid", f"the message cannot be decoded: {type(error).__name__}")
             return DecodedDelivery(delivery, None, self._refusal(delivery, sender, fault, at_ms), notes)

@@ -1,8 +1,7 @@
-"""A partition worker: consumes one partition, from the first delivery until it yields, and then queues up for it again.
+"""A partition worker: consumes one partition, from the first delivery until it yields it, and then goes on standby again.
 
-Who is active on a partition is RabbitMQ's choice: of the consumers of its queue, the one that has waited longest. Stepping
-back is stopping to take, finishing and acknowledging what is under way, and closing the channel, which requeues the rest
-in order for the next one.
+RabbitMQ chooses the active consumer of a queue: the one that has waited longest. To yield is to take no more messages, to
+finish and acknowledge the current ones, and to close the channel, which requeues the rest in order for the next consumer.
 """
 
 import asyncio
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PartitionWorker"]
 
-_OPEN_S = 20.0  # for standing in line again; a queue without a leader does not answer
-_QUIET_S = 1.0  # after which nothing of what was on the way is left in the queue of a partition that is isolated
+_OPEN_S = 20.0  # for consuming again; a queue without a leader does not answer
+_QUIET_S = 1.0  # after that, none of the messages that were in flight is left in the queue of an isolated partition
 
 _log = structlog.get_logger()
 
@@ -45,7 +44,7 @@ class PartitionWorker:
         withdrawals: Withdrawals,
     ) -> None:
         self.number = number
-        self._delivered_before = 0  # on the channels that are closed
+        self._delivered_before = 0  # on channels that were closed
         self._runtime = runtime
         self._connection = connection
         self._announcer = announcer
@@ -54,9 +53,9 @@ class PartitionWorker:
         self._reader = Decoder(runtime.settings.daemon.bounds, number, self._broker.partitions)
         self._partition: QueueConsumer | None = None
         self._leaving = False
-        self.channel: Channel | None = None  # the one that it consumes on
+        self.channel: Channel | None = None  # the one it consumes from
         self._isolation = runtime.isolation
-        self._is_alone = False  # whether messages are taken one by one
+        self._is_alone = False  # whether messages are taken one at a time
         self._quiet_since: float | None = None
         self._has_refused = False
         self._refusing: set[asyncio.Task[None]] = set()
@@ -64,7 +63,7 @@ class PartitionWorker:
         self.progress = ProgressCounter(f"partition {number}", lambda: self._taken().waiting)
 
     async def open(self) -> None:
-        """Stand in line for the partition. Raises one of `link.LOST`."""
+        """Start consuming the partition, on standby at first. Raises one of `connection.CONNECTION_ERRORS`."""
         channel = await underlying_channel(await open_channel(self._connection, publisher_confirms=False))
         queue = self._broker.names.request_queue(self.number)
         partition = QueueConsumer(self.number, queue, channel, self._runtime.freeze_detector.check)
@@ -79,7 +78,7 @@ class PartitionWorker:
         await partition.open(1 if self._is_alone else self._broker.prefetch)
 
     async def run(self) -> None:
-        """Serve, and come back after each stepping back, until told to leave. Raises BrokerLostError."""
+        """Serve, and consume again after each yield, until `leave`. Raises BrokerLostError."""
         while True:
             partition = self._taken()
             if self._leaving:
@@ -97,16 +96,16 @@ class PartitionWorker:
 
     @property
     def failure(self) -> Exception | None:
-        """What aiormq raised over a delivery, if that ended the channel."""
+        """What aiormq raised for a delivery, if that closed the channel."""
         return None if self._partition is None else self._partition.failure
 
     @property
     def delivered(self) -> int:
-        """How many messages have come."""
+        """The number of messages delivered."""
         return self._delivered_before + self._taken().delivered
 
     def look(self, now: float) -> PartitionLoad:
-        """Measure what has come, and give what is known of it."""
+        """Measure the deliveries, and return the load."""
         self.activity.look(self._taken().delivered, now)
         if self._is_alone:
             self._look_alone(now)
@@ -114,24 +113,24 @@ class PartitionWorker:
 
     @property
     def is_yielding(self) -> bool:
-        """Whether nothing more is taken, for now or for good."""
+        """Whether no more messages are taken, for now or for good."""
         return self._taken().is_stopping
 
     def yield_partition(self) -> None:
-        """Let another daemon have the partition, if one waits for it; and wait for it again."""
+        """Yield the partition to another daemon, if one is on standby, and go on standby again."""
         self._taken().stop()
 
     def leave(self) -> None:
-        """Step back for good."""
+        """Yield the partition for good."""
         self._leaving = True
         self._taken().stop()
 
     async def close(self) -> None:
-        """Close the channel; what was not acknowledged goes back to the queue, in order."""
+        """Close the channel; unacknowledged messages return to the queue, in order."""
         await self._taken().close()
 
     def _look_alone(self, now: float) -> None:
-        """Take messages together again where none is left of those that were on the way when the connection ended."""
+        """End the isolation if none of the messages that were in flight when the connection ended is left."""
         partition = self._taken()
         if partition.waiting or not (partition.delivered or self._has_refused):
             self._quiet_since = None
@@ -143,13 +142,13 @@ class PartitionWorker:
             _log.info("partition.together", partition=self.number)
             if not self._isolation.partitions:
                 self._runtime.health.forget("partition_isolated")
-            partition.stop()  # a channel of its own has the usual prefetch
+            partition.stop()  # a new channel has the usual prefetch
 
     def _is_unwanted(self, header: bytes) -> bool:
         return self._isolation.is_unwanted(self.number, header)
 
     def _refuse(self, delivery_tag: int) -> None:
-        """Have RabbitMQ park the message that ended the connection; it was not decoded."""
+        """Have RabbitMQ dead-letter the message that ended the connection; it was not decoded."""
         task = asyncio.create_task(self._taken().refuse(delivery_tag))
         self._refusing.add(task)
         self._has_refused = True
@@ -161,8 +160,8 @@ class PartitionWorker:
     def _refused(self, task: asyncio.Task[None]) -> None:
         self._refusing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("message.not_refused", partition=self.number, error=str(error))  # it comes again
+            _log.warning("message.not_refused", partition=self.number, error=str(error))  # it is delivered again
 
     def _taken(self) -> QueueConsumer:
-        assert self._partition is not None  # noqa: S101 - a session opens its seats before all else
+        assert self._partition is not None  # noqa: S101 - a session opens its workers first
         return self._partition

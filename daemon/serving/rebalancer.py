@@ -14,16 +14,16 @@ from daemon.serving.runtime import Runtime
 __all__ = ["LOOK_S", "SAY_S", "Rebalancer"]
 
 LOOK_S = 0.25
-"""How often the seats are looked at: a partition that is too much is passed on about so soon, and one at a time."""
+"""How often the workers are checked. A surplus partition is yielded about this soon, one at a time."""
 
 SAY_S = 1.0
-"""How often a daemon speaks when nothing changes; a change is told at the next look."""
+"""How often a heartbeat is sent when nothing changes; a change is sent at the next check."""
 
 _log = structlog.get_logger()
 
 
 class Rebalancer:
-    """The daemon's share, on one connection."""
+    """This daemon's share of the partitions, on one connection."""
 
     def __init__(self, runtime: Runtime, workers: Sequence[PartitionWorker]) -> None:
         self._runtime = runtime
@@ -33,7 +33,7 @@ class Rebalancer:
         self._is_leaving = False
 
     def hear(self, word: Heartbeat) -> None:
-        """Take in what a daemon says; our own words come back too."""
+        """Process a heartbeat; our own ones arrive too."""
         if word.daemon == self._runtime.identity.daemon:
             return
         if word.leaving:
@@ -42,7 +42,7 @@ class Rebalancer:
             self._balance.heard(word.daemon, word.busy, time.monotonic())
 
     async def run(self, presence: HeartbeatChannel) -> None:
-        """Look, speak and step back, until cancelled. Raises BrokerLostError."""
+        """Measure, send heartbeats and yield partitions until cancelled. Raises BrokerLostError."""
         said: Heartbeat | None = None
         said_at = 0.0
         while True:
@@ -51,19 +51,19 @@ class Rebalancer:
             chosen = self._choose(busy, now)
             word = self._word(busy, chosen)
             if said is None or now - said_at >= SAY_S or _differ(word, said):
-                await presence.send(word)  # before the channel closes: the next one is to hear it from us
+                await presence.send(word)  # before the channel closes, so that the next daemon learns it from us
                 said, said_at = word, now
             if chosen is not None:
                 self._workers[chosen].yield_partition()
             await asyncio.sleep(LOOK_S)
 
     async def leave(self, presence: HeartbeatChannel) -> None:
-        """Say goodbye, and step back from nothing any more: the others need not wait for our silence."""
+        """Announce that this daemon stops, so that the others need not wait for its silence, and yield nothing more."""
         self._is_leaving = True
         await presence.send(self._word({}, None))
 
     def _look(self, now: float) -> dict[int, float]:
-        """Measure all seats, and give since when those are busy that count."""
+        """Measure all workers, and return since when the busy ones that count are busy."""
         busy: dict[int, float] = {}
         for number, worker in self._workers.items():
             activity = worker.look(now)
@@ -103,5 +103,5 @@ class Rebalancer:
 
 
 def _differ(one: Heartbeat, other: Heartbeat) -> bool:
-    """Tell whether more has changed than a rate."""
+    """Return whether anything but a rate has changed."""
     return (one.active.keys(), one.busy, one.stepping_back) != (other.active.keys(), other.busy, other.stepping_back)

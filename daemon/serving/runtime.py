@@ -21,51 +21,51 @@ from lockstore.stores.base import LockStore
 
 __all__ = ["ActiveSession", "Runtime", "ServingSession", "create_runtime", "no_failpoint"]
 
-_HEARTBEATS_MOST = 3  # after so many without a word, RabbitMQ has surely given our partitions to others
+_HEARTBEATS_MOST = 3  # after this many missed heartbeats RabbitMQ has certainly given our partitions to others
 
 
 class ServingSession(Protocol):
-    """What others ask of the session that serves."""
+    """What other modules ask of the current session."""
 
     @property
     def active(self) -> list[int]:
-        """The partitions that this daemon is active on."""
+        """The partitions on which this daemon is active."""
 
     @property
     def waiting(self) -> int:
-        """How many messages are here and not done with."""
+        """The number of unfinished messages."""
 
     async def broker_state(self) -> BrokerState:
         """Read what exists on the broker. Raises one of `connection.CONNECTION_ERRORS`."""
 
     async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
-        """Find out which queues exist. Raises one of `connection.CONNECTION_ERRORS`."""
+        """Return which queues exist. Raises one of `connection.CONNECTION_ERRORS`."""
 
 
 class HttpConnections(Protocol):
-    """What is counted of the HTTP server's connections."""
+    """Counts of the HTTP server's connections."""
 
     evicted: int
     expired: int
 
     def __len__(self) -> int:
-        """How many are open."""
+        """Return the number of open connections."""
 
 
 class ActiveSession:
-    """The session that serves now, for those who only look; None: there is none."""
+    """The current session, for read-only use; None if there is none."""
 
     def __init__(self) -> None:
         self.session: ServingSession | None = None
 
     @property
     def active(self) -> list[int]:
-        """The partitions that RabbitMQ has chosen this daemon for, as far as messages have shown."""
+        """The partitions for which RabbitMQ has chosen this daemon, as far as deliveries have shown."""
         return [] if self.session is None else self.session.active
 
     @property
     def waiting(self) -> int:
-        """How many messages are here and not done with."""
+        """The number of unfinished messages."""
         return 0 if self.session is None else self.session.waiting
 
 
@@ -73,8 +73,8 @@ class ActiveSession:
 class Runtime:
     """What outlives a connection.
 
-    The settings, the store, the deadlines, the tests' way to stop between steps; how this daemon is, what serves now, and who it is; what it
-    counts, and what all daemons say.
+    The settings, the store, the deadlines, the tests' failpoint; this daemon's health, current session and identity; its
+    counters, and the heartbeats of all daemons.
     """
 
     settings: Settings  # replaced when the configuration is read again
@@ -91,22 +91,22 @@ class Runtime:
     observers: Observers
     outstanding: Outstanding
     isolation: Isolation
-    http_connections: HttpConnections | None = None  # there is no HTTP server, or not yet
+    http_connections: HttpConnections | None = None  # no HTTP server, or not yet
 
     def describe_notes(self) -> list[str]:
-        """Say what does not keep it from serving, and should be known."""
+        """Describe what an operator should know although it does not prevent serving."""
         found = self.outstanding.describe()
         said = [] if found is None else [found[1]]
         return [text[:DETAIL_MOST] for text in [*said, *(note.detail for note in self.health.notes())]]
 
 
 def no_failpoint(_: str) -> None:
-    """Let it pass: nothing is armed at this checkpoint."""
+    """Do nothing: no failpoint is armed."""
 
 
 def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[str], None] = no_failpoint) -> Runtime:
-    """Put together what a process needs. `checkpoint` is called by name between the steps."""
-    # Half the window: a request that ended while we were away is remembered for all of it, from its end on.
+    """Create what a process needs. `checkpoint` is called with a name between the steps."""
+    # Half the window: a request that ended during our absence is remembered for all of it, starting at its end.
     away_most_s = min(settings.daemon.dedup_window / 2, settings.broker.heartbeat * _HEARTBEATS_MOST)
     freeze_detector = FreezeDetector(away_most_s)
     health, me, counters, isolation = Health(), DaemonIdentity(), Counters(), Isolation()
@@ -117,7 +117,7 @@ def create_runtime(settings: Settings, store: LockStore, checkpoint: Callable[[s
         freeze_detector,
         checkpoint,
         health,
-        StallDetector(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second for each message
+        StallDetector(max(STALL_S, store.patience_s or settings.broker.batch_most)),  # None: a second per message
         ActiveSession(),
         me,
         ClusterView(me),

@@ -1,4 +1,4 @@
-"""A session: everything that lives on one connection to the broker, from its first channel to stepping back."""
+"""A session: everything that depends on one connection to the broker, from its first channel to its end."""
 
 import asyncio
 import time
@@ -33,34 +33,34 @@ from lockstore.util.task_group import TaskGroup
 
 __all__ = ["Session", "count_channels"]
 
-_GOODBYE_S = 0.5  # for telling the other daemons
-_LEAST_S = 0.1  # for what is under way, however short the time for all is
-_STEP_BACK_S = 0.3  # for closing the channels; the end of the connection closes them as well
+_GOODBYE_S = 0.5  # for the last heartbeat
+_LEAST_S = 0.1  # for unfinished work, even if the time for everything is shorter
+_STEP_BACK_S = 0.3  # for closing the channels, which the end of the connection does as well
 _BLOCKED_LOOK_S = 0.5
 _TRANSIENT_CHANNELS = 5
-"""The topology watch, with the lock and the channel that it declares on; the state of the broker; looking for reply queues."""
+"""The topology watch, its lock and its declaring channel; reading the state of the broker; checking reply queues."""
 
 _log = structlog.get_logger()
 
 
 def count_channels(settings: Settings) -> int:
-    """Count the channels that one session has open at the most: keep it with `Session.open`, which opens them."""
+    """Return how many channels one session opens at most; keep it in step with `Session.open`."""
     announcer = 2 if settings.daemon.events else 1  # one for replies, one for public events
-    partition = 1 + announcer  # one that consumes
+    partition = 1 + announcer  # one to consume
     sweeper, heartbeat = announcer, 1
     return settings.broker.partitions * partition + sweeper + heartbeat + _TRANSIENT_CHANNELS
 
 
 class Session:
-    """The seats of one connection, the sweeper, and what shares the load with other daemons."""
+    """The workers, the sweeper and the rebalancer of one connection."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._workers: list[PartitionWorker] = []
-        self._channels: list[Channel] = []  # but for those that the workers consume from
+        self._channels: list[Channel] = []  # except those that the workers consume from
 
     async def open(self, connection: FilteredConnection, partitions: Iterable[int]) -> None:
-        """Begin to consume the queues of these partitions, which must stand. Raises one of `link.LOST`."""
+        """Start consuming the queues of these partitions, which must exist. Raises one of `connection.CONNECTION_ERRORS`."""
         runtime = self._runtime
         runtime.freeze_detector.begin()
         self._connection = connection
@@ -85,7 +85,7 @@ class Session:
         await self._presence.open()
 
     async def serve(self, ending: asyncio.Event) -> None:
-        """Serve until the connection is lost, or until `ending` is set and what was under way is finished."""
+        """Serve until the connection is lost, or until `ending` is set and unfinished work is completed."""
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with TaskGroup() as tasks:
             beside = [
@@ -105,12 +105,12 @@ class Session:
 
     @property
     def active(self) -> list[int]:
-        """The partitions from which something came: RabbitMQ has chosen this daemon for them."""
+        """The partitions that have delivered something: RabbitMQ has chosen this daemon for them."""
         return [worker.number for worker in self._workers if worker.activity.is_active]
 
     @property
     def waiting(self) -> int:
-        """How many messages are here and not done with."""
+        """The number of unfinished messages."""
         return sum(worker.progress.waiting() for worker in self._workers)
 
     async def broker_state(self) -> BrokerState:
@@ -119,22 +119,22 @@ class Session:
         return await observe_broker_state(self._connection, self._runtime.settings.broker, daemons)
 
     async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
-        """Find out which queues exist, on one channel. Raises one of `connection.CONNECTION_ERRORS`."""
+        """Return which queues exist, checking on one channel. Raises one of `connection.CONNECTION_ERRORS`."""
         return await read_queues(self._connection, queues, at_once=1)
 
     @property
     def delivered(self) -> int:
-        """How many messages have come, those counted that came again."""
+        """The number of messages delivered, including redelivered ones."""
         return sum(worker.delivered for worker in self._workers)
 
     def reader_failure(self) -> BaseException | None:
-        """Return what the reader of the connection, or of a partition's channel, raised over a frame; None: nothing."""
+        """Return what the reader of the connection, or of a partition's channel, raised for a frame, or None."""
         if not self._workers:
             return None
         return reader_failure(self._below) or next((item.failure for item in self._workers if item.failure), None)
 
     def isolate(self) -> list[int]:
-        """Isolate the partition over whose frame a reader failed; all, where that cannot be told. Return their numbers."""
+        """Isolate the partition whose frame made a reader fail, or all if it is unknown which. Return their numbers."""
         channels = {worker.number: worker.channel for worker in self._workers if worker.channel is not None}
         failed = {worker.number for worker in self._workers if worker.failure is not None}
         if not failed:
@@ -151,9 +151,9 @@ class Session:
         self._runtime.peers.receive(word, time.monotonic())
 
     async def _drain(self, serving: list[asyncio.Task[None]]) -> None:
-        """Finish what is under way; the rest goes back to the queues, in order."""
+        """Finish unfinished work; the rest returns to the queues, in order."""
         ends_at = time.monotonic() + self._runtime.settings.daemon.stop_timeout
-        # A broker that takes nothing more just now must not keep us from stopping.
+        # A broker that accepts nothing must not prevent the stop.
         await try_within(_GOODBYE_S, self._balancer.leave(self._presence))
         for worker in self._workers:
             worker.leave()
@@ -169,7 +169,7 @@ class Session:
             await worker.close()
 
     async def _watch_blocking(self) -> None:
-        """Take note when RabbitMQ blocks this connection, and when no longer; then even heartbeats say nothing of it."""
+        """Record whether RabbitMQ blocks this connection; even heartbeats do not show it."""
         health = self._runtime.health
         while True:
             if await is_blocked(self._connection):

@@ -38,7 +38,7 @@ async def _channel(connection: "AbstractConnection") -> "Channel":
 
 
 class TopologyWatch:
-    """Looks after exchanges and bindings on one connection."""
+    """Checks exchanges and bindings on one connection."""
 
     def __init__(self, runtime: Runtime, connection: "AbstractConnection") -> None:
         self._runtime = runtime
@@ -48,14 +48,14 @@ class TopologyWatch:
         self._is_said = False
 
     async def run(self, ending: asyncio.Event) -> None:
-        """Look until `ending` is set. Raises one of `link.LOST`."""
+        """Check until `ending` is set. Raises one of `connection.CONNECTION_ERRORS`."""
         while not ending.is_set():
             await asyncio.sleep(LOOK_S)
             if not ending.is_set():
                 await self._look()
 
     async def _look(self) -> None:
-        """Look once. Raises one of `link.LOST`."""
+        """Check once. Raises one of `connection.CONNECTION_ERRORS`."""
         health = self._runtime.health
         missing = [
             f"the exchange {name}"
@@ -100,7 +100,7 @@ class TopologyWatch:
             await channel.close()
 
     async def _bind(self) -> None:
-        """Make bindings again: the answer to the last one says whether all were made."""
+        """Declare bindings again; the answer to the last one shows whether all were declared."""
         names = self._broker.names
         channel = await _channel(self._connection)
         number = self._broker.partitions
@@ -109,7 +109,7 @@ class TopologyWatch:
             await channel.queue_bind(names.request_queue(partition), names.requests, str(partition), nowait=True)
         self._first = (self._first + BINDINGS_EACH) % number if number > BINDINGS_EACH else 0
         await channel.queue_bind(names.dead_letters, names.dead_letters)
-        # It is there, so that this changes nothing: it shows whether it could be declared again.
+        # It exists, so this changes nothing, but shows whether it could be declared again.
         await channel.exchange_declare(names.events, exchange_type=ExchangeType.TOPIC.value, durable=True)
         await channel.close()
 

@@ -175,7 +175,7 @@ class CallRegistry:
                 if is_release(reply.tag):
                     if (
                         count == self.routes.partitions
-                    ):  # another answer came first; a daemon that errs is told once more only
+                    ):  # another answer came first; resend only once more if a daemon errs
                         del self._finished[reply.request_id]
                     self.routes.partitions = count
                     self.releases.put(release(conversation_id, reply.request_id, number, None))

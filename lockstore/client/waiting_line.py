@@ -23,7 +23,7 @@ class WaitingLine:
 
     @property
     def is_taken(self) -> bool:
-        """Whether somebody is in line."""
+        """Whether a task is waiting."""
         return bool(self._waiters)
 
     def open(self) -> None:
@@ -55,6 +55,6 @@ class WaitingLine:
     def _remove(self, waiter: _Waiter) -> None:
         if self._waiters[0] is waiter:
             heapq.heappop(self._waiters)
-        else:  # cancelled, or somebody with a lower place came when it had been woken
+        else:  # cancelled, or a task with a lower place arrived after it was woken
             self._waiters.remove(waiter)
             heapq.heapify(self._waiters)

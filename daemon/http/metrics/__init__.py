@@ -1,1 +1,1 @@
-"""The figures of one daemon: what was counted, what stands in the store, and how Prometheus is told."""
+"""The metrics of one daemon: its counters, the contents of the store, and their exposition for Prometheus."""

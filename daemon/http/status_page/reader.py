@@ -40,7 +40,7 @@ PAGE_LINES = 50
 LINES_MOST = 200
 """The longest list that is given at once."""
 
-_ANSWER_S = 5.0  # a store that takes longer is as good as away for somebody who looks
+_ANSWER_S = 5.0  # a slower store counts as unreachable on the page
 KEPT_S = 1.0
 """How long an answer is kept at least."""
 
