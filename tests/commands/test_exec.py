@@ -19,7 +19,7 @@ from tests.commands.conftest import LIMIT_S, Place
 from tests.commands.terminal import Terminal
 from tests.docs.pages import CHECKOUT
 
-SHELLS = 20
+SHELLS = 10
 PYTHON = sys.executable
 
 COUNT = "n=$(cat {file}); sleep 0.02; echo $((n + 1)) > {file}; echo $LOCKSTORE_TICKET >> {file}.tickets"
@@ -39,7 +39,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_twenty_shells_count_and_none_is_lost(place: Place, tmp_path: Path) -> None:
+def test_ten_shells_count_and_none_is_lost(place: Place, tmp_path: Path) -> None:
     file = tmp_path / "counter"
     file.write_text("0\n")
     shells = [place.start("exec", "counter", "--", "sh", "-c", COUNT.format(file=file)) for _ in range(SHELLS)]
