@@ -37,18 +37,23 @@ def pipe() -> Iterator[tuple[int, int]]:
 def test_a_pipe_that_nobody_reads_delays_nobody_and_its_reader_hears_how_much_was_lost(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     output = output_on(writing)
-    for _ in range(3500):  # the pipe and two backlogs take some 2,000
-        output.write("x" * 999 + "\n")
+    for number in range(3500):  # the pipe and two backlogs take some 2,000
+        output.write(f"{number:0999}\n")
     lost = output.lines_lost
     assert 1000 < lost < 3500
-    read, whole, reported = b"", 0, 0
-    while whole + reported < 3500:  # there is one report, or two where the thread was late
+    read, place, reported = b"", 0, 0
+    while place < 3500:
         read += os.read(reading, 1_000_000)
-        lines = read.decode().splitlines()
-        whole = lines.count("x" * 999)
-        reported = sum(int(line.removesuffix(" lost")) for line in lines if line.endswith(" lost"))
-    assert (whole, reported) == (3500 - lost, lost)
-    assert read.endswith(b" lost\n")
+        lines = read.decode().split("\n")[:-1]
+        place = reported = 0
+        for line in lines:  # each report stands where lines are missing; there are two where the thread was late
+            if line.endswith(" lost"):
+                missing = int(line.removesuffix(" lost"))
+                place, reported = place + missing, reported + missing
+            else:
+                assert int(line) == place
+                place += 1
+    assert (place, reported) == (3500, lost)
 
 
 def test_a_pipe_whose_reader_is_gone_takes_every_line_as_lost() -> None:
