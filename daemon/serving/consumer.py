@@ -74,10 +74,10 @@ class QueueConsumer:
         self._stir.set()
 
     def check(self) -> None:
-        """Raise BrokerLostError if the deliveries may have been redelivered to another daemon."""
+        """Raise BrokerLostError if the deliveries may have been redelivered to another daemon, for a freeze in the first place."""
+        self._is_awake()
         if self._lost:
             raise BrokerLostError(self._lost)
-        self._is_awake()
 
     @property
     def waiting(self) -> int:
@@ -104,7 +104,7 @@ class QueueConsumer:
             if self._stopping:
                 return []
             if self._lost:
-                raise BrokerLostError(self._lost)
+                self.check()
             self._stir.clear()
             await self._stir.wait()
         self.check()

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ParamSpec
 
 import structlog
 from aiormq.channel import Channel
 
 from daemon.broker.connection import (
+    CONNECTION_ERRORS,
     FilteredConnection,
     frames_of,
     is_blocked,
@@ -39,6 +41,8 @@ _STEP_BACK_S = 0.3  # for closing the channels, which the end of the connection 
 _BLOCKED_LOOK_S = 0.5
 _TRANSIENT_CHANNELS = 5
 """The topology watch, its lock and its declaring channel; reading the state of the broker; checking reply queues."""
+
+P = ParamSpec("P")
 
 _log = structlog.get_logger()
 
@@ -89,19 +93,27 @@ class Session:
         self._runtime.stall_detector.watch([self._sweeper.progress, *(worker.progress for worker in self._workers)])
         async with TaskGroup() as tasks:
             beside = [
-                tasks.create_task(or_lost(raise_when_closed, self._connection)),
-                tasks.create_task(or_lost(raise_when_one_closes, self._channels)),
+                tasks.create_task(self._or_frozen(raise_when_closed, self._connection)),
+                tasks.create_task(self._or_frozen(raise_when_one_closes, self._channels)),
                 tasks.create_task(or_lost(self._runtime.freeze_detector.run)),
-                tasks.create_task(or_lost(self._dispatcher.run)),
-                tasks.create_task(or_lost(self._sweeper.run, self._sweeping)),
-                tasks.create_task(or_lost(self._watch_blocking)),
-                tasks.create_task(or_lost(self._balancer.run, self._presence)),
+                tasks.create_task(self._or_frozen(self._dispatcher.run)),
+                tasks.create_task(self._or_frozen(self._sweeper.run, self._sweeping)),
+                tasks.create_task(self._or_frozen(self._watch_blocking)),
+                tasks.create_task(self._or_frozen(self._balancer.run, self._presence)),
             ]
-            serving = [tasks.create_task(or_lost(worker.run)) for worker in self._workers]
+            serving = [tasks.create_task(self._or_frozen(worker.run)) for worker in self._workers]
             await ending.wait()
             await self._drain(serving)
             for task in beside:
                 task.cancel()
+
+    async def _or_frozen(self, work: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Await what works on the connection. If that ends because this process was frozen, say so: it is noticed in any order."""
+        try:
+            await or_lost(work, *args, **kwargs)
+        except CONNECTION_ERRORS:
+            self._runtime.freeze_detector.check()
+            raise
 
     @property
     def active(self) -> list[int]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -11,7 +11,9 @@ import pytest_asyncio
 from daemon.monitoring.counters import Counters
 from daemon.monitoring.health import Health
 from daemon.serving.consumer import QueueConsumer
+from daemon.serving.freeze_detector import FreezeDetector
 from daemon.serving.retrying_store import RetryingStore
+from daemon.serving.session import Session
 from harness import DaemonProcess, RabbitMQ, RedisServer
 from lockstore.errors import BrokerLostError, StoreUnavailableError
 from tests.conftest import DaemonMaker
@@ -128,3 +130,28 @@ async def test_whoever_waits_for_messages_hears_at_once_that_none_will_come() ->
     channel.closing.set_result(None)
     with pytest.raises(BrokerLostError, match="was closed"):
         await taking
+
+
+async def test_a_freeze_is_told_rather_than_what_came_of_it() -> None:
+    """RabbitMQ ends the connection of a daemon that is stopped, and the daemon may hear of that first when it goes on."""
+    now = 100.0
+    detector = FreezeDetector(2.0, lambda: now)
+    session = Session(cast("Any", SimpleNamespace(freeze_detector=detector)))
+    channel: Any = Channel()
+    consumer = QueueConsumer(0, "q", channel, detector.check)
+    await consumer.open(10)
+    taking = asyncio.create_task(consumer.take(10))
+    await asyncio.sleep(0)
+
+    async def end() -> None:
+        raise BrokerLostError("the connection was closed")
+
+    with pytest.raises(BrokerLostError, match="was closed"):
+        await session._or_frozen(end)
+    now += 3
+    channel.closing.set_exception(RuntimeError("the connection was closed"))
+    for hearing in (taking, session._or_frozen(end), consumer.take(10)):
+        with pytest.raises(BrokerLostError, match=r"was frozen for 3\.0 s"):
+            await hearing
+    with pytest.raises(BrokerLostError, match="was frozen for"):
+        consumer.check()
