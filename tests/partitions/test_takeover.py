@@ -141,7 +141,7 @@ def test_a_gap_is_noticed_once_and_then_always_until_a_new_beginning() -> None:
         vigil.check()
     clock.now += 2.1
     for _ in range(2):
-        with pytest.raises(BrokerLostError, match=r"away for 2\.1 s"):
+        with pytest.raises(BrokerLostError, match=r"frozen for 2\.1 s"):
             vigil.check()
     vigil.begin()
     vigil.check()
