@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,6 +12,8 @@ import redis
 from harness import RabbitMQ, RedisServer
 from lockstore.stores.redis.keys import RedisKeys
 from tests.commands.conftest import LIMIT_S, Place
+from tests.conftest import DaemonMaker
+from tests.partitions.test_number import stands
 from tests.support.bot import Bot
 
 NAME = "\u05e9\u05dc\u05d5\u05dd \U0001f600"
@@ -55,3 +58,17 @@ async def test_keys_that_were_purged_are_exit_code_0_whatever_could_be_printed(
         ended = await shell(place, outputs, "purge", "--store", "redis", "--yes")
         assert (ended.returncode, ended.stdout, "Traceback" in ended.stderr) == (0, "", False), ended.stderr
         assert not client.exists(key)
+
+
+async def test_a_number_of_partitions_that_was_changed_is_exit_code_0_whatever_could_be_printed(
+    place: Place, rabbitmq: RabbitMQ, start_daemon: DaemonMaker, namespace: str, tmp_path: Path
+) -> None:
+    broker = {"namespace": namespace}
+    here = place.changed(tmp_path, broker=broker, daemon={"http": None})
+    await (await start_daemon(here.config)).stop()
+    outputs = ["> /dev/full", ">&-", "> /dev/full 2>&1", "| true; exit ${PIPESTATUS[0]}"]
+    for partitions, output in enumerate(outputs, 2):
+        there = here.changed(tmp_path, broker={"partitions": partitions})
+        ended = await shell(there, output, "repartition", "--yes")
+        assert (ended.returncode, ended.stdout, "Traceback" in ended.stderr) == (0, "", False), ended.stderr
+        assert await stands(rabbitmq, namespace, range(8)) == list(range(partitions))
