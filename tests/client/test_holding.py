@@ -61,7 +61,7 @@ async def test_the_body_is_stopped_before_the_lease_ends(daemon: StandIn, locks:
         finally:
             stopped_at = daemon.now
 
-    async with holding(daemon, locks, lease=1, work=work) as (holder, request):
+    async with holding(daemon, locks, lease=3, work=work) as (holder, request):
         with pytest.raises(LockLostError, match="not renewed in time"):
             await holder.result()
         assert 0 < stopped_at < holder.ticket.expires_at
@@ -74,8 +74,8 @@ async def test_a_wait_in_line_leaves_the_whole_lease(daemon: StandIn, locks: Loc
     holder = Holder(locks, for_ever)
     request = await daemon.take("request")
     await daemon.say(request, "queued", ticket_number=7, position=1, wait_until=daemon.now + 30)
-    await asyncio.sleep(0.6)
-    await daemon.grant(request, lease=0.5)  # shorter than the wait was
+    await asyncio.sleep(2.2)
+    await daemon.grant(request, lease=2)  # shorter than the wait was
     await holder.entered.wait()
     renewal = await daemon.take("renew")
     await daemon.renew(renewal)
@@ -85,12 +85,12 @@ async def test_a_wait_in_line_leaves_the_whole_lease(daemon: StandIn, locks: Loc
 
 
 async def test_renewals_keep_the_body_running(daemon: StandIn, locks: LockClient) -> None:
-    async with holding(daemon, locks, lease=0.6) as (holder, request):
+    async with holding(daemon, locks, lease=3) as (holder, request):
         first_end = holder.ticket.expires_at
-        for _ in range(5):
+        for _ in range(4):  # each after a third of the lease
             renewal = await daemon.take("renew")
             assert (renewal["ticket_number"], renewal["request_id"]) == (7, request["request_id"])
-            ends_at = await daemon.renew(renewal, lease=0.6)
+            ends_at = await daemon.renew(renewal, lease=3)
         assert not holder.task.done()
         assert daemon.now > first_end
         while holder.ticket.expires_at < ends_at:
@@ -238,7 +238,7 @@ async def test_a_cancellation_while_giving_back_does_not_lose_the_release(
 async def test_without_a_broker_the_body_is_stopped_before_the_lease_ends(
     daemon: StandIn, locks: LockClient, proxy: Proxy
 ) -> None:
-    async with holding(daemon, locks, lease=1) as (holder, _):
+    async with holding(daemon, locks, lease=3) as (holder, _):
         proxy.block()
         with pytest.raises(LockLostError):
             await holder.result()
