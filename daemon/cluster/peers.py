@@ -54,7 +54,7 @@ class ClusterView:
         return sorted(members, key=lambda member: (member.word.started_at, member.word.daemon))
 
     def speaking(self, now: float) -> list[Heartbeat]:
-        """Give the last heartbeat of each daemon that is not silent."""
+        """Return the last heartbeat of each daemon that is not silent."""
         return [member.word for member in self.members(now) if not member.is_silent]
 
     def _forget(self, now: float) -> None:

@@ -25,11 +25,11 @@ class Pace:
     """A failure is kept for so long, and for as many times what it took; 0: not at all."""
 
     def keep_s(self, took_s: float) -> float:
-        """Tell for how long an answer is kept that took so long."""
+        """Return how long to keep an answer that took this long."""
         return min(self.most_s, max(self.least_s, took_s * self.times))
 
     def keep_failure_s(self, took_s: float) -> float:
-        """Tell the same of a failure."""
+        """Return the same for a failure."""
         return max(self.failure_s, took_s * self.times) if self.failure_s else 0.0
 
 
@@ -55,7 +55,7 @@ class Cache(Generic[T]):
         self._asking: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
-        """Give the answer kept, or ask for one. What `ask` raises is raised to all who wait for it."""
+        """Return the cached answer, or fetch one. What `ask` raises is raised in all waiting calls."""
         until, failure = self._until.get(question, (0.0, None))
         if self._clock() < until:
             if failure is not None:
@@ -69,7 +69,7 @@ class Cache(Generic[T]):
         return await asyncio.shield(task)
 
     def newest(self, question: Hashable) -> Answer[T] | None:
-        """Give the last answer, however old it is; None: there is none."""
+        """Return the last answer, however old, or None."""
         return self._kept.get(question)
 
     def _done(self, question: Hashable, task: asyncio.Task[T]) -> None:

@@ -45,7 +45,7 @@ class PolledAnswer(Generic[T]):
     """The newest answer to one question."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Callable[[], float] = time.monotonic) -> None:
-        """Take what asks; what it raises of what may be raised is no answer."""
+        """`ask` fetches the answer; if it raises one of the expected errors, there is none."""
         self._ask = ask
         self._clock = clock
         self._cache: Cache[T] = Cache(1, 1, PACE, clock)
@@ -59,7 +59,7 @@ class PolledAnswer(Generic[T]):
             _log.debug("census.failed", error=str(error))
 
     async def current(self) -> T | None:
-        """Give the answer, renewed if it is time to; None: there is none."""
+        """Return the answer, refreshed if it is due, or None."""
         await self.renew()
         return self.newest
 
@@ -110,11 +110,11 @@ class StorePoller:
     # --- for the status page ------------------------------------------------------------------------------------------
 
     async def current_backlog(self) -> "Backlog | None":
-        """Give what is left to announce and to end; None: that is not known now."""
+        """Return what remains to be announced and ended, or None if that is unknown."""
         return await self.backlog.current()
 
     async def current_broker_state(self) -> "BrokerState | None":
-        """Give what exists on the broker, with what this daemon knows of itself now; None: that is not known now."""
+        """Return the broker's state, with this daemon's current state, or None if that is unknown."""
         state = await self.broker_state.current() if self._runtime.active_session.session is not None else None
         if state is None:
             return None
@@ -128,7 +128,7 @@ class StorePoller:
         )
 
     async def read_queues(self, queues: Iterable[str]) -> dict[str, bool]:
-        """Find out which queues exist; of those that could not be asked for nothing is said."""
+        """Return which queues exist, without those that could not be checked."""
         names = tuple(sorted(set(queues)))
 
         async def ask() -> dict[str, bool]:

@@ -17,7 +17,7 @@ _OK, _UNAVAILABLE = 200, 503
 
 
 def routes(runtime: Runtime, poller: StorePoller) -> list[AbstractRouteDef]:
-    """Give the routes of one daemon."""
+    """Return the routes of one daemon."""
     registry = registry_of(runtime, poller)
 
     async def livez(_: web.Request) -> web.Response:
@@ -42,7 +42,7 @@ def _reasons(runtime: Runtime, *only: str) -> list[dict[str, Any]]:
 
 
 def _notes(runtime: Runtime) -> dict[str, Any]:
-    """Say what does not keep this daemon from serving, and should be known."""
+    """Describe what operators should know although it does not prevent serving."""
     found = runtime.outstanding.describe()
     notes = [("not_confirmed", *found)] if found is not None else []
     notes += [(note.name, note.for_s, note.detail) for note in runtime.health.notes()]

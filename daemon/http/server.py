@@ -36,7 +36,7 @@ class HttpServer:
     """Listens as long as its context lasts."""
 
     def __init__(self, host: str, port: int, app: web.Application, limits: ConnectionLimits | None = None) -> None:
-        """Take an address (port 0: a free one) and what to serve there; the application is this server's from now on."""
+        """`port` 0: a free one. The application belongs to this server from now on."""
         self._place = (host, port)
         self.connections = Connections(limits or ConnectionLimits())
         app.middlewares.insert(0, self.connections.middleware)

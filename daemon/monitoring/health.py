@@ -53,16 +53,16 @@ class Health:
             self._found.pop(name, None)
 
     def note(self, name: NoteName, detail: str) -> None:
-        """Take note of what does not keep this daemon from serving, and should be known."""
+        """Record something that operators should know although it does not prevent serving."""
         since, _ = self._notes.get(name, (self._clock(), ""))
         self._notes[name] = (since, detail)
 
     def forget(self, name: NoteName) -> None:
-        """Take note that this is over."""
+        """Remove such a note."""
         self._notes.pop(name, None)
 
     def notes(self) -> list[Reason]:
-        """Give what should be known, the oldest first."""
+        """Return all notes, the oldest first."""
         now = self._clock()
         return [Reason(name, now - since, detail) for name, (since, detail) in self._notes.items()]
 
@@ -86,7 +86,7 @@ class Health:
         return [Reason(name, now - since, detail) for name, (since, detail) in self._found.items()]
 
     def describe(self) -> list[str]:
-        """Say why this daemon is not ready. That it is stopping is no fault."""
+        """Describe why this daemon is not ready. Stopping is not a fault."""
         return [
             f"{name.replace('_', ' ')}: {detail}"[:DETAIL_MOST]
             for name, (_, detail) in self._found.items()

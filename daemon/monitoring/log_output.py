@@ -25,7 +25,7 @@ class LogOutput:
     """Writes whole lines to a file descriptor. `write` neither blocks nor raises, and may be called in a signal handler."""
 
     def __init__(self, descriptor: int, describe_loss: Callable[[int], str], encoding: str = "utf-8") -> None:
-        """Take the descriptor, and what makes a line of the number of lines that were lost before it."""
+        """`descriptor`: where to write. `describe_loss` turns a number of lost lines into a line that reports it."""
         self.lines_lost = 0
         """Lines that were dropped since the start."""
         self._descriptor = descriptor
@@ -45,7 +45,7 @@ class LogOutput:
         self._put(text.encode(self._encoding, "backslashreplace"))
 
     def as_file(self) -> TextIO:
-        """Give a text file that writes here, line by line, for whatever prints on standard error."""
+        """Return a text file that writes here, line by line, for code that prints to standard error."""
         return io.TextIOWrapper(
             io.BufferedWriter(_RawOutput(self._put)), self._encoding, "backslashreplace", line_buffering=True
         )

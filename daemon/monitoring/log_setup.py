@@ -90,7 +90,7 @@ def set_up(level: LogLevel) -> None:
 
 
 def redirect_stderr() -> None:
-    """Have Python print its own warnings, and whatever else prints on standard error, where the log goes: it may not block either."""
+    """Redirect Python's warnings, and all other output on standard error, to the log's output, which cannot block."""
     if _process.output is not None:
         sys.stderr = _process.output.as_file()
 

@@ -66,5 +66,5 @@ class BatchProcessor:
         await self._store.confirm(published.entries, self._progress.step)
 
     def report(self, report: BatchReport) -> None:
-        """Tell the observers of a batch that is finished."""
+        """Notify the observers of a finished batch."""
         self._observers.notify(report)

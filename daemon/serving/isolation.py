@@ -46,18 +46,18 @@ class Isolation:
         return sorted(self._partitions)
 
     def is_isolated(self, partition: int) -> bool:
-        """Tell whether its messages are taken one by one."""
+        """Return whether its messages are taken one at a time."""
         return partition in self._partitions
 
     def is_unwanted(self, partition: int, header: bytes) -> bool:
-        """Tell whether the message with this content header, as it came, is to be refused undecoded."""
+        """Return whether the message with this raw content header is to be refused undecoded."""
         found = self._partitions.get(partition)
         suspect = None if found is None else found.suspects.get(identity_of(header))
         # The count: another message may have the same header, and did no harm.
         return suspect is not None and suspect.ends >= _ENDS_MOST and delivery_count(header) >= suspect.count
 
     def ended(self, partition: int, prefetch: int, header: bytes) -> None:
-        """Take note that a connection ended while a frame of this partition was read.
+        """Record that a connection ended while a frame of this partition was being read.
 
         `prefetch`: how many messages may have been on the way. `header`: the content header that was read last.
         """
@@ -68,12 +68,12 @@ class Isolation:
             suspect.count = delivery_count(header)
 
     def served(self, batch: BatchReport) -> None:
-        """Take note that messages were acknowledged: an observer."""
+        """Record that messages were acknowledged; an observer of batches."""
         if batch.partition is not None:
             self.passed(batch.partition, batch.messages)
 
     def passed(self, partition: int, messages: int = 1) -> None:
-        """Take note that messages of a partition are done with, served or refused."""
+        """Record that messages of a partition are finished, served or refused."""
         found = self._partitions.get(partition)
         if found is not None:
             found.left -= messages
@@ -81,5 +81,5 @@ class Isolation:
                 self.end(partition)
 
     def end(self, partition: int) -> None:
-        """Take messages together again."""
+        """End the isolation."""
         self._partitions.pop(partition, None)

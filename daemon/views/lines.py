@@ -173,7 +173,7 @@ def conversation_facts(
 
 
 def holder_of(line: LineFacts | ConversationFacts) -> HolderFacts | None:
-    """Give who holds a line and is answered on a queue; None: nobody does."""
+    """Return the holder of a line if it has a reply queue, else None."""
     match line:
         case LineFacts(state="held", ticket_number=int(number), reply_to=str(queue)):
             return HolderFacts(number, line.holder, line.held_ms, line.lease_left_ms, line.tickets - 1, queue)
@@ -184,7 +184,7 @@ def holder_of(line: LineFacts | ConversationFacts) -> HolderFacts | None:
 
 
 def _last_number(lock: TicketLock | None, history: Sequence[Event]) -> int | None:
-    """Give the last number issued. A store shows it only for a line with tickets; of an empty one the history may have it."""
+    """Return the last number issued. A store has it only for a line with tickets; for an empty line the history may have it."""
     if lock is not None and lock.last_number is not None:
         return lock.last_number
     return max((event.number for event in history if event.number is not None), default=None)

@@ -18,7 +18,7 @@ class ConversationReader(Protocol):
     """Where conversations are read."""
 
     async def conversation(self, conversation_id: str) -> ConversationFacts:
-        """Give one line and its history. Raises ConversationError or StoreUnavailableError."""
+        """Return one line and its history. Raises ConversationError or StoreUnavailableError."""
 
 
 def waited_for(lines: LinesFacts) -> list[str]:

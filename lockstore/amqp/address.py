@@ -20,7 +20,7 @@ class BrokerAddress:
 
     @classmethod
     def of(cls, url: str) -> "BrokerAddress":
-        """Take an AMQP URL apart. One with several hosts leads to a place that names them all."""
+        """Parse an AMQP URL. If it has several hosts, `place` names all of them."""
         each = split_hosts(url)
         if len(each) > 1:
             found = [cls.of(one) for one in each]

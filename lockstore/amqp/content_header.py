@@ -84,7 +84,7 @@ def readable(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
 
 
 def blank_header(payload: bytes, body_limit: int) -> tuple[bytes, int | None]:
-    """Give, as `readable` does, a header with nothing but the note that it could not be read. No property is decoded."""
+    """Return, as `readable` does, a header that only says that it could not be read. No property is decoded."""
     body_size = _fixed(payload)[2]
     cut = _cut(body_size, body_limit)
     notes = Notes(("properties: cannot be read",), None if cut is None else body_size)

@@ -74,15 +74,15 @@ class FrameFilter:
         return self._last[1]
 
     def last_header(self, channel: int) -> bytes:
-        """Give the content header that was read last on a channel, as it came; b"": there was none."""
+        """Return the raw content header that was read last on a channel, or b""."""
         return self._headers.get(channel, b"")
 
     def screen(self, channel: int, is_unwanted: Callable[[bytes], bool], refuse: Callable[[int], None]) -> None:
-        """Give out nothing of deliveries on this channel whose content header is unwanted. `refuse` is called with the tag of each."""
+        """Suppress deliveries on this channel whose content header is unwanted. `refuse` is called with the tag of each."""
         self._screens[channel] = _Screen(is_unwanted, refuse)
 
     def substitute(self, error: Exception) -> bytes | None:
-        """Give a frame in place of the last one, which could not be decoded; None: there can be none.
+        """Return a replacement for the last frame, which could not be decoded, or None if there is none.
 
         A content header has nothing left but a note of that, a method none of its texts.
         """
@@ -138,7 +138,7 @@ class FrameFilter:
         return self._given(kind, channel, payload, head + rest)
 
     def _given(self, kind: int, channel: int, payload: bytes, frame: bytes) -> bytes:
-        """Give what is to be given out for a frame."""
+        """Return what is passed on for a frame."""
         if kind == _BODY:
             written = self._kept_of(channel, payload)
         elif kind == _HEADER:
@@ -204,7 +204,7 @@ def _legible(method: bytes) -> bytes:
 
 
 def _without_texts(method: bytes) -> bytes | None:
-    """Give a method with empty texts; None: it has none that a publisher has a hand in, or is cut short."""
+    """Return a method with its texts emptied, or None if it has none that a publisher controls, or is truncated."""
     place = _TEXTS.get(method[:4])
     if place is None or len(method) < 5:  # noqa: PLR2004 - the length of a consumer tag
         return None

@@ -173,7 +173,7 @@ async def _resolve(url: str, limit_s: float) -> list[Endpoint]:
 
 
 def _ip_of(socket_address: tuple[Any, ...]) -> str:
-    """Give the address as a text. A link-local one of IPv6 is of use only together with its interface."""
+    """Return the address as text. A link-local IPv6 address needs its interface."""
     host = str(socket_address[0])
     scope = socket_address[3] if len(socket_address) > 3 else 0  # noqa: PLR2004 - host, port, flow, scope
     return f"{host}%{scope}" if scope and "%" not in host else host

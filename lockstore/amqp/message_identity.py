@@ -24,7 +24,7 @@ class Identity(NamedTuple):
 
 
 def identity_of(header: bytes) -> Identity:
-    """Give the identity of a message with this content header. Never raises, whatever the bytes are."""
+    """Return the identity of the message with this content header. Never raises."""
     flags = int.from_bytes(header[12:14], "big")
     offset = 14
     for flag in _BEFORE_HEADERS:
@@ -42,7 +42,7 @@ def identity_of(header: bytes) -> Identity:
 
 
 def delivery_count(header: bytes) -> int:
-    """Tell how often RabbitMQ says that it has delivered the message before."""
+    """Return how often RabbitMQ reports having delivered the message before."""
     start, value, stop = _find(header, _COUNTS[0])
     return int.from_bytes(header[value:stop], "big") if start < stop else 0
 

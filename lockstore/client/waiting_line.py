@@ -27,7 +27,7 @@ class WaitingLine:
         return bool(self._waiters)
 
     def open(self) -> None:
-        """Let those in line go on."""
+        """Wake the waiting tasks, in order."""
         self._is_open = True
         self._wake_first()
 

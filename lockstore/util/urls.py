@@ -120,7 +120,7 @@ def split_hosts(url: str) -> list[str]:
 
 
 def replace_host(url: str, host: str) -> str:
-    """Give a URL of one host with another one; its port, if there is any, stays. An IPv6 address is put in brackets."""
+    """Return a single-host URL with another host; its port, if any, is kept. An IPv6 address is put in brackets."""
     before, old, behind = _around_hosts(url)
     port = _PORT_AT_END.search(old)
     return f"{before}{f'[{host}]' if ':' in host else host}{port[0] if port else ''}{behind}"

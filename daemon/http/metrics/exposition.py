@@ -48,7 +48,7 @@ class _Daemon(Collector):
         self._poller = poller
 
     def collect(self) -> Iterator[Family]:
-        """Give everything that is known."""
+        """Yield all metrics."""
         build = {"version": version("lockstore"), "python": platform.python_version()}
         yield InfoMetricFamily("lockstore_build", CATALOG["lockstore_build_info"].help, value=build)
         yield from self._health()

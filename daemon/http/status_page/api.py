@@ -35,7 +35,7 @@ class Api:
         self._status_reader = status_reader
 
     def handlers(self) -> dict[str, Handler]:
-        """Give what answers at each path."""
+        """Return the handler of each path."""
         found = {
             "/status": self._status,
             "/lines": self._lines,

@@ -38,7 +38,7 @@ class Pages:
         self._kept: Cache[str] = Cache(_KEPT_MOST, _AT_ONCE, PACE, status_reader.clock)
 
     def handlers(self) -> dict[str, Handler]:
-        """Give what answers at each path."""
+        """Return the handler of each path."""
         return {
             "/": self._answering(self._status),
             "/conversations/{rest:(?s:.*)}": self._answering(self._conversation),

@@ -69,13 +69,13 @@ class SystemReader(Protocol):
     """What is known of the system beside the lines. Nothing is raised: what cannot be had is None, or missing."""
 
     async def current_backlog(self) -> Backlog | None:
-        """Give what is left to announce and to end."""
+        """Return what remains to be announced and ended."""
 
     async def current_broker_state(self) -> BrokerState | None:
-        """Give what exists on the broker."""
+        """Return the broker's state."""
 
     async def read_queues(self, queues: Iterable[str]) -> Mapping[str, bool]:
-        """Find out which queues exist."""
+        """Return which queues exist."""
 
 
 class StatusReader:
@@ -90,7 +90,7 @@ class StatusReader:
         system: SystemReader,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what there is to see. `clock`: the one by which the fleet was heard."""
+        """`clock`: the one that the heartbeats were timed with."""
         self.clock = clock
         self._settings = settings
         self._store = store
@@ -102,7 +102,7 @@ class StatusReader:
         self._findings: Cache[tuple[Finding, ...]] = Cache(1, 1, PACE, clock)
 
     async def lines(self, start: int, most: int) -> LinesFacts:
-        """Give lines, the longest first, and the totals of all."""
+        """Return lines, the longest first, and the totals of all."""
 
         async def ask() -> LinesFacts:
             survey = await self._asked(lambda: self._store.statistics(most, start))
@@ -113,7 +113,7 @@ class StatusReader:
         return found
 
     async def conversation(self, conversation_id: str) -> ConversationFacts:
-        """Give one conversation. Raises ConversationError where its data is damaged."""
+        """Return one conversation. Raises ConversationError if its data is damaged."""
 
         async def ask() -> ConversationFacts:
             lock, at_ms = await self._asked(lambda: self._store.view(conversation_id))
@@ -125,7 +125,7 @@ class StatusReader:
         return found
 
     async def find(self, text: str, most: int) -> FoundFacts:
-        """Give lines whose conversation id contains a text."""
+        """Return lines whose conversation id contains a text."""
 
         async def ask() -> FoundFacts:
             ids = await self._asked(lambda: self._store.find(text, most + 1))
@@ -138,7 +138,7 @@ class StatusReader:
         return found
 
     async def status(self) -> StatusFacts:
-        """Give everything but the lines."""
+        """Return everything but the lines."""
         now, broker = self.clock(), self._settings.broker
         state, backlog, findings = await asyncio.gather(
             self._system.current_broker_state(), self._system.current_backlog(), self.findings()
@@ -163,22 +163,22 @@ class StatusReader:
         )
 
     async def findings(self) -> tuple[Finding, ...]:
-        """Give what is wrong anywhere: what `lockstore status` finds."""
+        """Return all findings, as `lockstore status` does."""
         return await self._findings.get("", self._find)
 
     async def line_findings(self, lines: Iterable[LineFacts]) -> tuple[Finding, ...]:
-        """Give what is wrong with these lines."""
+        """Return the findings about these lines."""
         shown = list(lines)
         names = {line.conversation_id for line in shown}
         found = [finding for line in shown for finding in check_line(line)]
         return distinct([*found, *(finding for finding in await self.findings() if finding.subject in names)])
 
     async def lines_findings(self, lines: LinesFacts) -> tuple[Finding, ...]:
-        """Give what is wrong with a page of lines, those included that cannot be read."""
+        """Return the findings about a page of lines, including unreadable ones."""
         return distinct([*check_lines(lines), *await self.line_findings(lines.lines)])
 
     async def conversation_findings(self, facts: ConversationFacts) -> tuple[tuple[Finding, ...], dict[str, bool]]:
-        """Give what is wrong with one line, and which reply queues of its first tickets exist, as far as that is known."""
+        """Return the findings about one line, and which reply queues of its first tickets exist, as far as known."""
         queues = dict.fromkeys(ticket.reply_to for ticket in facts.tickets if ticket.reply_to)
         exists = dict(await self._system.read_queues(list(queues)[:_REPLY_QUEUES_MOST]))
         found = list(check_conversation(facts, exists))
@@ -197,7 +197,7 @@ class StatusReader:
         return distinct(found)
 
     def own_findings(self) -> tuple[Finding, ...]:
-        """Give why this daemon is not ready."""
+        """Return why this daemon is not ready."""
         return tuple(check_daemon(self._fleet.me, self._health.describe(), ()))
 
     async def _totals(self) -> Totals | None:

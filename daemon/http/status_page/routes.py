@@ -14,12 +14,12 @@ __all__ = ["routes", "routes_of"]
 
 
 def routes(runtime: Runtime, poller: StorePoller) -> list[AbstractRouteDef]:
-    """Give the routes of one daemon."""
+    """Return the routes of one daemon."""
     status_reader = StatusReader(runtime.settings, runtime.store.store, runtime.peers, runtime.health, poller)
     return routes_of(status_reader, runtime.settings.broker.namespace, runtime.identity.host)
 
 
 def routes_of(status_reader: StatusReader, namespace: str, host: str) -> list[AbstractRouteDef]:
-    """Give the routes of what a viewer sees; the namespace and the host stand at the top of each page."""
+    """Return the routes of the pages and the API; each page shows the namespace and the host at its top."""
     handlers = Pages(status_reader, Renderer(namespace, host)).handlers() | Api(status_reader).handlers()
     return [web.get(place, handler) for place, handler in handlers.items()]
