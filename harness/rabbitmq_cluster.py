@@ -7,14 +7,13 @@ import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from harness.context import StartedContext
 from harness.ports import free_port
 from harness.rabbitmq import Membership, RabbitMQ
 
 
-class RabbitMQCluster:
+class RabbitMQCluster(StartedContext):
     """RabbitMQ nodes that form one cluster. Each is a `RabbitMQ`, which a test can kill, pause or start.
 
     `config`: further settings for every node's rabbitmq.conf. All nodes use the epmd that the first one starts; it survives
@@ -73,16 +72,3 @@ class RabbitMQCluster:
             await first.close()
             if self._own_folder is not None:
                 shutil.rmtree(self._own_folder, ignore_errors=True)
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

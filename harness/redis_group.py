@@ -3,15 +3,14 @@
 import asyncio
 import shutil
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Self
 
 from redis.exceptions import RedisError
 
+from harness.context import StartedContext
 from harness.process import ProcessFailedError
 from harness.redis_server import RedisServer
 from harness.server import Server
@@ -27,7 +26,7 @@ REPLICATION_OPTIONS = {
 }
 
 
-class RedisGroup(ABC):
+class RedisGroup(StartedContext):
     """Several private servers that serve together: `async with` starts them all, and ends them with all that they left.
 
     Each server is a `Server` of its own, so that a test can kill, pause or start one. With a `folder` of the caller's, that
@@ -54,19 +53,6 @@ class RedisGroup(ABC):
     @abstractmethod
     async def _disorder(self) -> str:
         """Say what is not in order among the members that are awake; nothing if all is."""
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def folder(self) -> Path:

@@ -3,11 +3,10 @@
 import os
 import shutil
 import tempfile
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from harness.context import StartedContext
 from harness.process import Command, Process
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -21,7 +20,7 @@ def cpu_s_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-class Server(ABC):
+class Server(StartedContext):
     """A private server: `async with` starts it, and ends it with everything that it left.
 
     `stop` and `kill` keep its folder and ports, so that `start` goes on with the data; `close` gives up both. With a `folder` of
@@ -44,19 +43,6 @@ class Server(ABC):
     @abstractmethod
     async def _probe(self) -> bool:
         """Tell whether the process just started is ready."""
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     @property
     def folder(self) -> Path:
