@@ -340,7 +340,7 @@ class TestTheSqliteExample:
             other.execute("COMMIT")
             assert await waiting == 0
         await store.close()
-        assert longest_s < 0.2
+        assert longest_s < 10  # of the 20 s for which a call would have held it up
 
     async def test_that_stays_busy_is_away_and_then_it_is_back(self, section: dict[str, Any]) -> None:
         store = create_store(section | {"busy_timeout": 0.05}, Limits())
