@@ -327,7 +327,7 @@ async def test_a_live_connection_is_used_on_where_no_new_credentials_come(
         began = time.monotonic()
         for _ in range(20):
             await store.issue_ticket("c")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # each of the twenty would have waited for 2 s
         assert credentials.given == given
     finally:
         await store.close()
