@@ -13,7 +13,7 @@ from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
 from lockstore.stores.redis.connection.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE
 from lockstore.stores.redis.connection.section import redis_credentials, redis_options
 from lockstore.stores.redis.rasa.store import RedisLockStore
-from lockstore.util.validation import did_you_mean
+from lockstore.util.text import did_you_mean
 
 __all__ = ["REDIS_STORES", "create_store"]
 

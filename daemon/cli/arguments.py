@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from lockstore.core.commands import BY_MAX
 from lockstore.errors import ConfigError
-from lockstore.protocol.messages import CONVERSATION_ID_MAX_BYTES, ConversationId, Holder
+from lockstore.protocol.limits import CONVERSATION_ID_MAX_BYTES
+from lockstore.protocol.models import ConversationId, Holder
 from lockstore.util.validation import broken_rule
 
 __all__ = ["conversation_id", "daemon_url", "holder_name", "operator_name"]

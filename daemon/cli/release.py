@@ -24,7 +24,7 @@ from lockstore.core.ticket import Ticket
 from lockstore.errors import ConfigError
 from lockstore.factory import create_store
 from lockstore.protocol.codec import encode
-from lockstore.protocol.messages import OUTBOUND
+from lockstore.protocol.reading import read_outbound
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.escaping import escape
@@ -74,7 +74,7 @@ class _Report(Report):
         """Print the result."""
         name = escape(self.order.conversation)
         if self.taken is not None:
-            event = OUTBOUND.validate_json(encode(self.taken))
+            event = read_outbound(encode(self.taken))
             console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
         elif self.declined:
             say("Nothing was done.")

@@ -21,7 +21,7 @@ from daemon.views.findings import Finding, check_conversation, check_damage, che
 from daemon.views.lines import ConversationFacts, TicketFacts
 from daemon.views.text import age
 from lockstore.errors import ConversationError
-from lockstore.protocol.messages import OUTBOUND
+from lockstore.protocol.reading import parse_fields
 from lockstore.util.escaping import escape
 
 __all__ = ["run"]
@@ -116,4 +116,4 @@ def _show_history(facts: ConversationFacts) -> None:
     say(f"What happened last, in {now.tzname()}:")
     for event in facts.history:
         at = datetime.fromtimestamp(event["at"]).astimezone().isoformat(" ", "milliseconds")[:23]
-        console().print(event_line(OUTBOUND.validate_python(event), at), soft_wrap=True)
+        console().print(event_line(parse_fields(event), at), soft_wrap=True)

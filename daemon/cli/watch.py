@@ -60,7 +60,7 @@ async def _follow(client: LockClient, selection: Selection, *, as_json: bool) ->
         async with aclosing(events) as happened:
             async for event in happened:
                 if as_json:
-                    print_json(event.model_dump(exclude_unset=True))
+                    print_json(event.as_dict())
                 else:
                     console().print(event_line(event, time_of_day(event.at)), soft_wrap=True)
                 printed += 1
@@ -75,7 +75,7 @@ def time_of_day(at: float) -> str:
 
 def event_line(event: Outbound, at: str) -> Text:
     """Format an event for display, beginning with its time."""
-    said = words.describe_event(event.model_dump(exclude_unset=True))
+    said = words.describe_event(event.as_dict())
     return Text.assemble(
         f"{at}  ",
         (f"{event.type:<9}", _COLOURS.get(event.type, "")),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstore.errors import ConfigError
-from lockstore.util.validation import is_one_line
+from lockstore.util.text import is_one_line
 
 __all__ = ["CREDENTIALS_VARIABLE", "CREDENTIAL_MAX_BYTES", "interpolate"]
 

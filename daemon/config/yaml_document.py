@@ -22,7 +22,7 @@ from yaml.events import (
 )
 
 from lockstore.errors import ConfigError
-from lockstore.util.validation import looks_like_name
+from lockstore.util.text import looks_like_name
 
 __all__ = ["DEPTH_MAX", "MERGE", "NODES_MAX", "STRING_TAG", "LineError", "List", "Map", "Node", "Text", "parse"]
 

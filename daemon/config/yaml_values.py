@@ -11,7 +11,7 @@ from yaml.nodes import ScalarNode
 from yaml.resolver import Resolver
 
 from daemon.config.yaml_document import MERGE, NODES_MAX, STRING_TAG, LineError, List, Map, Node, Text
-from lockstore.util.validation import is_secret_name, looks_like_name
+from lockstore.util.text import is_secret_name, looks_like_name
 
 __all__ = ["Unquoted", "resolve_unquoted", "value_of"]
 

@@ -23,7 +23,7 @@ from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.client.cleanup import run_to_end
 from lockstore.client.outbound import OutboundMessage, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
-from lockstore.protocol.codec import BODY_MAX_BYTES
+from lockstore.protocol.limits import BODY_MAX_BYTES
 from lockstore.protocol.naming import Names
 
 __all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_connection", "translate_error"]

@@ -1,13 +1,12 @@
-"""The messages that the client sends, encoded. Pure; `lockstore.protocol.messages` has the models."""
+"""The messages that the client sends, encoded. Pure; `lockstore.protocol.models` has what a daemon accepts."""
 
+import json
 from dataclasses import dataclass
-
-from pydantic import ValidationError
+from typing import Any
 
 from lockstore.errors import RefusedError
-from lockstore.protocol.messages import ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.protocol.limits import request_fault
 from lockstore.protocol.naming import partition_of
-from lockstore.util.validation import broken_rule
 
 __all__ = ["LockParams", "OutboundMessage", "Routes", "is_release", "release", "renewal", "request", "split"]
 
@@ -36,21 +35,9 @@ class LockParams:
 
     def check(self) -> None:
         """Raise RefusedError for parameters that every daemon rejects."""
-        try:
-            self.message("0", self.wait)
-        except ValidationError as error:
-            raise RefusedError("invalid", broken_rule(error)) from None
-
-    def message(self, request_id: str, wait: float | None) -> RequestMessage:
-        """Create the protocol's message."""
-        return RequestMessage(
-            type="request",
-            conversation_id=self.conversation_id,
-            request_id=request_id,
-            lifetime=self.lifetime,
-            wait=wait,
-            holder=self.holder,
-        )
+        fault = request_fault(self.conversation_id, self.lifetime, self.wait, self.holder)
+        if fault is not None:
+            raise RefusedError("invalid", fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +63,29 @@ def is_release(tag: str) -> bool:
 
 def request(params: LockParams, request_id: str, wait: float | None, partition: int | None) -> OutboundMessage:
     """Request a ticket."""
-    body = params.message(request_id, wait).model_dump_json(exclude_none=True).encode()
+    body = _encode(
+        conversation_id=params.conversation_id,
+        type="request",
+        request_id=request_id,
+        lifetime=None if params.lifetime is None else float(params.lifetime),
+        wait=None if wait is None else float(wait),
+        holder=params.holder,
+    )
     return OutboundMessage(body, params.conversation_id, request_id, partition)
 
 
 def renewal(conversation_id: str, request_id: str, number: int, tag: str, partition: int | None) -> OutboundMessage:
     """Restart the lease. The tag distinguishes the answers to several renewals."""
-    message = RenewMessage(type="renew", conversation_id=conversation_id, ticket_number=number, request_id=request_id)
-    body = message.model_dump_json(exclude_none=True).encode()
+    body = _encode(conversation_id=conversation_id, type="renew", ticket_number=number, request_id=request_id)
     return OutboundMessage(body, conversation_id, f"{request_id}/{tag}", partition)
 
 
 def release(conversation_id: str, request_id: str, number: int | None, partition: int | None) -> OutboundMessage:
     """Release a ticket: granted, waiting, or (number None) not known to exist."""
-    message = ReleaseMessage(
-        type="release", conversation_id=conversation_id, ticket_number=number, request_id=request_id
-    )
-    body = message.model_dump_json(exclude_none=True).encode()
+    body = _encode(conversation_id=conversation_id, type="release", ticket_number=number, request_id=request_id)
     return OutboundMessage(body, conversation_id, f"{request_id}/{_RELEASE_TAG}", partition)
+
+
+def _encode(**fields: Any) -> bytes:
+    given = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":")).encode()

@@ -4,16 +4,15 @@ import math
 from dataclasses import dataclass
 
 from aiormq.abc import DeliveredMessage
-from pydantic import ValidationError
 
 from lockstore.client.outbound import split
-from lockstore.protocol.codec import BODY_MAX_BYTES
-from lockstore.protocol.messages import OUTBOUND, Outbound
+from lockstore.protocol.limits import BODY_MAX_BYTES, NUMBER_MAX
+from lockstore.protocol.messages import Outbound
+from lockstore.protocol.reading import InvalidMessageError, read_outbound
 
 __all__ = ["InvalidReplyError", "Reply", "read_message", "read_reply", "shorten"]
 
 _CLOCK_MOST_S = 1e11  # the year 5138
-_NUMBER_MOST = 2**53 - 1
 _PARTITIONS_MOST = 65_535
 _TEXT_MOST = 500  # longest quotation of another program's text in our messages, in characters
 
@@ -36,9 +35,9 @@ def read_message(delivered: DeliveredMessage) -> Outbound:
     if len(delivered.body) > BODY_MAX_BYTES:
         raise InvalidReplyError(f"its body has {len(delivered.body)} bytes")
     try:
-        message = OUTBOUND.validate_json(delivered.body)
-    except ValidationError as error:
-        raise InvalidReplyError(_first_fault(error)) from None
+        message = read_outbound(delivered.body)
+    except InvalidMessageError as error:
+        raise InvalidReplyError(str(error)) from None
     stated = delivered.header.properties.message_type
     if stated is not None and stated != message.type:
         raise InvalidReplyError("its AMQP type is not the type in its body")
@@ -66,16 +65,8 @@ def shorten(text: str) -> str:
     )
 
 
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if first["type"].startswith("union_tag"):
-        return "its type is unknown"  # pydantic would repeat the type
-    place = ".".join(str(part) for part in first["loc"])
-    return shorten(f"{place or 'body'}: {first['msg']}")
-
-
 def _check_numbers(message: Outbound) -> None:
-    for name, value in message:
+    for name, value in vars(message).items():
         match name, value:
             case _, bool() | str() | None:
                 continue
@@ -86,9 +77,9 @@ def _check_numbers(message: Outbound) -> None:
             case "partitions", int(partitions):
                 is_sound = 1 <= partitions <= _PARTITIONS_MOST
             case "ticket_number", int(number) if message.type != "rejected":
-                is_sound = 0 <= number <= _NUMBER_MOST
+                is_sound = 0 <= number <= NUMBER_MAX
             case _, int(number):
-                is_sound = abs(number) <= _NUMBER_MOST
+                is_sound = abs(number) <= NUMBER_MAX
             case _:
                 is_sound = False
         if not is_sound:

@@ -1,6 +1,6 @@
 """Converts between messages and the values of the rules: decoding requests, encoding answers. No I/O.
 
-docs/protocol.md specifies the format; `messages` has the models.
+docs/protocol.md specifies the format; `models` has what is accepted, `messages` what is sent.
 """
 
 import json
@@ -16,15 +16,8 @@ from lockstore.core.commands import Release, Renew, Request
 from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
 from lockstore.core.ticket import Sender
 from lockstore.errors import MessageError
-from lockstore.protocol.messages import (
-    INBOUND,
-    SHORT_STRING_MAX_BYTES,
-    ReleaseMessage,
-    RenewMessage,
-    RequestMessage,
-    fits_short_string,
-    if_valid,
-)
+from lockstore.protocol.limits import BODY_MAX_BYTES, SHORT_STRING_MAX_BYTES, fits_short_string
+from lockstore.protocol.models import INBOUND, ReleaseMessage, RenewMessage, RequestMessage, if_valid
 from lockstore.util.validation import broken_rule
 
 __all__ = [
@@ -39,7 +32,6 @@ __all__ = [
     "type_of",
 ]
 
-BODY_MAX_BYTES = 64 * 1024  # docs/protocol.md
 REPLY_MIN_MS = 300_000
 """The shortest time for which a reply can be read, in ms."""
 

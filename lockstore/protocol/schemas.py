@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from lockstore.protocol import messages
+from lockstore.protocol.models import INBOUND_MODELS, OUTBOUND_MODELS
 from lockstore.protocol.naming import Names
 
 __all__ = ["asyncapi", "json_schemas"]
@@ -14,25 +14,11 @@ __all__ = ["asyncapi", "json_schemas"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PROTOCOL_VERSION = "1.0.0"  # of the protocol, not of the package
 
-_INCOMING_TYPES: dict[str, type[BaseModel]] = {
-    "request": messages.RequestMessage,
-    "release": messages.ReleaseMessage,
-    "renew": messages.RenewMessage,
-}
-_OUTGOING_TYPES: dict[str, type[BaseModel]] = {
-    "queued": messages.QueuedMessage,
-    "granted": messages.GrantedMessage,
-    "renewed": messages.RenewedMessage,
-    "released": messages.ReleasedMessage,
-    "expired": messages.ExpiredMessage,
-    "cancelled": messages.CancelledMessage,
-    "rejected": messages.RejectedMessage,
-}
 _PRIVATE = ("renewed", "rejected")  # sent as replies only
 
 
 def _definitions(place: str) -> dict[str, Any]:
-    models = [(model, "validation") for model in (_INCOMING_TYPES | _OUTGOING_TYPES).values()]
+    models = [(model, "validation") for model in (INBOUND_MODELS | OUTBOUND_MODELS).values()]
     _, whole = models_json_schema(models, ref_template=f"{place}{{model}}")  # type: ignore[arg-type]
     definitions: dict[str, Any] = whole["$defs"]
     return definitions
@@ -45,7 +31,7 @@ def json_schemas() -> dict[str, Any]:
         "$schema": _DIALECT,
         "$id": f"urn:lockstore:protocol:{_PROTOCOL_VERSION}",
         "title": "A message of lockstore's wire protocol, version 1",
-        "oneOf": [{"$ref": f"{place}{model.__name__}"} for model in (_INCOMING_TYPES | _OUTGOING_TYPES).values()],
+        "oneOf": [{"$ref": f"{place}{model.__name__}"} for model in (INBOUND_MODELS | OUTBOUND_MODELS).values()],
         "$defs": _definitions(place),
     }
 
@@ -64,7 +50,7 @@ def asyncapi(names: Names) -> dict[str, Any]:
         "channels": _channels(names),
         "operations": _operations(),
         "components": {
-            "messages": {name: _message(name, model) for name, model in (_INCOMING_TYPES | _OUTGOING_TYPES).items()},
+            "messages": {name: _message(name, model) for name, model in (INBOUND_MODELS | OUTBOUND_MODELS).items()},
             "schemas": _definitions("#/components/schemas/"),
         },
     }
@@ -88,7 +74,7 @@ def _channels(names: Names) -> dict[str, Any]:
         of = {"name": name, "type": kind, "durable": True, "autoDelete": False}
         return {"amqp": {"is": "routingKey", "exchange": of, "bindingVersion": "0.3.0"}}
 
-    public = [name for name in _OUTGOING_TYPES if name not in _PRIVATE]
+    public = [name for name in OUTBOUND_MODELS if name not in _PRIVATE]
     return {
         "requests": {
             "address": "{partition}",
@@ -100,13 +86,13 @@ def _channels(names: Names) -> dict[str, Any]:
                     "default": "0",
                 }
             },
-            "messages": _referred(_INCOMING_TYPES),
+            "messages": _referred(INBOUND_MODELS),
             "bindings": exchange(names.requests, "direct"),
         },
         "replies": {
             "address": None,
             "description": "The queue named in the request's reply_to.",
-            "messages": _referred(_OUTGOING_TYPES),
+            "messages": _referred(OUTBOUND_MODELS),
         },
         "events": {
             "address": "{type}.{conversation_id}",
@@ -131,7 +117,7 @@ def _operations() -> dict[str, Any]:
         name: {
             "action": "receive",
             "channel": {"$ref": "#/channels/requests"},
-            "summary": _INCOMING_TYPES[name].__doc__ or "",
+            "summary": INBOUND_MODELS[name].__doc__ or "",
             "messages": [{"$ref": f"#/channels/requests/messages/{name}"}],
             "reply": {
                 "address": {
@@ -150,7 +136,7 @@ def _operations() -> dict[str, Any]:
             "channel": {"$ref": "#/channels/events"},
             "summary": "Publish to all subscribers.",
             "messages": [
-                {"$ref": f"#/channels/events/messages/{name}"} for name in _OUTGOING_TYPES if name not in _PRIVATE
+                {"$ref": f"#/channels/events/messages/{name}"} for name in OUTBOUND_MODELS if name not in _PRIVATE
             ],
         }
     }

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from lockstore.errors import ConfigError
 from lockstore.stores.base import LockStore
-from lockstore.util.validation import is_secret_name
+from lockstore.util.text import is_secret_name
 
 __all__ = ["EndpointConfig", "build"]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
-from lockstore.util.validation import is_one_line
+from lockstore.util.text import is_one_line
 
 __all__ = [
     "CLIENT_PARAMETERS",

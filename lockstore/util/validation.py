@@ -5,12 +5,13 @@ Numbers and booleans may be given as text, as files, environment variables and c
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
+
+from lockstore.util.text import did_you_mean, is_one_line
 
 __all__ = [
     "NUMBER_MAX",
@@ -20,10 +21,6 @@ __all__ = [
     "WholeNumber",
     "as_number",
     "broken_rule",
-    "did_you_mean",
-    "is_one_line",
-    "is_secret_name",
-    "looks_like_name",
     "without_control_characters",
 ]
 
@@ -38,9 +35,6 @@ _UNLIMITED = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 _TRAILED = re.compile(r"[-+.0-9]+([^\w\s.])")
 _WITH_UNIT = re.compile(r"[-+.0-9]+\s*(?:ms|s|sec|secs|seconds?|m|min|minutes?|h|hours?|d|days?)", re.IGNORECASE)
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_SECRETS = re.compile(r"pass|secret|token|credential|private|apikey|api_key", re.IGNORECASE)
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
 
 _FIXED_RULES = {
     "bool_parsing": "must be true or false",
@@ -149,11 +143,6 @@ def _switch(value: Any) -> Any:
     return value
 
 
-def is_one_line(text: str) -> bool:
-    """Return whether a text has no line end, no other control character, and no unpaired surrogate."""
-    return _UNFIT.search(text) is None
-
-
 def without_control_characters(value: str) -> str:
     """Return the text if it is a single line. Raises ValueError for others, such as one with a file's line end."""
     if not is_one_line(value):
@@ -167,22 +156,6 @@ ExistingFile = Annotated[Path, AfterValidator(_check_exists)]
 Number = Annotated[float, BeforeValidator(_decimal_number), AfterValidator(_check_size)]
 WholeNumber = Annotated[int, BeforeValidator(_whole_number), AfterValidator(_check_size)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether an option of this name holds a secret."""
-    return _SECRETS.search(name) is not None
-
-
-def looks_like_name(text: str) -> bool:
-    """Return whether a text may be shown as an option's name: part of a password may be where a name is expected."""
-    return _NAME.fullmatch(text) is not None
-
-
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return a suggestion for the most similar known name, with a prefix; "" if there is none."""
-    near = get_close_matches(name.lower().replace("-", "_"), list(known), 1)
-    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def broken_rule(

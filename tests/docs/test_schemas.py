@@ -12,8 +12,8 @@ from daemon.cli.schema import document
 from lockstore.core.ticket import NO_SENDER
 from lockstore.errors import MessageError
 from lockstore.protocol.codec import RequestLimits, decode
-from lockstore.protocol.messages import OUTBOUND
 from lockstore.protocol.naming import Names
+from lockstore.protocol.reading import parse_fields
 from tests.docs.pages import CHECKOUT
 from tests.docs.test_protocol import MESSAGES, TRANSCRIPT
 
@@ -68,7 +68,7 @@ def test_what_is_told_may_have_fields_of_tomorrow() -> None:
     told = next(message for message in map(json.loads, EXAMPLES) if message["type"] == "granted")
     told["of_tomorrow"] = 1
     READER.validate(told)
-    OUTBOUND.validate_python(told)
+    parse_fields(told)
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

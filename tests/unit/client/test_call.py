@@ -10,7 +10,9 @@ from lockstore.client.call_state import ANSWER_GRACE_S, Call, Phase
 from lockstore.client.decisions import Changed, Failed, Obtained, Resend, Restart
 from lockstore.client.outbound import LockParams, split
 from lockstore.errors import BusyError, LockLostError, RefusedError, WaitExpiredError
-from lockstore.protocol.messages import INBOUND, OUTBOUND, Outbound, ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.protocol.messages import Outbound
+from lockstore.protocol.models import INBOUND, ReleaseMessage, RenewMessage, RequestMessage
+from lockstore.protocol.reading import parse_fields
 
 STORE = 1_800_000_000.0
 
@@ -28,7 +30,7 @@ def a_call(wait: float | None = 30, now: float = 100.0) -> Call:
 
 def said(kind: str, at: float = 0.0, **fields: Any) -> Outbound:
     common = {"conversation_id": "talk", "ticket_number": 7, "request_id": "id-1", "holder": None, "at": STORE + at}
-    return OUTBOUND.validate_python({"type": kind, **common, **fields})
+    return parse_fields({"type": kind, **common, **fields})
 
 
 def granted(at: float, lease: float = 60, **fields: Any) -> Outbound:

@@ -8,7 +8,8 @@ from rich.console import Console
 from examples.demo.board import Board
 from examples.demo.records import What
 from examples.demo.screen import Scene, picture, plain
-from lockstore.protocol.messages import OUTBOUND, Outbound
+from lockstore.protocol.messages import Outbound
+from lockstore.protocol.reading import parse_fields
 
 NOW = 100.0
 
@@ -22,7 +23,7 @@ def event(kind: str, number: int, holder: str | None = "bot-1/1", conversation: 
         "cancelled": {"reason": "unreachable"},
     }
     common = {"conversation_id": conversation, "ticket_number": number, "request_id": "r", "holder": holder, "at": 1.0}
-    return OUTBOUND.validate_python({"type": kind, **common, **own[kind]})
+    return parse_fields({"type": kind, **common, **own[kind]})
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
 from lockstore.core.ticket import Sender
 from lockstore.protocol.codec import BODY_MAX_BYTES, PartialMessage, encode, message_id, type_of
-from lockstore.protocol.messages import INBOUND, OUTBOUND
+from lockstore.protocol.models import INBOUND, OUTBOUND_MODELS
+from lockstore.protocol.reading import parse_fields, read_outbound
 
 AT_MS = 1795459434123
 COMMON: dict[str, Any] = {
@@ -42,10 +43,13 @@ UNKNOWN: dict[str, Any] = {**COMMON, "conversation_id": "", "number": None, "req
 
 @pytest.mark.parametrize("event", EVENTS, ids=type_of)
 def test_every_event_is_a_message_of_the_protocol(event: Event) -> None:
-    message = OUTBOUND.validate_json(encode(event), strict=True)
+    message = read_outbound(encode(event))
     assert message.type == type_of(event)
     told = json.loads(encode(event))
-    assert {**told, **message.model_dump(exclude_unset=True)} == told  # and nothing in it is unknown to the model
+    assert told.items() >= message.as_dict().items()
+    OUTBOUND_MODELS[message.type].model_validate(
+        told, strict=True, extra="forbid"
+    )  # and nothing is unknown to the model
 
 
 def test_the_documented_example() -> None:
@@ -95,12 +99,11 @@ def test_times_have_milliseconds() -> None:
 
 def test_a_reader_of_today_gets_along_with_a_field_of_tomorrow() -> None:
     told = json.loads(encode(EVENTS[1])) | {"weather": "fine"}
-    assert OUTBOUND.validate_python(told).type == "granted"
+    assert parse_fields(told).type == "granted"
 
 
-@pytest.mark.parametrize("adapter", [INBOUND, OUTBOUND])
-def test_the_models_give_a_json_schema(adapter: Any) -> None:
-    schema = adapter.json_schema()
+def test_the_models_give_a_json_schema() -> None:
+    schema = INBOUND.json_schema()
     assert schema["discriminator"]["propertyName"] == "type"
 
 
@@ -169,4 +172,4 @@ class TestSalvage:
         for body in (b'{"conversation_id": "a\\u0000b"}', '{"conversation_id": "😀", "ticket_number": -4}'.encode()):
             found = PartialMessage.of(body, "m1")
             told = {**UNKNOWN, "conversation_id": found.conversation_id or "", "number": found.number}
-            assert OUTBOUND.validate_json(encode(Rejected(**told, reason="invalid", detail="x"))).type == "rejected"
+            assert read_outbound(encode(Rejected(**told, reason="invalid", detail="x"))).type == "rejected"

@@ -1,0 +1,164 @@
+"""The messages of docs/protocol.md as pydantic models: those that a daemon accepts, and for the schemas those that it sends."""
+
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+
+from lockstore.protocol.limits import (
+    CONVERSATION_ID_MAX_BYTES,
+    HOLDER_MAX,
+    NUMBER_MAX,
+    PRINTABLE,
+    REQUEST_ID_MAX,
+    SHORT_STRING_MAX_BYTES,
+)
+from lockstore.protocol.messages import OUTBOUND_TYPES, Rule
+
+__all__ = [
+    "INBOUND",
+    "INBOUND_MODELS",
+    "OUTBOUND_MODELS",
+    "ConversationId",
+    "Holder",
+    "Inbound",
+    "ReleaseMessage",
+    "RenewMessage",
+    "RequestMessage",
+    "if_valid",
+]
+
+
+def _at_most_bytes(most: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if not value.isascii() and len(value.encode()) > most:
+            message = f"must be at most {most} bytes of UTF-8"
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+ConversationId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=CONVERSATION_ID_MAX_BYTES,
+        pattern=PRINTABLE,
+        description=f"at most {CONVERSATION_ID_MAX_BYTES} bytes of UTF-8",
+    ),
+    _at_most_bytes(CONVERSATION_ID_MAX_BYTES),
+]
+RequestId = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=REQUEST_ID_MAX,
+        pattern=PRINTABLE,
+        description=f"at most {SHORT_STRING_MAX_BYTES} bytes of UTF-8",
+    ),
+    _at_most_bytes(SHORT_STRING_MAX_BYTES),
+]
+Holder = Annotated[str, Field(max_length=HOLDER_MAX, pattern=PRINTABLE)]
+TicketNumber = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
+Lifetime = Annotated[
+    float, Field(gt=0, allow_inf_nan=False, description="duration of the lease in seconds, from the grant")
+]
+Wait = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="maximum time in line in seconds; 0: granted immediately or rejected"),
+]
+
+
+_FIELDS: dict[str, TypeAdapter[Any]] = {
+    "conversation_id": TypeAdapter(ConversationId),
+    "request_id": TypeAdapter(RequestId),
+    "ticket_number": TypeAdapter(TicketNumber),
+}
+
+
+def if_valid(field: str, value: Any) -> Any:
+    """Return the value if it is valid for this common field, else None."""
+    try:
+        return _FIELDS[field].validate_python(value, strict=True)
+    except ValidationError:
+        return None
+
+
+class _Incoming(BaseModel):
+    """Strict, without unknown fields: a typo must not go unnoticed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    conversation_id: ConversationId
+
+
+class RequestMessage(_Incoming):
+    """Request a ticket."""
+
+    type: Literal["request"]
+    request_id: RequestId | None = None
+    lifetime: Lifetime | None = None
+    wait: Wait | None = None
+    holder: Holder | None = None
+
+
+_NAMES_A_TICKET: dict[str, Any] = {
+    "anyOf": [
+        {"required": ["ticket_number"], "properties": {"ticket_number": {"type": "integer"}}},
+        {"required": ["request_id"], "properties": {"request_id": {"type": "string"}}},
+    ]
+}
+"""For the schemas: one of the two is required. `lockstore.protocol.codec` checks this with a better error message."""
+
+
+class ReleaseMessage(_Incoming):
+    """Release a lease, or cancel a waiting ticket."""
+
+    model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
+
+    type: Literal["release"]
+    ticket_number: TicketNumber | None = None
+    request_id: RequestId | None = None
+
+
+class RenewMessage(_Incoming):
+    """Restart the lease from now."""
+
+    model_config = ConfigDict(json_schema_extra=_NAMES_A_TICKET)
+
+    type: Literal["renew"]
+    ticket_number: TicketNumber | None = None
+    request_id: RequestId | None = None
+    lifetime: Lifetime | None = None
+
+
+Inbound = Annotated[RequestMessage | ReleaseMessage | RenewMessage, Field(discriminator="type")]
+INBOUND: TypeAdapter[Inbound] = TypeAdapter(Inbound)
+INBOUND_MODELS: dict[str, type[BaseModel]] = {
+    "request": RequestMessage,
+    "release": ReleaseMessage,
+    "renew": RenewMessage,
+}
+
+
+def _as_model(message: type[Any]) -> type[BaseModel]:
+    """Make a model of an answer's or an event's class: open, as readers of today must accept fields added later."""
+    hints = get_type_hints(message, include_extras=True)
+    own: dict[str, Any] = {}
+    for each in fields(message):
+        default = ... if each.default is MISSING else each.default
+        own[each.name] = (_with_field(hints[each.name]), default)
+    model: type[BaseModel] = create_model(message.__name__, __doc__=message.__doc__, **own)
+    return model
+
+
+def _with_field(hint: Any) -> Any:
+    if get_origin(hint) is not Annotated:
+        return hint
+    inner, *rules = get_args(hint)
+    [rule] = (rule for rule in rules if isinstance(rule, Rule))
+    return Annotated[inner, Field(description=rule.description, ge=rule.at_least)]
+
+
+OUTBOUND_MODELS: dict[str, type[BaseModel]] = {kind: _as_model(each) for kind, each in OUTBOUND_TYPES.items()}
