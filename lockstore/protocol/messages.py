@@ -25,11 +25,15 @@ __all__ = [
 class Rule:
     """What a field's type does not say."""
 
-    description: str
+    description: str = ""
     at_least: int | None = None
+    title: str = ""
+    """For code generators: the name of the type."""
+    is_never_null: bool = False
+    """The field may be absent, but is not sent as null."""
 
 
-By = Annotated[str | None, Rule("the operator, if reason is forced; otherwise absent")]
+By = Annotated[str | None, Rule("the operator, if reason is forced; otherwise absent, never null", is_never_null=True)]
 Seconds = Annotated[float, Rule("seconds since the Unix epoch on the lock store's clock")]
 Duration = Annotated[float, Rule("seconds")]
 
@@ -40,8 +44,8 @@ class _Outgoing:
 
     conversation_id: str | None
     ticket_number: int | None
-    request_id: str | None
-    holder: str | None
+    request_id: Annotated[str | None, Rule("of the request for which the ticket was issued")]
+    holder: Annotated[str | None, Rule("as given in the request, or null")]
     at: Seconds
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,7 +59,9 @@ class QueuedMessage(_Outgoing):
     """The ticket is waiting behind others."""
 
     type: Literal["queued"]
+    conversation_id: str
     ticket_number: int
+    request_id: str
     position: Annotated[int, Rule("tickets ahead", at_least=1)]
     wait_until: Seconds
 
@@ -65,7 +71,9 @@ class GrantedMessage(_Outgoing):
     """The ticket was granted; `ticket_number` is the fencing token."""
 
     type: Literal["granted"]
+    conversation_id: str
     ticket_number: int
+    request_id: str
     expires_at: Seconds
     waited: Duration
     behind: Annotated[int, Rule("tickets waiting behind", at_least=0)]
@@ -76,7 +84,9 @@ class RenewedMessage(_Outgoing):
     """The lease was renewed."""
 
     type: Literal["renewed"]
+    conversation_id: str
     ticket_number: int
+    request_id: str
     expires_at: Seconds
 
 
@@ -85,9 +95,11 @@ class ReleasedMessage(_Outgoing):
     """The lease was released by its holder or by an operator."""
 
     type: Literal["released"]
+    conversation_id: str
     ticket_number: int
+    request_id: str
     held: Duration
-    reason: Literal["holder", "forced"]
+    reason: Annotated[Literal["holder", "forced"], Rule(title="ReleasedReason")]
     by: By = None
 
 
@@ -96,8 +108,10 @@ class ExpiredMessage(_Outgoing):
     """The lease or the wait expired."""
 
     type: Literal["expired"]
+    conversation_id: str
     ticket_number: int
-    phase: Literal["held", "waiting"]
+    request_id: str
+    phase: Annotated[Literal["held", "waiting"], Rule(title="ExpiredPhase")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +119,14 @@ class CancelledMessage(_Outgoing):
     """A waiting ticket left the line, or a grant could not be delivered."""
 
     type: Literal["cancelled"]
+    conversation_id: str
     ticket_number: int
-    reason: Literal["requester", "unreachable", "forced"]
+    reason: Annotated[Literal["requester", "unreachable", "forced"], Rule(title="CancelledReason")]
     by: By = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RejectedMessage(_Outgoing):
-    """The message was refused."""
-
-    type: Literal["rejected"]
-    reason: Literal[
+RejectedReason = Annotated[
+    Literal[
         "invalid",
         "too_large",
         "wrong_partition",
@@ -125,10 +136,26 @@ class RejectedMessage(_Outgoing):
         "finished",
         "unknown_ticket",
         "forbidden",
-    ]
-    detail: str
-    ended: Literal["released", "expired", "cancelled"] | None = None
-    partitions: int | None = None
+    ],
+    Rule(title="RejectedReason"),
+]
+TicketEnd = Annotated[Literal["released", "expired", "cancelled"], Rule(title="TicketEnd")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectedMessage(_Outgoing):
+    """The message was refused."""
+
+    type: Literal["rejected"]
+    reason: RejectedReason
+    detail: Annotated[str, Rule("for people; it may change")]
+    ended: Annotated[
+        TicketEnd | None,
+        Rule("only if reason is finished; null if that is no longer remembered", title="TicketEndIfKnown"),
+    ] = None
+    partitions: Annotated[
+        int | None, Rule("only if reason is wrong_partition: how many there are", is_never_null=True)
+    ] = None
 
 
 Outbound = (

@@ -1,9 +1,11 @@
 """The messages of docs/protocol.md as pydantic models: those that a daemon accepts, and for the schemas those that it sends."""
 
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.json_schema import SkipJsonSchema
 
 from lockstore.protocol.limits import (
     CONVERSATION_ID_MAX_BYTES,
@@ -13,7 +15,7 @@ from lockstore.protocol.limits import (
     REQUEST_ID_MAX,
     SHORT_STRING_MAX_BYTES,
 )
-from lockstore.protocol.messages import OUTBOUND_TYPES, Rule
+from lockstore.protocol.messages import OUTBOUND_TYPES
 
 __all__ = [
     "INBOUND",
@@ -62,7 +64,8 @@ RequestId = Annotated[
 Holder = Annotated[str, Field(max_length=HOLDER_MAX, pattern=PRINTABLE)]
 TicketNumber = Annotated[int, Field(ge=0, le=NUMBER_MAX)]
 Lifetime = Annotated[
-    float, Field(gt=0, allow_inf_nan=False, description="duration of the lease in seconds, from the grant")
+    float,
+    Field(gt=0, allow_inf_nan=False, description="duration of the lease in seconds, from the grant or the renewal"),
 ]
 Wait = Annotated[
     float,
@@ -104,12 +107,11 @@ class RequestMessage(_Incoming):
 
 
 _NAMES_A_TICKET: dict[str, Any] = {
-    "anyOf": [
-        {"required": ["ticket_number"], "properties": {"ticket_number": {"type": "integer"}}},
-        {"required": ["request_id"], "properties": {"request_id": {"type": "string"}}},
-    ]
+    "if": {"properties": {"ticket_number": {"type": "null"}, "request_id": {"type": "null"}}},
+    "then": False,
 }
-"""For the schemas: one of the two is required. `lockstore.protocol.codec` checks this with a better error message."""
+"""For the schemas: refused if both are absent or null. Generators ignore this form, where `anyOf` or `not` would hide the fields
+from them. `lockstore.protocol.codec` checks it with a better error message."""
 
 
 class ReleaseMessage(_Incoming):
@@ -153,12 +155,20 @@ def _as_model(message: type[Any]) -> type[BaseModel]:
     return model
 
 
+_NeverSent = SkipJsonSchema[None]  # it means that the field is absent
+
+
 def _with_field(hint: Any) -> Any:
+    if get_origin(hint) in {Union, UnionType}:
+        return Union[tuple(map(_with_field, get_args(hint)))]  # noqa: UP007 - of types that are known only now
     if get_origin(hint) is not Annotated:
         return hint
-    inner, *rules = get_args(hint)
-    [rule] = (rule for rule in rules if isinstance(rule, Rule))
-    return Annotated[inner, Field(description=rule.description, ge=rule.at_least)]
+    inner, rule = get_args(hint)[:2]
+    inner = _with_field(inner)
+    if rule.is_never_null:
+        [inner] = (each for each in get_args(inner) if each is not NoneType)
+        inner |= _NeverSent
+    return Annotated[inner, Field(title=rule.title or None, description=rule.description or None, ge=rule.at_least)]
 
 
 OUTBOUND_MODELS: dict[str, type[BaseModel]] = {kind: _as_model(each) for kind, each in OUTBOUND_TYPES.items()}

@@ -58,6 +58,8 @@ def _check_of(hint: Any) -> _Check:
     """Return what checks a value of this type, and returns it. It raises ValueError with the rule."""
     if get_origin(hint) is Annotated:
         inner, rule = get_args(hint)[:2]
+        if rule.is_never_null:
+            [inner] = (each for each in get_args(inner) if each is not NoneType)
         return partial(_not_less, _check_of(inner), rule)
     if get_origin(hint) is Literal:
         return partial(_choice, get_args(hint))

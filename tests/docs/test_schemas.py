@@ -71,6 +71,58 @@ def test_what_is_told_may_have_fields_of_tomorrow() -> None:
     parse_fields(told)
 
 
+def types_in(schemas: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: schema["enum"] for name, schema in schemas.items() if "enum" in schema}
+
+
+@pytest.mark.parametrize("schemas", [WHOLE["$defs"], ASYNCAPI["components"]["schemas"]], ids=["jsonschema", "asyncapi"])
+def test_each_set_of_words_is_a_type_with_a_name_and_no_field_is_one(schemas: dict[str, Any]) -> None:
+    assert set(types_in(schemas)) == {
+        "CancelledReason",
+        "ExpiredPhase",
+        "RejectedReason",
+        "ReleasedReason",
+        "TicketEnd",
+    }
+    for name, schema in schemas.items():
+        assert schema["title"] == name
+        for field, value in schema.get("properties", {}).items():
+            assert "enum" not in value, f"{name}.{field}"
+            assert value.get("title") in {None, "TicketEndIfKnown"}, f"{name}.{field}"
+        assert "anyOf" not in schema  # generators make a second, smaller type of each branch
+
+
+def test_null_is_told_only_where_it_is_sent() -> None:
+    def nullable(value: dict[str, Any]) -> bool:
+        return "null" in value.get("type", ()) or {"type": "null"} in value.get("anyOf", ())
+
+    fields = {
+        (name, field)
+        for name, schema in WHOLE["$defs"].items()
+        if name in {one["$ref"].rpartition("/")[2] for one in WHOLE["$defs"]["Outgoing"]["oneOf"]}
+        for field, value in schema["properties"].items()
+        if nullable(value)
+    }
+    everywhere = {field for field in fields if field[1] == "holder"}
+    assert len(everywhere) == 7
+    assert fields - everywhere == {
+        ("CancelledMessage", "request_id"),
+        ("RejectedMessage", "conversation_id"),
+        ("RejectedMessage", "ticket_number"),
+        ("RejectedMessage", "request_id"),
+        ("RejectedMessage", "ended"),
+    }
+
+
+def test_a_ticket_number_is_a_long_number_to_generators() -> None:
+    numbers = [
+        schema["properties"]["ticket_number"]["format"]
+        for schema in ASYNCAPI["components"]["schemas"].values()
+        if "ticket_number" in schema.get("properties", {})
+    ]
+    assert numbers == ["int64"] * 9  # in all but the request
+
+
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
     def references(part: Any) -> list[str]:
         if isinstance(part, dict):
