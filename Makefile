@@ -65,5 +65,5 @@ lock:  ## pin requirements/*.txt anew (needs uv)
 	@$(LOCK) requirements/otel.in --output-file requirements/otel.txt
 
 clean:  ## remove .venv and everything the tools made
-	@rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv build dist examples/node/dist examples/node/node_modules tests/generators/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,5 +1,6 @@
 """What is declared for users is what is pinned and tested."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -42,3 +43,14 @@ def test_the_daemon_asks_for_the_library_of_its_own_version() -> None:
 def test_what_is_installed_for_users_is_what_is_tested(name: str) -> None:
     tested = pinned("dev.txt")
     assert {package: tested.get(package) for package in pinned(name)} == pinned(name)
+
+
+@pytest.mark.parametrize("folder", ["examples/node", "tests/generators"])
+def test_packages_of_npm_are_pinned_with_hashes_and_from_whatever_registry_npm_uses(folder: str) -> None:
+    lock = json.loads((CHECKOUT / folder / "package-lock.json").read_text())
+    own = lock["packages"].pop("")
+    asked = own.get("dependencies", {}) | own.get("devDependencies", {})
+    assert asked == {name: lock["packages"][f"node_modules/{name}"]["version"] for name in asked}
+    for package in lock["packages"].values():
+        assert "integrity" in package
+        assert "resolved" not in package
