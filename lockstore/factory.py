@@ -10,7 +10,12 @@ from lockstore.stores import custom
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.stores.redis.concurrent.store import ConcurrentRedisLockStore
-from lockstore.stores.redis.connection.options import BUILT_IN_TYPES, OLD_CONCURRENT_TYPE
+from lockstore.stores.redis.connection.options import (
+    BUILT_IN_TYPES,
+    OLD_CONCURRENT_TYPE,
+    RASA_CONCURRENT_TYPE,
+    RASA_REDIS_TYPE,
+)
 from lockstore.stores.redis.connection.section import redis_credentials, redis_options
 from lockstore.stores.redis.rasa.store import RedisLockStore
 from lockstore.util.text import did_you_mean
@@ -21,7 +26,11 @@ REDIS_STORES: dict[str, type[RedisLockStore] | type[ConcurrentRedisLockStore]] =
     "redis": RedisLockStore,
     "concurrent_redis": ConcurrentRedisLockStore,
     OLD_CONCURRENT_TYPE: ConcurrentRedisLockStore,
+    RASA_REDIS_TYPE: RedisLockStore,
+    RASA_CONCURRENT_TYPE: ConcurrentRedisLockStore,
 }
+
+_OF_A_BOT = "lockstore.rasa.QueueLockStore"
 
 
 def create_store(
@@ -50,6 +59,11 @@ def _build(section: Mapping[str, Any], environ: Mapping[str, str]) -> LockStore:
     if kind in REDIS_STORES:
         checked = redis_options(options)
         return REDIS_STORES[kind](checked, redis_credentials(checked, environ))
+    if kind == _OF_A_BOT:
+        raise ConfigError(
+            f"lock_store.type: {kind} belongs in the endpoints.yml of a Rasa server, whose locks a daemon grants; give the daemon"
+            " a file of its own, with a type for its tickets: concurrent_redis, redis or in_memory (docs/rasa.md)"
+        )
     if "." in kind and all(part.isidentifier() for part in kind.split(".")):
         return custom.build(kind, section)
     near = did_you_mean(kind, BUILT_IN_TYPES)

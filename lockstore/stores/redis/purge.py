@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from lockstore.errors import ConfigError, ConversationError
 from lockstore.stores.redis.connection import Call, RedisClient
-from lockstore.stores.redis.connection.options import OLD_CONCURRENT_TYPE
+from lockstore.stores.redis.connection.options import OLD_CONCURRENT_TYPE, RASA_CONCURRENT_TYPE, RASA_REDIS_TYPE
 from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.connection.section import redis_credentials, redis_options
 from lockstore.stores.redis.key_ownership import Name, StoreName, is_own_text, names_of, rasas_lock
@@ -21,6 +21,8 @@ _KINDS: dict[str, StoreName] = {
     "redis": "redis",
     "concurrent_redis": "concurrent_redis",
     OLD_CONCURRENT_TYPE: "concurrent_redis",
+    RASA_REDIS_TYPE: "redis",
+    RASA_CONCURRENT_TYPE: "concurrent_redis",
 }
 
 _PURGE = load("purge")

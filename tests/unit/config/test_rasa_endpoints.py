@@ -97,6 +97,30 @@ def test_both_spellings_of_the_concurrent_store_are_taken(spelling: str, tmp_pat
     assert options.nodes == (Endpoint("redis.example.com", 6379),)
 
 
+@pytest.mark.parametrize(
+    ("spelling", "expected"),
+    [
+        ("lockstore.rasa.RedisLockStore", RedisLockStore),
+        ("lockstore.rasa.ConcurrentRedisLockStore", ConcurrentRedisLockStore),
+    ],
+)
+def test_the_types_of_direct_stores_of_a_rasa_server_are_the_same_stores_to_the_daemon(
+    spelling: str, expected: type[LockStore], tmp_path: Path
+) -> None:
+    kind, options = read(tmp_path, DOCUMENTED.replace("type: redis", f"type: {spelling}"), {"REDIS_PASSWORD": "x"})
+    assert kind is expected
+    assert options.nodes == (Endpoint("redis.example.com", 6379),)
+    with pytest.raises(ConfigError, match="db_prefix: is unknown"):
+        read(tmp_path, f"lock_store:\n  type: {spelling}\n  db_prefix: a\n")
+
+
+def test_the_section_of_a_bot_that_asks_the_daemon_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    section = "lock_store:\n  type: lockstore.rasa.QueueLockStore\n  url: amqp://guest:secret@localhost/\n"
+    with pytest.raises(ConfigError, match=r"belongs in the endpoints\.yml of a Rasa server") as caught:
+        read(tmp_path, section)
+    assert "secret" not in str(caught.value)
+
+
 def test_the_older_name_url_is_taken(tmp_path: Path) -> None:
     _, options = read(tmp_path, DOCUMENTED.replace("host:", "url:"), {"REDIS_PASSWORD": "x"})
     assert options.nodes == (Endpoint("redis.example.com", 6379),)

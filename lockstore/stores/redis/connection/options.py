@@ -17,12 +17,31 @@ from lockstore.stores.redis.connection.addresses import Endpoint, RedisUrl, chec
 from lockstore.util.tls import check_tls_files
 from lockstore.util.validation import ExistingFile, Number, Switch, WholeNumber, without_control_characters
 
-__all__ = ["BUILT_IN_TYPES", "OLD_CONCURRENT_TYPE", "Credentials", "Endpoint", "RedisOptions"]
+__all__ = [
+    "BUILT_IN_TYPES",
+    "OLD_CONCURRENT_TYPE",
+    "RASA_CONCURRENT_TYPE",
+    "RASA_REDIS_TYPE",
+    "Credentials",
+    "Endpoint",
+    "RedisOptions",
+]
 
 OLD_CONCURRENT_TYPE = "rasa_plus.components.concurrent_lock_store.ConcurrentRedisLockStore"
 """The spelling of `concurrent_redis` in older Rasa Plus configurations."""
 
-BUILT_IN_TYPES = ("in_memory", "redis", "concurrent_redis", OLD_CONCURRENT_TYPE)
+RASA_CONCURRENT_TYPE = "lockstore.rasa.ConcurrentRedisLockStore"
+RASA_REDIS_TYPE = "lockstore.rasa.RedisLockStore"
+"""The two stores as a Rasa server uses them directly. A daemon that reads the same file uses the same store."""
+
+BUILT_IN_TYPES = (
+    "in_memory",
+    "redis",
+    "concurrent_redis",
+    OLD_CONCURRENT_TYPE,
+    RASA_REDIS_TYPE,
+    RASA_CONCURRENT_TYPE,
+)
 """The built-in types of lock stores."""
 
 Credentials = tuple[str | None, SecretStr | None]
