@@ -1,7 +1,7 @@
 """The store as the daemon uses it: transient failures are retried indefinitely, and nothing is dropped."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import TypeVar
 
 import structlog
@@ -77,8 +77,12 @@ class RetryingStore:
         if entries:
             await self.retry(lambda: self.store.confirm(entries), sign)
 
-    async def patrol(self, shards: Sequence[Shard], sign: Callable[[], None]) -> Patrol:
-        """Find overdue tickets, and events that were left behind. Raises ConversationError. `sign`: as in `retry`."""
+    async def patrol(self, shards: Sequence[Shard], in_hand: Container[Entry], sign: Callable[[], None]) -> Patrol:
+        """Find overdue tickets, and events that were left behind, perhaps without those `in_hand`: being published here.
+
+        Raises ConversationError. `sign`: as in `retry`.
+        """
+        self.store.in_hand = in_hand
         return await self.retry(lambda: self.store.patrol(shards, LEFT_BEHIND_MS), sign)
 
     async def follow(self, on_hint: Callable[[Shard], None], sign: Callable[[], None]) -> None:

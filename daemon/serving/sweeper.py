@@ -87,7 +87,7 @@ class Sweeper:
     async def _patrol(self, shards: Sequence[Shard]) -> None:
         await self._let_go()
         try:
-            found = await self._store.patrol(shards, self.progress.step)
+            found = await self._store.patrol(shards, self._dispatcher.late, self.progress.step)
         except ConversationError as error:
             _log.error("sweep.failed", error=str(error))
             return

@@ -125,6 +125,16 @@ Event = Queued | Granted | Renewed | Released | Expired | Cancelled | Rejected
 
 _WHOLE_MAX = 2**53 - 1
 _COMMON = frozenset(item.name for item in fields(_Event))
+_ALL_TEXTS = ("conversation_id", "request_id", "holder")
+_ALL_NUMBERS = ("number", "at_ms")
+_SENDER_TEXTS = tuple(item.name for item in fields(Sender))
+# The fields of each type of event and their types, once and not for each record: a patrol may check thousands.
+_OWN_TYPES: dict[type, tuple[tuple[str, type], ...]] = {
+    kind: tuple(
+        (item.name, int if item.type in ("int", int) else str) for item in fields(kind) if item.name not in _COMMON
+    )
+    for kind in (Queued, Granted, Renewed, Released, Expired, Cancelled, Rejected)
+}
 _OWN = 11  # index in a record of the first field specific to the event's type
 _PUBLIC = frozenset({Queued, Granted, Released, Expired, Cancelled})
 
@@ -223,26 +233,28 @@ def checked_event(record: Any) -> Event:
         message = f"a record is a list, not {type(record).__name__}"
         raise TypeError(message)
     event = from_record(record)
-    texts, whole = ("conversation_id", "request_id", "holder"), ("number", "at_ms")
-    own = [item for item in fields(event) if item.name not in _COMMON]
-    values: list[tuple[str, Any, type]] = [(name, getattr(event, name), str) for name in texts]
-    values += [(item.name, getattr(event.to, item.name), str) for item in fields(event.to)]
-    values += [(name, getattr(event, name), int) for name in whole]
-    values += [
-        (item.name, getattr(event, item.name), int if item.type == "int" or item.type is int else str) for item in own
-    ]
-    for name, value, kind in values:
-        if value is None and name not in ("conversation_id", "at_ms"):
-            continue
-        if type(value) is not kind:
-            message = f"{name}: {kind.__name__} expected, not {type(value).__name__}"
-            raise TypeError(message)
-        if isinstance(value, str):
-            value.encode()  # unpaired surrogates cannot be encoded
+    for name in _ALL_TEXTS:
+        _check_value(name, getattr(event, name), str)
+    for name in _SENDER_TEXTS:
+        _check_value(name, getattr(event.to, name), str)
+    for name in _ALL_NUMBERS:
+        _check_value(name, getattr(event, name), int)
+    for name, kind in _OWN_TYPES[type(event)]:
+        _check_value(name, getattr(event, name), kind)
     if event.number is not None and event.number > _WHOLE_MAX:
         message = f"number: at most {_WHOLE_MAX}"
         raise ValueError(message)
     return event
+
+
+def _check_value(name: str, value: Any, kind: type) -> None:
+    if value is None and name not in ("conversation_id", "at_ms"):
+        return
+    if type(value) is not kind:
+        message = f"{name}: {kind.__name__} expected, not {type(value).__name__}"
+        raise TypeError(message)
+    if isinstance(value, str):
+        value.encode()  # unpaired surrogates cannot be encoded
 
 
 def recorded_at_ms(record: list[Any]) -> int:

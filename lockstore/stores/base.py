@@ -6,7 +6,7 @@ that is read, changed by the rules and written back, one caller at a time within
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import Any, TypeVar
@@ -46,6 +46,7 @@ class LockStore:
     patience_s: float | None = None  # a daemon whose batch takes longer counts as stalled; None: one second per message
     lists_lines = False  # whether the storage can list its lines; otherwise this process tracks the lines it has seen
     knows_all_lines = False  # whether `roster` covers all lines
+    in_hand: Container[Entry] = frozenset()  # events that its daemon is publishing: a patrol may leave them out
     looks_most = 2000  # lines read by one call of `statistics`
 
     # --- to be written by a store ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from lockstore.stores.outbox import find_record
 from lockstore.stores.redis.concurrent.replies import add_found
 from lockstore.stores.redis.keys import ConcurrentKeys, RedisKeys
 from lockstore.stores.redis.rasa.serialization import parsed
-from lockstore.stores.results import Patrol
+from lockstore.stores.results import Entry, Patrol
 
 GRANTED = ["granted", "c", 1, "r", "", 1000, "q", "r", "", "", 0, 2000, 0, 0]
 
@@ -74,6 +74,14 @@ def test_in_a_stream_each_is_found_once_and_the_good_one_among_them(raw: list[by
     assert add_found(found, 0, [5000, -1, [], entries, b""]) == "-"
     assert len(found.unannounced) + len(found.unreadable) == len(raw) + 1
     assert to_record(found.unannounced[-1].event) == GRANTED
+
+
+def test_in_a_stream_what_its_daemon_is_publishing_is_not_even_read() -> None:
+    found, record = Patrol(), json.dumps(GRANTED).encode()
+    reply = [5000, -1, [], [b"1-0", b"{", b"2-0", record, b"3-0", record], b"3-0"]
+    assert add_found(found, 7, reply, {Entry(7, "1-0"), Entry(7, "3-0"), Entry(8, "2-0")}) == "(3-0"
+    assert [notice.entry for notice in found.unannounced] == [Entry(7, "2-0")]
+    assert not found.unreadable
 
 
 @given(st.lists(VALUES, max_size=4))

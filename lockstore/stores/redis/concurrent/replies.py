@@ -1,6 +1,6 @@
 """Parses the replies of the scripts of `concurrent_redis`. lua/_line.lua defines the layouts."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -66,8 +66,8 @@ def outcome_of(shard: Shard, reply: list[bytes]) -> Outcome:
         return ConversationError(f"its events cannot be read: {type(error).__name__}: {error}")
 
 
-def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
-    """Parse the reply of a patrol, and return where to continue in the outbox.
+def add_found(found: Patrol, shard: Shard, reply: list[Any], in_hand: Container[Entry] = frozenset()) -> str:
+    """Parse the reply of a patrol, and return where to continue in the outbox. Events `in_hand` are left out.
 
     Outbox records are not trusted: a damaged record must not hide the others.
     """
@@ -79,6 +79,8 @@ def add_found(found: Patrol, shard: Shard, reply: list[Any]) -> str:
         found.next_in_ms[shard] = next_ms - now_ms
     for entry_id, record in zip(left[::2], left[1::2], strict=True):
         entry = Entry(shard, entry_id.decode())
+        if entry in in_hand:
+            continue
         try:
             found.unannounced.append(Notice(checked_event(from_json(record)), entry))
         except UNREADABLE as error:

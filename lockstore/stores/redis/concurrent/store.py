@@ -227,7 +227,7 @@ class ConcurrentRedisLockStore(LockStore):
             if isinstance(reply, ConversationError):
                 continue  # the next command on this shard reports it; the other shards are still swept
             # Entries that are retained must not hide those behind them: the next patrol continues from here.
-            self._cursors[shard] = add_found(found, shard, reply)
+            self._cursors[shard] = add_found(found, shard, reply, self.in_hand)
         left_in = {int(notice.entry.shard) for notice in found.unannounced if notice.entry is not None}
         await self._servers.replicated(self._keys.of_shard(shard)[0] for shard in sorted(left_in))
         return found
