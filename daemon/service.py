@@ -23,9 +23,6 @@ from daemon.broker.connection import (
 from daemon.broker.nodes import BrokerNodes
 from daemon.config.reload import Reread, merge_reloadable
 from daemon.config.settings import Settings
-from daemon.http.app import create_app
-from daemon.http.poller import StorePoller
-from daemon.http.server import HttpServer
 from daemon.monitoring.batch_report import BatchReport
 from daemon.serving.runtime import create_runtime, no_failpoint
 from daemon.serving.session import Session
@@ -105,12 +102,9 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.callback(self._notifier.close)
             # First of all, so that a daemon that waits for the store or the broker can be asked why.
-            poller = StorePoller(self._runtime)
-            servers = [await stack.enter_async_context(server) for server in self._http(poller)]
+            site = await self._listen(stack)
             async with TaskGroup() as tasks:
-                beside = [self._watchdog.run(), self._await_stop(stop), *(server.run() for server in servers)]
-                if servers:
-                    beside.append(poller.run())
+                beside = [self._watchdog.run(), self._await_stop(stop), *(run() for run in site)]
                 running = [tasks.create_task(part) for part in beside]
                 await self._serve(stop)
                 for task in running:
@@ -121,13 +115,21 @@ class Service:
         self._watchdog.stopping()
         self._ending.set()
 
-    def _http(self, poller: StorePoller) -> list[HttpServer]:
+    async def _listen(self, stack: AsyncExitStack) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """Listen for HTTP if it is configured, until the stack closes. Returns what has to run meanwhile."""
         place = self._runtime.settings.daemon.http_place
         if place is None:
             return []
+        # A sixth of a daemon's start, which one that listens nowhere saves.
+        from daemon.http.app import create_app  # noqa: PLC0415 - see above
+        from daemon.http.poller import StorePoller  # noqa: PLC0415 - see above
+        from daemon.http.server import HttpServer  # noqa: PLC0415 - see above
+
+        poller = StorePoller(self._runtime)
         server = HttpServer(*place, create_app(self._runtime, poller, place[0]))
         self._runtime.http_connections = server.connections
-        return [server]
+        await stack.enter_async_context(server)
+        return [server.run, poller.run]
 
     async def _serve(self, stop: asyncio.Event) -> None:
         """Open the store, and serve on one connection to the broker after the other."""
