@@ -1,7 +1,7 @@
 # Everything a checkout can do. Each target prepares .venv first; that takes no time when nothing has changed.
 
 PY := .venv/bin/python
-UV ?= uv
+UV ?= .venv/bin/uv
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test load matrix check format bench install rollback uninstall lock clean
@@ -53,13 +53,14 @@ uninstall:  ## remove it; the configuration stays
 LOCK = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
-lock:  ## pin requirements/*.txt anew (needs uv)
-	@command -v $(UV) >/dev/null || { echo "make lock needs uv; name it with UV=path/to/uv" >&2; exit 1; }
+lock: setup  ## pin requirements/*.txt anew
 	@$(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
 	@$(LOCK) requirements/client.in --output-file requirements/client.txt
-	@$(LOCK) requirements/beside-aio-pika-9.in --output-file requirements/beside-aio-pika-9.txt
-	@$(LOCK) requirements/oldest-client.in --output-file requirements/oldest-client.txt
 	@$(LOCK) requirements/dev.in --output-file requirements/dev.txt
+	@$(LOCK) requirements/client-alone.in --output-file requirements/client-alone.txt
+	@$(LOCK) requirements/rasa-3.6.in --output-file requirements/rasa-3.6.txt --python-version 3.10
+	@$(LOCK) requirements/rasa-pro-3.15.in --output-file requirements/rasa-pro-3.15.txt
+	@$(LOCK) requirements/rasa-pro-3.21.in --output-file requirements/rasa-pro-3.21.txt
 	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 	@$(LOCK) requirements/build.in --output-file requirements/build.txt
 	@$(LOCK) requirements/otel.in --output-file requirements/otel.txt

@@ -7,11 +7,12 @@ Channel.CloseOk when its buffer is full, and gives a channel's number to the nex
 import asyncio
 import struct
 from collections.abc import Container
-from dataclasses import replace
 
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Channel
 from pamqp.frame import FrameTypes
+
+from lockstore.amqp.compat import without_payload, written
 
 __all__ = ["ChannelNumbers", "WriteQueue"]
 
@@ -82,4 +83,4 @@ class WriteQueue(asyncio.Queue[ChannelFrame]):
 
     def _get(self) -> ChannelFrame:
         frame: ChannelFrame = super()._get()
-        return frame if self._numbers.admit(frame.payload) else replace(frame, payload=b"")
+        return frame if self._numbers.admit(written(frame)) else without_payload(frame)

@@ -4,14 +4,16 @@ All other errors are programming errors, and are never reported as an unreachabl
 """
 
 import asyncio
+import builtins
 import errno
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiormq.abc import AbstractBase
 from aiormq.base import Base
@@ -45,9 +47,13 @@ __all__ = [
 ]
 
 _AIORMQ_ERRORS = (AMQPError, ChannelInvalidStateError, *FRAME_ERRORS)
-CONNECTION_ERRORS = (BrokerLostError, *_AIORMQ_ERRORS, ConnectionError, OSError, TimeoutError)
+CONNECTION_ERRORS = (BrokerLostError, *_AIORMQ_ERRORS, ConnectionError, OSError, TimeoutError, asyncio.TimeoutError)
 """Raised when a connection has ended, or cannot be opened at the moment."""
 
+if sys.version_info >= (3, 11):
+    _GROUPS: tuple[type[Any], ...] = (builtins.BaseExceptionGroup,)
+else:
+    _GROUPS: tuple[type[Any], ...] = ()
 _GREETING_MAX = 100_000  # bytes; frames before the tuning are shorter, so a longer one is not AMQP
 _TLS_ALERT = range(0x20200, 0x20300)  # the seven bytes of a TLS alert, read as the size of a frame
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
@@ -68,7 +74,7 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
+    if isinstance(error, _GROUPS):
         for member in error.exceptions:
             yield from _leaves(member)
     else:
@@ -157,7 +163,7 @@ def _of_transport(error: BaseException, address: BrokerAddress) -> Description: 
     if isinstance(error, (IncompatibleProtocolError, ProtocolSyntaxError, *FRAME_ERRORS)):
         return _of_stranger(place)
     match error:
-        case TimeoutError():
+        case TimeoutError() | asyncio.TimeoutError():  # two classes on Python 3.10
             what = f"no answer from {place}: it hangs, or it does not speak AMQP"
             return Description(what, "check RabbitMQ's log on this host")
         case ConnectionResetError() | BrokenPipeError():

@@ -64,6 +64,7 @@ class FrameFilter:
         self._offset = 0
         self._cuts: dict[int, int | None] = {}  # channel: bytes of the body still to return; None: all that arrive
         self._is_framed = True
+        self._is_reading = False  # a frame that has not arrived whole
         self._last: tuple[int, int, bytes] = (0, 0, b"")  # the frame that was read last, as it came
         self._headers: dict[int, bytes] = {}  # by channel, the content header that was read last
         self._screens: dict[int, _Screen] = {}  # by channel
@@ -87,6 +88,8 @@ class FrameFilter:
         A content header has nothing left but a note of that, a method none of its texts.
         """
         kind, channel, payload = self._last
+        if self._is_reading:  # the connection has ended; that frame was good
+            return None
         if kind == _HEADER:
             written: bytes | None = blank_header(payload, self._body_limit)[0]
         else:
@@ -123,12 +126,14 @@ class FrameFilter:
         """Read one frame, and return its replacement."""
         if not self._is_framed:
             return await self._reader.readexactly(1)
+        self._is_reading = True
         head = await self._reader.readexactly(_FRAME.size)
         if head.startswith(b"AMQP"):  # a broker with another protocol version says so, and hangs up
             self._is_framed = False
             return head
         kind, channel, size = _FRAME.unpack(head)
         rest = await self._reader.readexactly(size + 1)
+        self._is_reading = False
         payload = rest[:-1]
         self._last = (kind, channel, payload)
         if kind == _HEADER:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.errors import broker_errors
 from lockstore.errors import BrokerLostError
+from lockstore.util.timeouts import timeout
 from lockstore.util.tls import certificate_fault
 from lockstore.util.urls import replace_host, split_hosts
 
@@ -101,7 +102,7 @@ class BrokerHosts:
             async for endpoint in endpoints:
                 try:
                     with broker_errors(endpoint.address):
-                        async with asyncio.timeout(limit_s):
+                        async with timeout(limit_s):
                             opened = await open_one(endpoint)
                 except BrokerLostError as error:
                     self.mark_failed(endpoint)
@@ -121,7 +122,7 @@ class BrokerHosts:
         async def attempt(endpoint: Endpoint) -> BrokerLostError | None:
             try:
                 with broker_errors(endpoint.address):
-                    async with asyncio.timeout(self._limit_s):
+                    async with timeout(self._limit_s):
                         await open_one(endpoint)
             except BrokerLostError as error:
                 return error
@@ -158,7 +159,7 @@ async def _resolve(url: str, limit_s: float) -> list[Endpoint]:
     loop = asyncio.get_running_loop()
     try:
         with broker_errors(address):
-            async with asyncio.timeout(limit_s):
+            async with timeout(limit_s):
                 found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # what is no name at all: a part of it is empty, or too long
         raise BrokerLostError(f"the host {address.host} is unknown") from error

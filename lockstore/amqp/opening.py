@@ -19,13 +19,14 @@ from yarl import URL
 
 from lockstore.amqp.address import BrokerAddress
 from lockstore.amqp.channel_numbers import ChannelNumbers, WriteQueue
-from lockstore.amqp.compat import close_abandoned_socket
+from lockstore.amqp.compat import TAKES_SERVER_NAME, close_abandoned_socket, named_context
 from lockstore.amqp.frame_filter import FrameFilter
 from lockstore.amqp.hosts import Endpoint
 
 __all__ = ["OpeningConnection"]
 
 _ACCESS_REFUSED = 403
+_NO_HEARTBEAT_S = 86_400  # aiormq up to 6.6 ends a connection that is silent for longer, with or without heartbeats
 _NOTHING: ReceivedFrame = (0, 0, Heartbeat())  # in place of a frame that is dropped
 
 
@@ -72,8 +73,13 @@ class OpeningConnection(aiormq.Connection):
 
         `endpoint`: the address that the URL was made from, if any.
         """
-        super().__init__(url, **kwargs, **(endpoint.tls_name if endpoint is not None else {}))
+        tls_name = endpoint.tls_name if endpoint is not None else {}
+        super().__init__(url, **kwargs, **(tls_name if TAKES_SERVER_NAME else {}))
         self.address = endpoint.address if endpoint is not None else BrokerAddress.of(str(url))
+        self.vhost = self.address.vhost  # aiormq up to 6.6 takes %2F literally
+        # Up to 6.6 a dead peer is noticed by this, in three times as much.
+        self.timeout = self.heartbeat_timeout or _NO_HEARTBEAT_S
+        self._server_name: str | None = tls_name.get("server_hostname")
         self._body_limit = body_limit
         self._socket: asyncio.StreamWriter | None = None
         self._numbers = ChannelNumbers()
@@ -83,9 +89,12 @@ class OpeningConnection(aiormq.Connection):
     async def connect(self, client_properties: FieldTable | None = None) -> bool:
         """Connect. Raises errors that `broker_errors` translates."""
         try:
+            if self._server_name is not None and not TAKES_SERVER_NAME:
+                self.ssl_context = await self.loop.run_in_executor(None, named_context, self, self._server_name)
             return cast("bool", await super().connect(client_properties))
         except BaseException as error:
             close_abandoned_socket(error)
+            self.abort()
             raise
 
     async def channel(self, channel_number: int | None = None, *args: Any, **kwargs: Any) -> AbstractChannel:

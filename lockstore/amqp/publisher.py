@@ -16,6 +16,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
+from lockstore.amqp.compat import to_write
 from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
 from lockstore.errors import BrokerLostError
 from lockstore.util.cancellation import CancelRequest
@@ -242,7 +243,7 @@ class Publisher:
                 raise BrokerLostError("the channel is closed")
             sent = Sent(self._channel, self._returns, len(messages), on_answer)
             sent.note([message.key for message in messages])
-            await self._write(ChannelFrame(payload=payload, should_close=False), sent)
+            await self._write(to_write(self._channel.number, payload), sent)
         return sent
 
     async def _write(self, payload: ChannelFrame, sent: Sent) -> None:

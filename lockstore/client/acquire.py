@@ -16,6 +16,7 @@ from lockstore.client.decisions import (
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, WaitExpiredError
 from lockstore.util.backoff import Backoff
+from lockstore.util.timeouts import timeout_at
 
 __all__ = ["LockAcquirer"]
 
@@ -33,7 +34,7 @@ class LockAcquirer:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Decision] = self._loop.create_future()
-        self._limit = asyncio.timeout_at(call.deadline)
+        self._limit = timeout_at(call.deadline)
         self._backoff = Backoff(AGAIN_FIRST_S, AGAIN_MOST_S)
         self._misrouted = 0
         self._is_closed = False

@@ -9,6 +9,8 @@ import gc
 from functools import partial
 from typing import Any
 
+from lockstore.util.cancellation import cancelling, uncancel
+
 __all__ = ["BodyTask"]
 
 _DEPTH = 3  # from a task through the future of `wait_for` to the task that awaits it
@@ -40,7 +42,7 @@ class BodyTask:
         """Cancel the body's task, and return whether one is known."""
         for task in (self._user, self._awaiting):
             if task is not None and task is not self._entering and not task.done():
-                self._stopped, self._before = task, task.cancelling()
+                self._stopped, self._before = task, cancelling(task)
                 return task.cancel()
         return False
 
@@ -50,7 +52,7 @@ class BodyTask:
         if task is None or task is not self._stopped:
             return False
         self._stopped = None
-        return task.uncancel() <= self._before
+        return uncancel(task) <= self._before
 
 
 def _running_task() -> "asyncio.Task[Any] | None":
@@ -63,7 +65,7 @@ def _running_task() -> "asyncio.Task[Any] | None":
 def _awaiting(future: "asyncio.Future[Any]", depth: int) -> "asyncio.Task[Any] | None":
     """Find who is woken by the end of a future. asyncio has no other way than to look at its callbacks."""
     for callback, _ in getattr(future, "_callbacks", None) or ():
-        # A task's own wake-up refers to the task; `wait_for` of Python 3.11 wakes another future, through a partial.
+        # A task's own wake-up refers to the task; `wait_for` before Python 3.12 wakes another future, through a partial.
         behind = callback.args if isinstance(callback, partial) else gc.get_referents(callback)
         for each in behind:
             if isinstance(each, asyncio.Task):

@@ -14,7 +14,7 @@ async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
     while not task.done():
         try:
             await asyncio.wait({task})
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError as error:  # noqa: PERF203 - each time, however often it is cancelled
             cancellation = error
     if cancellation is None:
         return task.result()

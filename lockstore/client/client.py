@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from lockstore.amqp.hosts import CONNECT_LIMIT_S
 from lockstore.client.acquire import LockAcquirer
@@ -22,6 +22,10 @@ from lockstore.client.registry import CallRegistry
 from lockstore.errors import ConfigError, LockError
 from lockstore.protocol.messages import Outbound
 from lockstore.protocol.naming import Names
+from lockstore.util.timeouts import timeout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["LockClient"]
 
@@ -62,7 +66,7 @@ class LockClient:
     def __repr__(self) -> str:
         return f"LockClient(host={self._hosts.names!r}, namespace={self._names.namespace!r})"
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> "Self":
         await self.open()
         return self
 
@@ -139,7 +143,7 @@ class LockClient:
     async def _shut_down(self, registry: CallRegistry) -> None:
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_LIMIT_S):
+                async with timeout(CLOSE_LIMIT_S):
                     await registry.close()
         except asyncio.CancelledError:  # with every other task of the event loop: the reconnector then gives all back
             for task in self._tasks:

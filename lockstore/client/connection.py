@@ -25,6 +25,7 @@ from lockstore.client.outbound import OutboundMessage, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.protocol.limits import BODY_MAX_BYTES
 from lockstore.protocol.naming import Names
+from lockstore.util.timeouts import timeout
 
 __all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_connection", "translate_error"]
 
@@ -90,7 +91,7 @@ class Connection:
             message_id=outbound.name,
             reply_to=self.reply_to,
         )
-        async with asyncio.timeout(limit_s):
+        async with timeout(limit_s):
             with translate_error(self._channel):
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
@@ -157,7 +158,7 @@ async def open_connection(
     try:
         try:
             with broker_errors(opened.address):
-                async with asyncio.timeout(begin_limit_s):
+                async with timeout(begin_limit_s):
                     channel = cast("Channel", await opened.channel())
                     connection = Connection(number, opened, channel, names)
                     await connection.begin(on_reply)
@@ -181,7 +182,7 @@ async def _open(endpoint: Endpoint, names: Names) -> tuple[Endpoint, OpeningConn
 
 async def _close_opening(opening: asyncio.Future[AbstractChannel]) -> None:
     with suppress(BrokerLostError, TimeoutError):
-        async with asyncio.timeout(CLOSE_LIMIT_S):
+        async with timeout(CLOSE_LIMIT_S):
             with translate_error():
                 channel = await opening
         await _close_channel(channel)
@@ -189,12 +190,12 @@ async def _close_opening(opening: asyncio.Future[AbstractChannel]) -> None:
 
 async def _close_channel(channel: AbstractChannel) -> None:
     with suppress(BrokerLostError, TimeoutError):
-        async with asyncio.timeout(CLOSE_LIMIT_S):
+        async with timeout(CLOSE_LIMIT_S):
             with translate_error(channel):
                 await channel.close(BrokerLostError("the channel was closed"))
 
 
 async def _close(connection: AbstractConnection) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_LIMIT_S):
+        async with timeout(CLOSE_LIMIT_S):
             await connection.close(BrokerLostError("the connection was closed"))

@@ -14,7 +14,7 @@ __all__ = ["check_entering_task"]
 def check_entering_task() -> None:
     """Raise LockError outside of a task, and in a task that ends as soon as the lock is entered.
 
-    Such a task consists only of coroutines of contextlib and of this client. On Python 3.11 `asyncio.wait_for` creates one.
+    Such a task consists only of coroutines of contextlib and of this client. Before Python 3.12 `asyncio.wait_for` creates one.
     """
     task = asyncio.current_task()
     if task is None:
@@ -24,7 +24,7 @@ def check_entering_task() -> None:
     if root is not None and _ends_on_entry(root):
         raise LockError(
             "the task that enters this lock ends at once, so its body could not be stopped when the lease is lost:"
-            " enter it in the task that runs the body, with `async with asyncio.timeout(...)` in place of asyncio.wait_for"
+            " enter it in the task that runs the body, with `wait=...` or `async with asyncio.timeout(...)` in place of asyncio.wait_for"
         )
 
 

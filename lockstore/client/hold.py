@@ -4,7 +4,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from lockstore.client.call_state import Call
 from lockstore.client.connection import Connection, NotTakenError
@@ -12,6 +12,10 @@ from lockstore.client.decisions import Changed, Decision, Failed, Resend
 from lockstore.client.outbound import OutboundMessage
 from lockstore.client.registry import CallRegistry
 from lockstore.errors import BrokerLostError, LockError, LockLostError
+from lockstore.util.timeouts import timeout, timeout_at
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["LeaseGuard"]
 
@@ -30,7 +34,7 @@ class LeaseGuard:
         self._call = call
         self._registry = registry
         self._loop = asyncio.get_running_loop()
-        self._scope = asyncio.timeout_at(call.safe_until)
+        self._scope = timeout_at(call.safe_until)
         call.body.note_awaiting()
         self._is_open = False
         self._task = asyncio.current_task()
@@ -41,7 +45,7 @@ class LeaseGuard:
         self._misrouted = 0  # consecutive answers
         self._confirmed_on = call.connection_number  # the connection on which the lease was last confirmed
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> "Self":
         await self._scope.__aenter__()
         self._is_open = True
         if self._task is not None:
@@ -186,7 +190,7 @@ class LeaseGuard:
     async def _rest(self, pause_s: float) -> None:
         if pause_s > 0 and not self._nudge.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
+                async with timeout(pause_s):
                     await self._nudge.wait()
         self._nudge.clear()
 

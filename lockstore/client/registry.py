@@ -20,6 +20,7 @@ from lockstore.client.replies import InvalidReplyError, Reply, read_reply
 from lockstore.errors import BrokerLostError
 from lockstore.protocol.messages import GrantedMessage, RejectedMessage
 from lockstore.protocol.naming import Names
+from lockstore.util.timeouts import timeout
 
 __all__ = ["CallRegistry", "Listener"]
 
@@ -106,7 +107,7 @@ class CallRegistry:
         sending = asyncio.create_task(self.releases.run(), name="lockstore releases, at the end")
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(GIVE_BACK_LIMIT_S):
+                async with timeout(GIVE_BACK_LIMIT_S):
                     await self.close()
         finally:
             sending.cancel()

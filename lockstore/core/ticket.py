@@ -10,7 +10,10 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["NO_SENDER", "Claim", "Ended", "Ending", "Sender", "Ticket", "TicketLock"]
 
@@ -55,7 +58,7 @@ class Claim:
         return _without_blanks(own | asdict(self.sender))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Self":
         """Parse what `as_dict` wrote."""
         sender = {item.name: data[item.name] for item in fields(Sender) if item.name in data}
         own = {item.name: data[item.name] for item in fields(cls) if item.name in data}
@@ -93,7 +96,7 @@ class Ticket:
         return json.dumps(self.as_dict())
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Self":
         """Parse Rasa's ticket or ours; without our field it is a direct one. Raises ValueError, TypeError or KeyError."""
         number, expires, claim = data["number"], data["expires"], data.get("claim")
         if not (isinstance(number, int) and math.isfinite(expires)):
@@ -236,7 +239,7 @@ class TicketLock:
         return json.dumps(self.as_dict())
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Self":
         """Parse what Rasa's or our `dumps` wrote (after `json.loads`)."""
         return cls(
             data["conversation_id"],

@@ -2,17 +2,63 @@
 
 A cancellation can be lost. aiormq cancels futures when a channel closes, and raises the channel's end instead of a
 simultaneous cancellation; `asyncio.wait_for`, and the task group of Python 3.11 and 3.12, prefer a result or another task's
-error. A task's count of cancellation requests (`Task.cancelling`) is reliable.
+error. A task's count of cancellation requests (`Task.cancelling`) is reliable. Python 3.10 has none: `cancelling` counts there
+itself, from its first use for a task on.
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["CancelRequest", "keep_cancellation", "try_within"]
+__all__ = ["CancelRequest", "cancelling", "keep_cancellation", "try_within", "uncancel"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+if sys.version_info >= (3, 11):
+
+    def cancelling(task: "asyncio.Task[Any]") -> int:
+        """Return how often the cancellation of a task was requested, less what was taken back."""
+        return task.cancelling()
+
+    def uncancel(task: "asyncio.Task[Any]") -> int:
+        """Take one request back, and return how many are left."""
+        return task.uncancel()
+
+else:
+
+    class _CountedCancel:
+        """Takes the place of one task's method `cancel`, which everybody calls who wants to cancel it, asyncio too."""
+
+        __slots__ = ("_cancel", "_task", "requests")
+
+        def __init__(self, task: "asyncio.Task[Any]") -> None:
+            self._task = task
+            self._cancel = task.cancel
+            self.requests = int(bool(getattr(task, "_must_cancel", False)))
+
+        def __call__(self, msg: Any = None) -> bool:
+            if self._task.done():
+                return False
+            self.requests += 1
+            return self._cancel(msg)
+
+    def _counted(task: "asyncio.Task[Any]") -> _CountedCancel:
+        if not isinstance(task.cancel, _CountedCancel):
+            task.cancel = _CountedCancel(task)  # type: ignore[method-assign]
+        return task.cancel  # type: ignore[return-value]
+
+    def cancelling(task: "asyncio.Task[Any]") -> int:
+        """Return how often the cancellation of a task was requested since the first call, less what was taken back."""
+        return _counted(task).requests
+
+    def uncancel(task: "asyncio.Task[Any]") -> int:
+        """Take one request back, and return how many are left."""
+        counted = _counted(task)
+        counted.requests = max(0, counted.requests - 1)
+        return counted.requests
 
 
 class CancelRequest:
@@ -26,12 +72,12 @@ class CancelRequest:
         self._before = 0
         # A request that has not been delivered yet, because the task is running, counts as a new one.
         if self._task is not None:
-            self._before = self._task.cancelling() - bool(getattr(self._task, "_must_cancel", False))
+            self._before = cancelling(self._task) - bool(getattr(self._task, "_must_cancel", False))
 
     @property
     def is_made(self) -> bool:
         """Whether a cancellation was requested."""
-        return self._task is not None and self._task.cancelling() > self._before
+        return self._task is not None and cancelling(self._task) > self._before
 
     def check(self, instead_of: BaseException | None = None) -> None:
         """Raise CancelledError if a cancellation was requested, even if the awaited call swallowed it."""

@@ -79,7 +79,8 @@ async def test_who_does_not_speak_amqp_is_said_to_and_the_socket_is_closed(serve
 async def test_a_socket_whose_greeting_does_not_come_is_closed() -> None:
     async with asyncio.timeout(PATIENCE_S), server(silence) as (url, closed):
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(OpeningConnection(url, body_limit=LIMIT).connect(), 0.2)
+            async with asyncio.timeout(0.2):
+                await OpeningConnection(url, body_limit=LIMIT).connect()
         await closed.wait()
 
 

@@ -66,7 +66,8 @@ def of_aiormq() -> list[Internal]:
     opening, compat, publisher = (f"lockstore/amqp/{name}.py" for name in ("opening", "compat", "publisher"))
     kept = ("confirmations", "message_id_delivery_tag", "delivery_tag", "max_content_size", "number", "write_queue")
     asked = {"done", "cancelled", "set_result", "set_exception"}
-    answering = (Channel._confirm_delivery, Channel._on_return_frame)
+    on_return: Any = getattr(Channel, "_on_return_frame", None) or Channel._on_return  # the latter up to 6.6
+    answering = (Channel._confirm_delivery, on_return)
     reading = {"at_eof", "read", "readexactly"}
     return [
         Internal(
@@ -77,7 +78,7 @@ def of_aiormq() -> list[Internal]:
         Internal(
             "that Connection.connect asks through self._rpc", opening, lambda: "_rpc" in words(connection.connect)
         ),
-        Internal("FrameReceiver.reader", opening, lambda: receiver(opening).reader == opening),  # type: ignore[arg-type,comparison-overlap]
+        Internal("FrameReceiver.reader", opening, lambda: "reader" in words(receiver.__init__)),
         Internal(
             "the methods of a StreamReader that FrameReceiver.get_frame calls",
             "lockstore/amqp/frame_filter.py",
@@ -106,7 +107,7 @@ def of_aiormq() -> list[Internal]:
         Internal(
             "that a channel reads each delivery by self._on_deliver_frame",
             "daemon/broker/connection.py",
-            lambda: "_on_deliver_frame" in words(Channel._reader),
+            lambda: bool({"_on_deliver_frame", "_on_deliver"} & words(Channel._reader)),  # the daemon has 7 alone
         ),
         Internal("exception_by_code", opening, lambda: callable(connecting.exception_by_code)),
         Internal("the variable `writer` of Connection.connect", compat, lambda: "writer" in words(connection.connect)),
@@ -130,13 +131,16 @@ def of_aiormq() -> list[Internal]:
         Internal(
             "that a returned message is found by Channel.message_id_delivery_tag",
             publisher,
-            lambda: "message_id_delivery_tag" in words(Channel._on_return_frame),
+            lambda: "message_id_delivery_tag" in words(on_return),
         ),
         Internal("Channel.create_future", publisher, lambda: parameters(Channel.create_future) == []),
         Internal(
             "the fields of ChannelFrame",
-            publisher,
-            lambda: {"payload", "should_close"} <= {field.name for field in dataclasses.fields(ChannelFrame)},
+            compat,
+            lambda: (
+                {"payload", "should_close"} <= set(parameters(ChannelFrame))
+                or {"channel_number", "frames"} <= set(parameters(ChannelFrame))
+            ),
         ),
         Internal(
             "Base.closing",

@@ -42,6 +42,11 @@ async def use(locks: LockClient) -> None:
             await asyncio.sleep(0.001)
 
 
+def tasks() -> set[asyncio.Task[Any]]:
+    """Give all tasks but those in which aiormq up to 6.6 reads, a new one for each part of a frame."""
+    return {task for task in asyncio.all_tasks() if "readexactly" not in repr(task.get_coro())}
+
+
 async def cancelled_at(step: int, locks: LockClient) -> bool:
     """Tell whether the call took so many steps."""
 
@@ -63,11 +68,11 @@ async def test_a_cancellation_at_any_step_of_the_task_frees_the_lock(
         await use(others)
         await use(locks)
         await asyncio.sleep(0.1)
-        before = asyncio.all_tasks()
+        before = tasks()
         step = 0
         while await cancelled_at(step, locks):
             await use(others)  # long before any lease could end
-            while not asyncio.all_tasks() <= before:  # an answer to a release has a task for a moment
+            while not tasks() <= before:  # an answer to a release has a task for a moment
                 await asyncio.sleep(0.001)
             step += 1
         print(f"{step} steps")
@@ -75,19 +80,19 @@ async def test_a_cancellation_at_any_step_of_the_task_frees_the_lock(
 
 
 async def test_a_client_that_is_closed_while_it_connects_leaves_no_task(proxy: Proxy, namespace: str) -> None:
-    before = asyncio.all_tasks()
+    before = tasks()
     for step in range(40):
         async with asyncio.timeout(PATIENCE_S), LockClient(proxy.url, namespace=namespace):
             for _ in range(step):
                 await asyncio.sleep(0.0002)
-        serving = {task for task in asyncio.all_tasks() if "_serve" in repr(task) or "_pump" in repr(task)}
-        assert asyncio.all_tasks() - serving <= before
+        serving = {task for task in tasks() if "_serve" in repr(task) or "_pump" in repr(task)}
+        assert tasks() - serving <= before
 
 
 async def test_a_reader_of_events_that_stops_leaves_no_task(daemon: StandIn, locks: LockClient) -> None:
     async with asyncio.timeout(LIMIT_S):
         await locks._opened().reconnector.wait_connected()
-    before = asyncio.all_tasks()
+    before = tasks()
     for step in range(30):
 
         async def read(step: int = step) -> None:
@@ -102,4 +107,4 @@ async def test_a_reader_of_events_that_stops_leaves_no_task(daemon: StandIn, loc
                 await daemon.announce("expired", "talk", phase="held", ticket_number=1)
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0)
-        assert asyncio.all_tasks() <= before
+        assert tasks() <= before

@@ -10,6 +10,7 @@ import pytest
 
 from lockstore.client import HeldTicket, LockClient
 from lockstore.errors import LockError, LockLostError
+from lockstore.util.cancellation import cancelling
 from tests.client.fake_broker import FakeBroker
 
 
@@ -170,7 +171,7 @@ async def test_a_body_in_a_task_that_is_known_is_stopped(
         await asyncio.wait({task})
         if is_given_back:
             assert isinstance(task.exception(), LockLostError)
-            assert task.cancelling() == 0
+            assert cancelling(task) == 0
         else:
             assert task.cancelled()
             with pytest.raises(LockLostError):

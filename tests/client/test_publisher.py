@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 from harness import RabbitMQ
 from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.errors import BrokerLostError
+from lockstore.util.cancellation import cancelling
 from tests.support.proxy import Proxy
 
 PATIENCE_S = 20.0
@@ -108,7 +109,7 @@ async def test_a_connection_that_is_cut_meanwhile_ends_the_waiting(proxy: Proxy,
     with pytest.raises(BrokerLostError):
         async with asyncio.timeout(PATIENCE_S):
             await publishing
-    assert publishing.cancelling() == 0
+    assert cancelling(publishing) == 0
 
 
 async def test_whoever_stops_waiting_harms_nobody_else(channel: Channel, queue: str) -> None:

@@ -1,18 +1,24 @@
 """Two distributions: what bots install, and what the daemon's host installs."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import Environment, run
-
-Maker = Callable[[str], Environment]
+from tests.packaging.conftest import Maker, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-BOT_MOST_MB = 40
+BOT_MOST_MB = 20
+
+
+WITHOUT_THE_EXTRA = """
+import lockstore
+try:
+    lockstore.create_store
+except ImportError as error:
+    print(error)
+"""
 
 
 def top_level(wheel: Path) -> set[str]:
@@ -46,23 +52,32 @@ def test_nothing_of_the_packages_is_missing(wheels: dict[str, Path]) -> None:
 
 def test_a_bots_environment_is_small_and_has_no_daemon(wheels: dict[str, Path], environment: Maker) -> None:
     bot = environment("client.txt")
-    bot.pip("install", "--no-deps", "--no-index", wheels["lockstore"])
-    bot.pip("check")
+    bot.install(wheels["lockstore"])
     run(bot.python, "-m", "compileall", "-q", bot.packages)  # as pip does for a bot: it counts
     print(f"a bot's environment: {bot.size_mb:.1f} MB: {', '.join(sorted(bot.distributions))}")
     assert bot.size_mb < BOT_MOST_MB
-    assert not bot.distributions & {"lockstore-daemon", "boto3", "botocore", "typer", "redis", "aio-pika", "structlog"}
+    assert not bot.distributions & {
+        "lockstore-daemon",
+        "boto3",
+        "botocore",
+        "typer",
+        "redis",
+        "aio-pika",
+        "structlog",
+        "pydantic",
+    }
     found = run(bot.python, "-I", "-c", "import importlib.util; print(importlib.util.find_spec('daemon'))")
     assert found.strip() == "None"
     run(
         bot.python, "-I", "-W", "error", "-c", "from lockstore.client import LockClient; LockClient('amqp://localhost')"
     )
     run(bot.python, "-I", "-W", "error", "-c", "import lockstore; lockstore.InMemoryLockStore()")
+    refused = run(bot.python, "-I", "-W", "error", "-c", WITHOUT_THE_EXTRA)
+    assert refused.strip() == "the Redis lock stores need the extra redis: pip install 'lockstore[redis]'"
 
 
 def test_the_daemons_environment_has_the_command(wheels: dict[str, Path], environment: Maker) -> None:
     host = environment("runtime.txt")
-    host.pip("install", "--no-deps", "--no-index", *wheels.values())
-    host.pip("check")
+    host.install(*wheels.values())
     assert run(host.folder / "bin" / "lockstore", "--version").strip()
     assert "serve" in run(host.folder / "bin" / "lockstore", "--help")

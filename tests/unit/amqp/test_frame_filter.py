@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from inspect import signature
 from typing import Any
 
 import pamqp.frame
@@ -30,7 +31,8 @@ async def received(data: bytes) -> list[pamqp.frame.FrameTypes]:
     reader.feed_data(data)
     reader.feed_eof()
     filtering: Any = FrameFilter(reader, LIMIT)
-    frames = FrameReceiver(filtering)
+    limits = [60] if "receive_timeout" in signature(FrameReceiver).parameters else []  # up to aiormq 6.6
+    frames = FrameReceiver(filtering, *limits)
     return [found async for _, _, found in frames]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lockstore.client import LockClient
 from lockstore.errors import LockError
+from lockstore.util.cancellation import cancelling
 from tests.client.fake_broker import FakeBroker, steps
 
 STEPS = 200
@@ -155,7 +156,7 @@ async def test_a_timeout_around_it_at_any_step_is_a_timeout(broker: Callable[[],
             assert is_late or body.ended or isinstance(end, TimeoutError)
             assert body.stopped or not body.entered or body.ended
             assert not (body.ended and place == "before")
-            assert task.cancelling() == 0
+            assert cancelling(task) == 0
 
 
 async def test_a_sibling_that_fails_at_any_step_ends_the_waiting(broker: Callable[[], FakeBroker]) -> None:
