@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.bot import Bot
 
 LONGEST = (
-    "packaging/test_beside_aio_pika_9.py",
+    "packaging/test_beside_bots.py",
     "fleet/test_fleet.py",
     "packaging/test_wheels.py",
     "commands/test_exec.py",

@@ -142,7 +142,7 @@ async def test_brokers_that_are_all_slow_get_more_time_at_the_next_walk(
         limits.add(delay)
         return timeout(delay)
 
-    monkeypatch.setattr(asyncio, "timeout", note_the_limit)
+    monkeypatch.setattr("lockstore.amqp.hosts.timeout", note_the_limit)
     for _ in range(4):
         with pytest.raises(BrokerLostError, match="no answer"):
             await hosts.connect(Nodes(silent={"10.0.0.1", "10.0.0.2", "10.0.0.3"}).open)

@@ -57,7 +57,7 @@ async def test_a_stack_in_the_bodys_own_task_is_welcome(broker: FakeBroker, entr
 
 
 async def test_wait_for_is_refused_or_stops_the_body(broker: FakeBroker) -> None:
-    """On Python 3.11 it enters in a task of its own; later ones enter in this task."""
+    """Before Python 3.12 it enters in a task of its own; later ones enter in this task."""
     broker.lease_s, broker.is_silent = 0.3, True
     async with LockClient("amqp://localhost/") as locks, asyncio.timeout(10):
         with pytest.raises(LockError):

@@ -26,6 +26,7 @@ INTERNALS = (
 AMQP = (
     "tests/amqp/test_closing_channels.py",
     "tests/amqp/test_opening.py",
+    "tests/amqp/test_server_name.py",
     "tests/unit/amqp/test_channel_numbers.py",
     "tests/unit/amqp/test_frame_filter.py",
 )
@@ -63,7 +64,7 @@ BOTS = {
     "rasa-3.6": Bot(
         "rasa-3.6.txt",
         ("3.10",),
-        (*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *client("events", "obtaining", "other_tasks", "publisher")),
+        (*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *client("events", "other_tasks", "publisher")),
     ),
     "rasa-pro-3.15": Bot(
         "rasa-pro-3.15.txt",
@@ -73,9 +74,11 @@ BOTS = {
     "rasa-pro-3.21": Bot(
         "rasa-pro-3.21.txt",
         ("3.12", "3.13", "3.11"),
-        (*INTERNALS, *CANCELLATION, *client("events", "holding", "hostile_messages")),
+        (*INTERNALS, *AMQP, *client("obtaining", "publisher")),
     ),
-    "alone": Bot("client-alone.txt", ("3.14", "3.13", "3.12"), (*INTERNALS, *client("obtaining", "other_loops"))),
+    "alone": Bot(
+        "client-alone.txt", ("3.14", "3.13", "3.12"), (*INTERNALS, CANCELLATION[0], *client("events", "other_loops"))
+    ),
 }
 
 WITNESS = """
