@@ -66,7 +66,8 @@ def of_aiormq() -> list[Internal]:
     opening, compat, publisher = (f"lockstore/amqp/{name}.py" for name in ("opening", "compat", "publisher"))
     kept = ("confirmations", "message_id_delivery_tag", "delivery_tag", "max_content_size", "number", "write_queue")
     asked = {"done", "cancelled", "set_result", "set_exception"}
-    on_return: Any = getattr(Channel, "_on_return_frame", None) or Channel._on_return  # the latter up to 6.6
+    returned: Any = Channel
+    on_return = returned._on_return_frame if hasattr(Channel, "_on_return_frame") else returned._on_return  # until 6.6
     answering = (Channel._confirm_delivery, on_return)
     reading = {"at_eof", "read", "readexactly"}
     return [
