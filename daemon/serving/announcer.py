@@ -17,6 +17,7 @@ from pydantic_core import to_json
 
 from daemon.serving.dead_letter import DeadLetter
 from daemon.serving.dispatcher import Dispatcher
+from daemon.serving.first_contacts import PublicChannel, ReplyChannel
 from daemon.serving.pending_publish import Announcement, PendingPublish, PublishResult, UnroutableGrant
 from daemon.serving.recipient import Copy, LaneName
 from lockstore.amqp.content_header import PREFIX_BYTES
@@ -56,6 +57,11 @@ class Announcer:
         """
         self._replies = Publisher(replies)
         self._public = None if public is None else Publisher(public)
+        self._dead_letters = (
+            self._public or self._replies
+        )  # a dead-letter queue that hangs had better not hold up replies
+        self._reply_channel = ReplyChannel(self._replies, dispatcher.contacts)
+        self._public_channel = None if self._public is None else PublicChannel(self._public)
         self._names = names
         self._dispatcher = dispatcher
         self._on_unroutable = on_unroutable
@@ -74,12 +80,12 @@ class Announcer:
             batch.announcement(place, has_public=self._public is not None and is_public(notice.event))
         if grants:
             # Someone waits for each: they are on their way to the broker before anything else is even written.
-            await self._send(self._replies, self._copies(batch, grants, "reply", self._replies), pending)
+            await self._send(self._copies(batch, grants, self._reply_channel), pending)
             await asyncio.sleep(0)
-        await self._send(self._replies, self._copies(batch, others, "reply", self._replies), pending)
-        if self._public is not None:
+        await self._send(self._copies(batch, others, self._reply_channel), pending)
+        if self._public_channel is not None:
             public = [place for place, notice in enumerate(notices) if is_public(notice.event)]
-            await self._send(self._public, self._copies(batch, public, "public", self._public), pending)
+            await self._send(self._copies(batch, public, self._public_channel), pending)
         for letter in batch.set_aside.values():
             await self._set_aside(*letter)
         return pending
@@ -110,20 +116,21 @@ class Announcer:
         headers: dict[str, Any] = {"x-error-reason": "unannounceable", "x-error-detail": _printable(detail)}
         kept = Basic.Properties(content_type="application/json", headers=headers, delivery_mode=_PERSISTENT)
         letter = Outgoing(body[: self._body_most], kept, "", self._names.dead_letters)
-        await self._replies.send_encoded([self._replies.encode(letter)], lambda *_: None)
+        await self._dead_letters.send_encoded([self._dead_letters.encode(letter)], lambda *_: None)
 
-    async def _send(self, publisher: Publisher, copies: list[Copy], pending: PendingPublish) -> None:
-        if copies:
-            pending.follow(await self._dispatcher.send(publisher, copies))
+    async def _send(self, copies: list[Copy], pending: PendingPublish) -> None:
+        for sent in await self._dispatcher.send(copies):
+            pending.follow(sent)
 
-    def _copies(self, batch: "_Batch", places: Sequence[int], lane: LaneName, publisher: Publisher) -> list[Copy]:
+    def _copies(self, batch: "_Batch", places: Sequence[int], outlet: ReplyChannel | PublicChannel) -> list[Copy]:
         """Write the messages of one lane, and give those that may be sent now."""
+        lane: LaneName = "reply" if isinstance(outlet, ReplyChannel) else "public"
         now, dispatcher, pending = time.monotonic(), self._dispatcher, batch.pending
         admitted: list[Copy] = []
         held = False
         for place in places:
             announcement = batch.announcements[place]
-            copy = self._copy(batch, place, lane, publisher, now)
+            copy = self._copy(batch, place, lane, outlet, now)
             if copy is None:
                 announcement.done()
                 continue
@@ -140,7 +147,9 @@ class Announcer:
             dispatcher.stir()
         return admitted
 
-    def _copy(self, batch: "_Batch", place: int, lane: LaneName, publisher: Publisher, now: float) -> Copy | None:
+    def _copy(
+        self, batch: "_Batch", place: int, lane: LaneName, outlet: ReplyChannel | PublicChannel, now: float
+    ) -> Copy | None:
         """Write one message; None: it cannot be written, and is set aside."""
         event = batch.notices[place].event
         announcement = batch.announcements[place]
@@ -158,7 +167,7 @@ class Announcer:
                 name, useless_at = event.conversation_id, float("inf")
                 written[1].expiration = None
                 outgoing = Outgoing(*written, f"{type_of(event)}.{name}", self._names.events)
-            payload = publisher.encode(outgoing)
+            payload = outlet.publisher.encode(outgoing)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one event must not keep others from being told
             detail = f"{lane}: {type(error).__name__}: {error}"
             _log.error("event.set_aside", conversation=event.conversation_id, ticket=event.number, error=detail)
@@ -166,7 +175,7 @@ class Announcer:
             return None
         return Copy(
             payload,
-            publisher,
+            outlet,
             lane,
             name,
             self._dispatcher.next_sequence(),
@@ -185,8 +194,8 @@ class Announcer:
         if len(dead.body) > self._body_most:
             notes = replace(dead.notes, body_size=dead.notes.body_size or len(dead.body))
             dead = replace(dead, body=dead.body[: min(PREFIX_BYTES, self._body_most)], notes=notes)
-        properties = dead.written(self._replies.header_max)
-        [refused] = await self._replies.publish([Outgoing(dead.body, properties, "", self._names.dead_letters)])
+        properties = dead.written(self._dead_letters.header_max)
+        [refused] = await self._dead_letters.publish([Outgoing(dead.body, properties, "", self._names.dead_letters)])
         if refused is not None:
             raise BrokerLostError(str(refused)) from refused
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from aiormq.exceptions import DeliveryError, PublishError
 
+from daemon.serving.first_contacts import FirstContacts
 from daemon.serving.recipient import Copy, LaneName
 from daemon.serving.recipients import Recipients
 from lockstore.amqp.publisher import Publisher, Sent, Unpublished
-from lockstore.errors import BrokerLostError
 from lockstore.stores.results import Entry
 
 __all__ = ["Dispatcher", "Outstanding"]
@@ -83,7 +83,10 @@ class Outstanding:
 class Dispatcher:
     """Sends within each recipient's window; what is confirmed later than its batch is collected here."""
 
-    def __init__(self, outstanding: Outstanding, confirm_timeout_s: float, public_most: int) -> None:
+    def __init__(
+        self, outstanding: Outstanding, confirm_timeout_s: float, public_most: int, contacts: FirstContacts
+    ) -> None:
+        self.contacts = contacts
         self.outstanding = outstanding
         self.recipients = outstanding.begin(confirm_timeout_s, public_most)
         self.late: dict[Entry, object] = {}  # events that are not done with, though their batch is
@@ -113,16 +116,31 @@ class Dispatcher:
         for entry in entries:
             self.late.pop(entry, None)
 
-    async def send(self, publisher: Publisher, copies: list[Copy]) -> Sent:
-        """Send copies that were admitted, in one write. Raises BrokerLostError."""
+    async def send(self, copies: list[Copy]) -> list[Sent]:
+        """Send copies that were admitted, in one write for each channel. Raises BrokerLostError."""
+        if self.contacts.is_watched:
+            self._stir.set()
+        return await self._send_all(copies)
+
+    async def _send_all(self, copies: list[Copy]) -> list[Sent]:
+        groups: dict[Publisher, list[Copy]] = {}
+        for copy in copies:
+            groups.setdefault(copy.route, []).append(copy)
+        return [await self._send(publisher, group) for publisher, group in groups.items()]
+
+    async def _send(self, publisher: Publisher, copies: list[Copy]) -> Sent:
+        attempts = [copy.attempt for copy in copies]
 
         def answered(place: int, error: Unpublished | None) -> None:
+            copy = copies[place]
+            if copy.attempt != attempts[place]:
+                return  # it was sent once more
             refusal = isinstance(error, DeliveryError) and not isinstance(error, PublishError)
-            self.recipients.answer(copies[place], error, time.monotonic(), is_refusal=refusal)
-            if self.recipients.is_ready:
+            self.recipients.answer(copy, error, time.monotonic(), is_refusal=refusal)
+            if self.recipients.is_ready or self.contacts.has_suspects:
                 self._stir.set()
 
-        return await publisher.send_encoded([copy.payload for copy in copies], answered)
+        return await publisher.send_encoded([publisher.adopt(copy.payload) for copy in copies], answered)
 
     def stir(self) -> None:
         """Look at what is held back."""
@@ -132,15 +150,12 @@ class Dispatcher:
         """Send what was held back as room comes, until cancelled. Raises BrokerLostError."""
         while True:
             try:
-                async with asyncio.timeout(_RETRY_LOOK_S if self.recipients.has_refused else None):
+                is_watched = self.recipients.has_refused or self.contacts.is_watched
+                async with asyncio.timeout(_RETRY_LOOK_S if is_watched else None):
                     await self._stir.wait()
             except TimeoutError:
                 pass
             self._stir.clear()
-            groups: dict[Publisher, list[Copy]] = {}
-            for copy in self.recipients.next_copies(time.monotonic()):
-                groups.setdefault(copy.publisher, []).append(copy)
-            for publisher, copies in groups.items():
-                if publisher.is_closed:
-                    raise BrokerLostError("the channel is closed")
-                await self.send(publisher, copies)
+            suspects = await self.contacts.tend(time.monotonic())
+            self.recipients.wake(self.contacts.released())
+            await self._send_all([*suspects, *self.recipients.next_copies(time.monotonic())])

@@ -1,12 +1,13 @@
 """One recipient: a reply queue, or the public copies of one conversation; what is outstanding there, and what is held back."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from lockstore.util.backoff import Backoff
 
-__all__ = ["LATE_S", "REPLY_WINDOW", "REPLY_WINDOW_MOST", "Copy", "Lane", "LaneName", "Owner", "Recipient"]
+__all__ = ["LATE_S", "REPLY_WINDOW", "REPLY_WINDOW_MOST", "Copy", "Lane", "LaneName", "Outlet", "Owner", "Recipient"]
 
 LATE_S = 0.1
 """A recipient whose oldest message has no answer for so long is late: no batch waits for its confirms."""
@@ -27,12 +28,28 @@ class Owner(Protocol):
         """Hear that the broker has refused it, and that it is tried again."""
 
 
+class Outlet(Protocol):
+    """The channels that a message may take."""
+
+    def has_room(self, recipient: "Recipient", now: float) -> bool:
+        """Tell whether one more may be sent, as far as the channels are concerned."""
+
+    def take(self, copy: "Copy", now: float) -> None:
+        """Choose the way of a message that is about to be sent."""
+
+    def answered(self, copy: "Copy", error: Exception | None, now: float) -> Iterable["Recipient"]:
+        """Take RabbitMQ's answer, and give the recipients for whom there is room now."""
+
+    def wait(self, recipient: "Recipient") -> None:
+        """Have a recipient wait for room."""
+
+
 @dataclass(slots=True, eq=False)
 class Copy:
     """One message for one recipient: the reply, or what the public is told."""
 
-    payload: Any  # encoded for its publisher
-    publisher: Any
+    payload: Any  # encoded for the channel of its outlet
+    outlet: "Outlet"
     lane: LaneName
     name: str  # of the recipient
     sequence: int
@@ -41,6 +58,8 @@ class Copy:
     state: Literal["new", "sent", "held", "final", "done"] = "new"
     is_listed: bool = False
     recipient: "Recipient | None" = None
+    route: Any = None  # the publisher that it goes to
+    attempt: int = 0  # of those who sent it, only the last one's answer counts
 
 
 @dataclass(slots=True, eq=False)

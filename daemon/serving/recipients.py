@@ -6,7 +6,7 @@ goes back there and is tried again later. No input or output; moments are given,
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from daemon.serving.recipient import REPLY_WINDOW, Copy, Lane, LaneName, Recipient
 from lockstore.util.backoff import Backoff
@@ -61,7 +61,8 @@ class Recipients:
         recipient = self._recipient(copy)
         late = recipient.is_late(now) or recipient.backoff is not None
         lane = recipient.lane
-        if not recipient.backlog and recipient.has_room(now) and lane.outstanding < lane.window:
+        has_room = recipient.has_room(now) and lane.outstanding < lane.window
+        if not recipient.backlog and has_room and copy.outlet.has_room(recipient, now):
             self._send(recipient, copy, now)
             return True, not late
         self._hold(recipient, copy)
@@ -92,6 +93,7 @@ class Recipients:
         recipient.outstanding -= 1
         recipient.lane.outstanding -= 1
         recipient.answered_at = now
+        self.wake(copy.outlet.answered(copy, error, now))
         if is_refusal and copy.state != "final":
             self._refuse(recipient, copy, now)
         else:
@@ -116,7 +118,7 @@ class Recipients:
         copies: list[Copy] = []
         while self._final and self.lanes["public"].outstanding < PUBLIC_LANE_WINDOW:
             copy = self._final.popleft()
-            self._count(self._recipient(copy), now)
+            self._count(self._recipient(copy), copy, now)
             copies.append(copy)
         while self._final:
             self._end(self._final.popleft())
@@ -131,6 +133,10 @@ class Recipients:
         for recipient in ready:
             self._empty(recipient, copies, now)
         return copies
+
+    def wake(self, recipients: Iterable[Recipient]) -> None:
+        """Take note that there is room for these."""
+        self._ready.update(dict.fromkeys(recipients))
 
     def unconfirmed(self, now: float, limit_s: float) -> dict[LaneName, int]:
         """Count the messages that have no answer for too long, and those that are held back."""
@@ -160,7 +166,8 @@ class Recipients:
         recipient.is_known = False
         self._refused.discard(recipient)
 
-    def _count(self, recipient: Recipient, now: float) -> None:
+    def _count(self, recipient: Recipient, copy: Copy, now: float) -> None:
+        copy.outlet.take(copy, now)
         if not recipient.outstanding:
             recipient.answered_at = now
         recipient.outstanding += 1
@@ -168,7 +175,7 @@ class Recipients:
 
     def _send(self, recipient: Recipient, copy: Copy, now: float) -> None:
         copy.state = "sent"
-        self._count(recipient, now)
+        self._count(recipient, copy, now)
 
     def _hold(self, recipient: Recipient, copy: Copy) -> None:
         copy.state = "held"
@@ -211,6 +218,10 @@ class Recipients:
             if copy.state == "held" and copy.useless_at > now:
                 if lane.outstanding >= lane.window:
                     lane.waiting.append(recipient)
+                    return
+                if not copy.outlet.has_room(recipient, now):
+                    if not recipient.outstanding:  # otherwise it is their answer that makes room
+                        copy.outlet.wait(recipient)
                     return
                 self.held[copy.lane] -= 1
                 self._send(recipient, copy, now)

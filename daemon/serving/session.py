@@ -18,6 +18,7 @@ from daemon.broker.connection import (
     raise_when_closed,
     raise_when_one_closes,
     reader_failure,
+    say_what_ended,
     underlying_channel,
 )
 from daemon.cluster.broker_state import BrokerState, observe_broker_state, read_queues
@@ -26,10 +27,12 @@ from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
 from daemon.serving.deadlines import Withdrawals
 from daemon.serving.dispatcher import Dispatcher
+from daemon.serving.first_contacts import FirstContacts
 from daemon.serving.partition_worker import PartitionWorker
 from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
+from lockstore.amqp.publisher import Publisher
 from lockstore.util.cancellation import try_within
 from lockstore.util.task_group import TaskGroup
 
@@ -39,6 +42,7 @@ _GOODBYE_S = 0.5  # for the last heartbeat
 _LEAST_S = 0.1  # for unfinished work, even if the time for everything is shorter
 _STEP_BACK_S = 0.3  # for closing the channels, which the end of the connection does as well
 _BLOCKED_LOOK_S = 0.5
+_OPEN_S = 5.0
 _TRANSIENT_CHANNELS = 5
 """The topology watch, its lock and its declaring channel; reading the state of the broker; checking reply queues."""
 
@@ -51,8 +55,8 @@ def count_channels(settings: Settings) -> int:
     """Return how many channels one session opens at most; keep it in step with `Session.open`."""
     announcer = 2 if settings.daemon.events else 1  # one for replies, one for public events
     partition = 1 + announcer  # one to consume
-    sweeper, heartbeat = announcer, 1
-    return settings.broker.partitions * partition + sweeper + heartbeat + _TRANSIENT_CHANNELS
+    sweeper, heartbeat, first_contacts = announcer, 1, 1
+    return settings.broker.partitions * partition + sweeper + heartbeat + first_contacts + _TRANSIENT_CHANNELS
 
 
 class Session:
@@ -71,8 +75,12 @@ class Session:
         transport = connection.transport
         assert transport is not None  # noqa: S101 - it is connected
         self._below = transport.connection
+        contacts = FirstContacts(Publisher(await self._publishing()), self._another_publisher)
         self._dispatcher = Dispatcher(
-            runtime.outstanding, runtime.settings.broker.confirm_timeout, runtime.settings.daemon.outbox_events
+            runtime.outstanding,
+            runtime.settings.broker.confirm_timeout,
+            runtime.settings.daemon.outbox_events,
+            contacts,
         )
         self._withdrawals = Withdrawals(runtime.deadlines.wakeup)
         self._sweeper = Sweeper(runtime, self._dispatcher, self._withdrawals)
@@ -195,6 +203,15 @@ class Session:
         replies = await self._publishing()
         public = await self._publishing() if settings.daemon.events else None
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._withdrawals.add)
+
+    async def _another_publisher(self) -> Publisher | None:
+        """Open one more channel; None: RabbitMQ allows no more, or does not answer."""
+        try:
+            async with asyncio.timeout(_OPEN_S):
+                return Publisher(await self._publishing())
+        except (*CONNECTION_ERRORS, TimeoutError) as error:
+            _log.warning("channel.unopened", error=say_what_ended(error))
+            return None
 
     async def _publishing(self) -> Channel:
         channel = await underlying_channel(

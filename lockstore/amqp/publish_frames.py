@@ -5,7 +5,7 @@ import struct
 from pamqp import constants
 from pamqp.commands import Basic
 
-__all__ = ["body_frames", "header_frame", "publish_frame"]
+__all__ = ["body_frames", "header_frame", "publish_frame", "renumbered"]
 
 _FRAME = struct.Struct(">BHI")  # type, channel, size
 _PUBLISH = struct.Struct(">IH")  # class and method, and a ticket, which is always 0
@@ -60,3 +60,15 @@ def body_frames(body: bytes, most: int, channel: int) -> bytes:
     """Encode the frames of a body, each with at most `most` bytes; none for an empty body."""
     parts = [body] if len(body) <= most else [body[start : start + most] for start in range(0, len(body), most)]
     return b"".join([_FRAME.pack(constants.FRAME_BODY, channel, len(part)) + part + _END for part in parts if part])
+
+
+def renumbered(frames: bytes, channel: int) -> bytes:
+    """Write frames anew for another channel."""
+    parts: list[bytes] = []
+    start = 0
+    while start < len(frames):
+        kind, _, size = _FRAME.unpack_from(frames, start)
+        stop = start + _FRAME.size + size + len(_END)
+        parts += (_FRAME.pack(kind, channel, size), frames[start + _FRAME.size : stop])
+        start = stop
+    return b"".join(parts)

@@ -17,7 +17,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from lockstore.amqp.compat import to_write
-from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
+from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame, renumbered
 from lockstore.errors import BrokerLostError
 from lockstore.util.cancellation import CancelRequest
 
@@ -224,6 +224,11 @@ class Publisher:
         """Whether nothing can be published or confirmed any more."""
         return self._channel.is_closed
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the broker has answered everything."""
+        return not self._channel.confirmations
+
     async def publish(self, messages: Sequence[Outgoing]) -> list[Unpublished | None]:
         """Publish messages and wait for the answers. Raises BrokerLostError."""
         return await (await self.send(messages)).answers() if messages else []
@@ -272,7 +277,14 @@ class Publisher:
             + body_frames(body, self._channel.max_content_size, number)
         )
         key = (message.properties.message_id or "", message.exchange, message.routing_key) if mandatory else None
-        return Encoded(frames, key)
+        return Encoded(frames, key, number)
+
+    def adopt(self, message: "Encoded") -> "Encoded":
+        """Give a message that another publisher of this connection encoded, for this one's channel."""
+        number = self._channel.number
+        if message.channel == number:
+            return message
+        return Encoded(renumbered(message.frames, number), message.key, number)
 
 
 class Encoded(NamedTuple):
@@ -280,3 +292,4 @@ class Encoded(NamedTuple):
 
     frames: bytes
     key: "_Key | None"
+    channel: int

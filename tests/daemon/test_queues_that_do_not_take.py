@@ -7,7 +7,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from harness import DaemonProcess, RabbitMQ
@@ -178,6 +178,40 @@ async def test_a_reply_queue_that_never_confirms_holds_up_nobody(
     assert {item["conversation_id"] for item in heard} == {f"stuck-{place}" for place in range(200)}
     assert len(heard) == 200
     assert not daemon.events("pipeline.stalled")
+
+
+async def test_queues_that_are_suspended_before_the_daemon_has_met_them_hold_up_nobody(
+    rabbitmq: RabbitMQ, config: dict[str, Any], start_daemon: DaemonMaker, bot: Bot
+) -> None:
+    """RabbitMQ stops a channel at its first message to such a queue, and with it everything that comes after."""
+    daemon = await start_daemon(config)
+    stuck = [f"{bot.namespace}.stuck-{place}" for place in range(2)]
+    new = [await bot.channel.declare_queue(exclusive=True) for _ in range(10)]
+    await cycles(bot, "good", 20)
+    async with AsyncExitStack() as stack:
+        for queue in stuck:
+            await bot.channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
+            await stack.enter_async_context(suspended(rabbitmq, queue))
+        for place, queue in enumerate(
+            [stuck[0], new[0].name, new[1].name, stuck[1], *(queue.name for queue in new[2:])]
+        ):
+            body = {"type": "request", "conversation_id": f"c{place}", "request_id": "r", "lifetime": 600}
+            await bot.send(json.dumps(body).encode(), reply_to=queue)
+        for place in range(40):  # to one of them still more, which is not to stop it again
+            body = {"type": "request", "conversation_id": f"more-{place}", "request_id": "r", "lifetime": 600}
+            await bot.send(json.dumps(body).encode(), reply_to=stuck[0])
+        during = await cycles(bot, "good", 60)
+        for found in new:
+            [answer] = await drained(bot, found.name, 1)
+            assert answer["type"] == "granted"
+        async with asyncio.timeout(PATIENCE_S):
+            while len(daemon.events("reply_queue.apart")) < len(stuck):
+                await asyncio.sleep(0.05)
+        print(f"longest of others {max(during) * 1000:.0f} ms, median {statistics.median(during) * 1000:.1f} ms")
+    heard = await drained(bot, stuck[0], 41)
+    assert {item["conversation_id"] for item in heard} >= {f"more-{place}" for place in range(39)}
+    await drained(bot, stuck[1], 1)
+    assert not daemon.events("broker.lost")
 
 
 async def until_troubled(daemon: DaemonProcess) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame
+from lockstore.amqp.publish_frames import body_frames, header_frame, publish_frame, renumbered
 
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 PROPERTIES = st.builds(
@@ -53,3 +53,14 @@ def test_so_is_the_body(body: bytes, most: int, channel: int) -> None:
 def test_what_amqp_cannot_carry_is_refused(text: str) -> None:
     with pytest.raises(TypeError, match="correlation_id: 256 bytes, and 255 are the most"):
         header_frame(Basic.Properties(correlation_id=text), 0, 1)
+
+
+@given(NAMES, st.binary(max_size=100), st.integers(1, 20), st.integers(1, 2047), st.integers(1, 2047))
+def test_a_message_for_another_channel_is_what_it_would_have_been_there(
+    routing_key: str, body: bytes, most: int, channel: int, other: int
+) -> None:
+    def written(number: int) -> bytes:
+        header = header_frame(Basic.Properties(message_id="m"), len(body), number)
+        return publish_frame("", routing_key, 1, number) + header + body_frames(body, most, number)
+
+    assert renumbered(written(channel), other) == written(other)

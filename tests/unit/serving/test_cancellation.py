@@ -19,6 +19,7 @@ from daemon.serving.consumer import QueueConsumer
 from daemon.serving.deadlines import Withdrawals
 from daemon.serving.decoder import Decoder
 from daemon.serving.dispatcher import Dispatcher
+from daemon.serving.first_contacts import FirstContacts
 from daemon.serving.pipeline import Pipeline
 from daemon.serving.runtime import Runtime, create_runtime
 from daemon.serving.sweeper import Sweeper
@@ -132,11 +133,15 @@ class Scene:
         self.broker = Broker()
         self.store = Store(kind)
         self.runtime: Runtime = create_runtime(Settings(), self.store)
-        self.dispatcher = Dispatcher(self.runtime.outstanding, 30.0, 100)
+        contacts = FirstContacts(Publisher(cast("Channel", self.broker)), self._open_none)
+        self.dispatcher = Dispatcher(self.runtime.outstanding, 30.0, 100, contacts)
         self.withdrawals = Withdrawals(self.runtime.deadlines.wakeup)
         self.sweeper = Sweeper(self.runtime, self.dispatcher, self.withdrawals)
         channel = cast("Channel", self.broker)
         self.announcer = Announcer(channel, channel, Names("n"), self.dispatcher, self.withdrawals.add)
+
+    async def _open_none(self) -> None:
+        """Open no further channel."""
 
     async def sweep(self) -> None:
         await self.sweeper.run(self.announcer)

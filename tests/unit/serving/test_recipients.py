@@ -9,6 +9,22 @@ from daemon.serving.recipient import LATE_S, REPLY_WINDOW, REPLY_WINDOW_MOST, Co
 from daemon.serving.recipients import PUBLIC_LANE_WINDOW, UNWANTED_MOST, Recipients
 
 
+class Outlet:
+    """A channel that takes all."""
+
+    def has_room(self, _: object, __: float) -> bool:
+        return True
+
+    def take(self, _: object, __: float) -> None:
+        """Take it."""
+
+    def answered(self, *_: object) -> tuple[()]:
+        return ()
+
+    def wait(self, _: object) -> None:
+        """Never asked."""
+
+
 class Broker:
     """Takes what is sent, and answers when it is told to."""
 
@@ -22,7 +38,7 @@ class Broker:
 
     def say(self, name: str, lane: LaneName = "reply", **options: Any) -> Copy:
         self._sequence += 1
-        copy = Copy(b"", None, lane, name, self._sequence, owner=self, **options)
+        copy = Copy(b"", Outlet(), lane, name, self._sequence, owner=self, **options)
         is_sent, _ = self.recipients.admit(copy, self.now)
         if is_sent:
             self.sent.append(copy)
