@@ -6,7 +6,8 @@ channel that carries nothing else, the door, one message for each queue. Where a
 channel of their announcer.
 
 A door that says nothing for a while is left to the queue that blocks it, which is found by sending what is unanswered once more
-through a new door, one message at a time. Whoever did get the first copy has the message twice, with the same id.
+through a new door, one message at a time. Whoever did get the first copy has the message twice, with the same id. It is not left
+while RabbitMQ, or this process, is merely slow: another channel has to answer first, and the door to be silent still.
 """
 
 from collections import deque
@@ -59,10 +60,12 @@ class _Door:
 class FirstContacts:
     """The doors of one connection."""
 
-    def __init__(self, publisher: Publisher, open_publisher: Callable[[], Awaitable[Publisher | None]]) -> None:
-        """Take the first door, and what opens a further channel; it gives None where that cannot be done now."""
+    def __init__(
+        self, publisher: Publisher, answering: Callable[[Publisher | None], Awaitable[Publisher | None]]
+    ) -> None:
+        """Take the first door, and what makes sure that RabbitMQ answers on a channel, or opens one; None: it does not now."""
         self._door = _Door(publisher)
-        self._open_publisher = open_publisher
+        self._answering = answering
         self._where: dict[str, _Door] = {}  # queues that have a message on a door
         self._apart: dict[str, _Door] = {}  # queues that blocked a door: it is theirs
         self._left: list[_Door] = []  # doors that are blocked still, though what was on them went another way
@@ -136,15 +139,15 @@ class FirstContacts:
         return []
 
     async def _leave(self) -> None:
-        blocked = self._door
-        if not self._spare:
-            publisher = await self._open_publisher()
-            if publisher is None:
-                return
-            self._spare.append(_Door(publisher))
-        copies = list(blocked.open)  # after the pause: some may be answered by now
-        if not copies:
+        blocked, heard_at = self._door, self._door.heard_at
+        publisher = await self._answering(self._spare[-1].publisher if self._spare else None)
+        if publisher is None:
             return
+        if not self._spare:
+            self._spare.append(_Door(publisher))
+        copies = list(blocked.open)
+        if not copies or blocked.heard_at != heard_at:
+            return  # it was slow, as all channels were
         self._door = self._spare.pop()
         self._is_trial = False
         if len(copies) == 1:

@@ -7,6 +7,7 @@ from typing import ParamSpec
 
 import structlog
 from aiormq.channel import Channel
+from pamqp.commands import Basic
 
 from daemon.broker.connection import (
     CONNECTION_ERRORS,
@@ -32,7 +33,7 @@ from daemon.serving.partition_worker import PartitionWorker
 from daemon.serving.rebalancer import Rebalancer
 from daemon.serving.runtime import Runtime
 from daemon.serving.sweeper import Sweeper
-from lockstore.amqp.publisher import Publisher
+from lockstore.amqp.publisher import Outgoing, Publisher
 from lockstore.util.cancellation import try_within
 from lockstore.util.task_group import TaskGroup
 
@@ -43,6 +44,7 @@ _LEAST_S = 0.1  # for unfinished work, even if the time for everything is shorte
 _STEP_BACK_S = 0.3  # for closing the channels, which the end of the connection does as well
 _BLOCKED_LOOK_S = 0.5
 _OPEN_S = 5.0
+_PROBE = Outgoing(b"", Basic.Properties(), "")  # for no queue: RabbitMQ drops it, and confirms
 _TRANSIENT_CHANNELS = 5
 """The topology watch, its lock and its declaring channel; reading the state of the broker; checking reply queues."""
 
@@ -75,7 +77,7 @@ class Session:
         transport = connection.transport
         assert transport is not None  # noqa: S101 - it is connected
         self._below = transport.connection
-        contacts = FirstContacts(Publisher(await self._publishing()), self._another_publisher)
+        contacts = FirstContacts(Publisher(await self._publishing()), self._answering_publisher)
         self._dispatcher = Dispatcher(
             runtime.outstanding,
             runtime.settings.broker.confirm_timeout,
@@ -204,11 +206,14 @@ class Session:
         public = await self._publishing() if settings.daemon.events else None
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._withdrawals.add)
 
-    async def _another_publisher(self) -> Publisher | None:
-        """Open one more channel; None: RabbitMQ allows no more, or does not answer."""
+    async def _answering_publisher(self, spare: Publisher | None) -> Publisher | None:
+        """Have RabbitMQ answer on a spare channel, or open one more; None: it does not answer, or allows no more."""
         try:
             async with asyncio.timeout(_OPEN_S):
-                return Publisher(await self._publishing())
+                if spare is None:
+                    return Publisher(await self._publishing())
+                await spare.publish([_PROBE])
+                return spare
         except (*CONNECTION_ERRORS, TimeoutError) as error:
             _log.warning("channel.unopened", error=say_what_ended(error))
             return None

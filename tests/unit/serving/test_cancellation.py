@@ -140,7 +140,7 @@ class Scene:
         channel = cast("Channel", self.broker)
         self.announcer = Announcer(channel, channel, Names("n"), self.dispatcher, self.withdrawals.add)
 
-    async def _open_none(self) -> None:
+    async def _open_none(self, _: Publisher | None) -> None:
         """Open no further channel."""
 
     async def sweep(self) -> None:

@@ -32,14 +32,20 @@ class Stage:
         self.suspended: set[str] = set()
         self.told: list[str] = []
         self.may_open = True
-        self.contacts = FirstContacts(cast("Publisher", self.doors[0]), self.open)
+        self.is_slow = False  # it answers on all channels as soon as one has to answer
+        self.contacts = FirstContacts(cast("Publisher", self.doors[0]), self.answering)
         self.outlet = ReplyChannel(cast("Publisher", self.main), self.contacts)
         self.recipients = Recipients(1000)
         self._sequence = 0
 
-    async def open(self) -> Publisher | None:
+    async def answering(self, spare: Publisher | None) -> Publisher | None:
+        if self.is_slow:
+            self.is_slow = False
+            self.confirm()
         if not self.may_open:
             return None
+        if spare is not None:
+            return spare
         self.doors.append(Door())
         return cast("Publisher", self.doors[-1])
 
@@ -182,3 +188,16 @@ async def test_a_channel_that_is_closed_ends_the_session() -> None:
     stage.doors[0].is_closed = True
     with pytest.raises(BrokerLostError):
         await stage.contacts.tend(stage.now)
+
+
+async def test_a_door_is_kept_where_rabbitmq_is_slow_on_every_channel() -> None:
+    stage = Stage()
+    stage.is_slow = True
+    copies = [stage.say(f"new-{number}") for number in range(3)]
+    stage.suspended = {"new-2"}
+    stage.now += 2 * BLOCKED_S
+    assert await stage.contacts.tend(stage.now) == []
+    assert stage.told == ["new-0", "new-1"]
+    assert [copy.attempt for copy in copies] == [0, 0, 0], "nothing is sent twice"
+    await stage.go_on(2 * BLOCKED_S)
+    assert stage.say("new-3").route is not stage.doors[0], "it is left when it alone is silent"
