@@ -1,7 +1,7 @@
-"""PendingPublish: events become messages, and are done with when RabbitMQ has confirmed each of them, reply and public copy.
+"""The announcer turns events into messages: a reply for the requester and a copy for the public.
 
-A batch waits for the confirms of its replies as long as these come as they should. Whoever is late is not waited for: what
-is not confirmed stands in the outbox, and is let go of when the confirm comes (see `daemon/serving/dispatcher.py`).
+An event is finished when RabbitMQ has confirmed both. A batch waits for confirms that arrive in time; whatever is late stays in
+the outbox, and is removed from there when its confirm arrives (see `daemon/serving/dispatcher.py`).
 """
 
 import asyncio
@@ -38,9 +38,9 @@ _Written = tuple[bytes, Basic.Properties]
 
 
 class Announcer:
-    """Publishes replies on one channel and public events on another, each in the order given.
+    """Publishes replies on one channel and public events on another, each in the given order.
 
-    So no one hears of a ticket's end before its grant, and a requester does not wait for what the public is told.
+    No one therefore learns of a ticket's end before its grant, and requesters do not wait for public events.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Announcer:
         dispatcher: Dispatcher,
         on_unroutable: Callable[[Sequence[UnroutableGrant]], None],
     ) -> None:
-        """Take the channels; without one for the public, nothing is told to it.
+        """Without a channel for the public, no public events are published.
 
-        `on_unroutable` is given the grants that come back after their batch was done with.
+        `on_unroutable` receives grants that are returned after their batch was over.
         """
         self._replies = Publisher(replies)
         self._public = None if public is None else Publisher(public)
         self._dead_letters = (
             self._public or self._replies
-        )  # a dead-letter queue that hangs had better not hold up replies
+        )  # so that a dead-letter queue that hangs does not delay replies
         self._reply_channel = ReplyChannel(self._replies, dispatcher.contacts)
         self._public_channel = None if self._public is None else PublicChannel(self._public)
         self._names = names
@@ -67,19 +67,19 @@ class Announcer:
         self._on_unroutable = on_unroutable
 
     async def announce(self, notices: Sequence[Notice]) -> PublishResult:
-        """Publish, and wait for the answers, within limits. Raises BrokerLostError."""
+        """Publish and wait for the confirms, until they are late. Raises BrokerLostError."""
         return await (await self.send(notices)).wait()
 
     async def send(self, notices: Sequence[Notice]) -> PendingPublish:
-        """Publish, and do not wait for the broker. Raises BrokerLostError."""
+        """Publish without waiting for the broker. Raises BrokerLostError."""
         pending = PendingPublish(self._dispatcher, self._on_unroutable)
-        written: dict[int, _Written | None] = {}  # what the requester and the public are told is the same
+        written: dict[int, _Written | None] = {}  # requester and public get the same body
         batch = _Batch(notices, pending, written)
         grants, others = _answers(notices)
         for place, notice in enumerate(notices):
             batch.announcement(place, has_public=self._public is not None and is_public(notice.event))
         if grants:
-            # Someone waits for each: they are on their way to the broker before anything else is even written.
+            # Grants are what users wait for, so they are sent before anything else is even encoded.
             await self._send(self._copies(batch, grants, self._reply_channel), pending)
             await asyncio.sleep(0)
         await self._send(self._copies(batch, others, self._reply_channel), pending)
@@ -92,21 +92,21 @@ class Announcer:
 
     @property
     def is_closed(self) -> bool:
-        """Whether replies are neither sent nor confirmed any more."""
+        """Whether replies can no longer be published or confirmed."""
         return self._replies.is_closed
 
     def give_up(self, answer: Announcement) -> None:
-        """Have nobody wait for this answer any more."""
+        """Record that no delivery waits for this answer."""
         if answer.reply is not None:
             self._dispatcher.recipients.give_up(answer.reply)
 
     def drop(self, answer: Announcement) -> None:
-        """Do not send this answer any more: its message is going to be served anew."""
+        """Discard this answer if it is held back: its message will be processed again."""
         if answer.reply is not None:
             self._dispatcher.recipients.drop(answer.reply)
 
     async def set_aside(self, found: Sequence[Unreadable]) -> None:
-        """Put records of an outbox that cannot be read among the dead letters. Raises BrokerLostError."""
+        """Move unreadable records of an outbox to the dead letters. Raises BrokerLostError."""
         for item in found:
             _log.error("event.set_aside", shard=item.entry.shard, entry=item.entry.id, error=item.reason)
             await self._set_aside(item.record, item.reason)
@@ -123,7 +123,7 @@ class Announcer:
             pending.follow(sent)
 
     def _copies(self, batch: "_Batch", places: Sequence[int], outlet: ReplyChannel | PublicChannel) -> list[Copy]:
-        """Write the messages of one lane, and give those that may be sent now."""
+        """Encode the messages of one lane. Returns those that can be sent now."""
         lane: LaneName = "reply" if isinstance(outlet, ReplyChannel) else "public"
         now, dispatcher, pending = time.monotonic(), self._dispatcher, batch.pending
         admitted: list[Copy] = []
@@ -150,7 +150,7 @@ class Announcer:
     def _copy(
         self, batch: "_Batch", place: int, lane: LaneName, outlet: ReplyChannel | PublicChannel, now: float
     ) -> Copy | None:
-        """Write one message; None: it cannot be written, and is set aside."""
+        """Encode one message, or return None if it cannot be encoded and was set aside."""
         event = batch.notices[place].event
         announcement = batch.announcements[place]
         try:
@@ -160,7 +160,7 @@ class Announcer:
                 lasts_ms = expiration_ms(event)
                 name = event.to.reply_to or ""
                 body, properties = written
-                properties.expiration = str(lasts_ms)  # the payload is written here and now, so both copies share them
+                properties.expiration = str(lasts_ms)  # encoded immediately, so both copies can share them
                 outgoing = Outgoing(body, properties, name, mandatory=isinstance(event, Granted))
                 useless_at = now + lasts_ms / 1000
             else:
@@ -168,7 +168,7 @@ class Announcer:
                 written[1].expiration = None
                 outgoing = Outgoing(*written, f"{type_of(event)}.{name}", self._names.events)
             payload = outlet.publisher.encode(outgoing)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one event must not keep others from being told
+        except Exception as error:  # noqa: BLE001 - a fault in one event must not keep others from being announced
             detail = f"{lane}: {type(error).__name__}: {error}"
             _log.error("event.set_aside", conversation=event.conversation_id, ticket=event.number, error=detail)
             batch.set_aside.setdefault(place, (_as_body(event), detail))
@@ -185,12 +185,12 @@ class Announcer:
 
     @property
     def _body_most(self) -> int:
-        """The most bytes that a body may have: RabbitMQ's `max_message_size` may be less than ours."""
+        """The largest body, in bytes: RabbitMQ's `max_message_size` may be smaller than ours."""
         most = self._dispatcher.outstanding.message_max
         return BODY_MAX_BYTES if most is None else min(BODY_MAX_BYTES, most)
 
     async def park(self, dead: DeadLetter) -> None:
-        """Put a message among the dead letters, with the reason. Raises BrokerLostError."""
+        """Publish a message to the dead letters, with the reason. Raises BrokerLostError."""
         if len(dead.body) > self._body_most:
             notes = replace(dead.notes, body_size=dead.notes.body_size or len(dead.body))
             dead = replace(dead, body=dead.body[: min(PREFIX_BYTES, self._body_most)], notes=notes)
@@ -201,22 +201,22 @@ class Announcer:
 
 
 def _answers(notices: Sequence[Notice]) -> tuple[list[int], list[int]]:
-    """Find the places of the grants, which go first, and of the other replies; those of one ticket stay in order."""
+    """Return the indexes of the grants, which go first, and of the other replies. A ticket's replies stay in order."""
     grants: list[int] = []
     others: list[int] = []
-    told: set[tuple[str, int | None]] = set()
+    seen: set[tuple[str, int | None]] = set()
     for place, notice in enumerate(notices):
         event = notice.event
         if event.to.reply_to:
             ticket = (event.conversation_id, event.number)
-            (grants if isinstance(event, Granted) and ticket not in told else others).append(place)
-            told.add(ticket)
+            (grants if isinstance(event, Granted) and ticket not in seen else others).append(place)
+            seen.add(ticket)
     return grants, others
 
 
 @dataclass(slots=True)
 class _Batch:
-    """The events of one batch while they are written."""
+    """The events of one batch while they are encoded."""
 
     notices: Sequence[Notice]
     pending: PendingPublish
@@ -225,14 +225,14 @@ class _Batch:
     set_aside: dict[int, tuple[bytes, str]] = field(default_factory=dict)
 
     def announcement(self, place: int, *, has_public: bool) -> None:
-        """Begin with an event: count its messages before the first of them is answered."""
+        """Register an event, and count its messages before the first of them is answered."""
         event, entry = self.notices[place]
         messages = bool(event.to.reply_to) + has_public
         announcement = Announcement(event, entry, place, self.pending, messages or 1)
         self.announcements.append(announcement)
         self.pending.add(announcement)
         if not messages:
-            announcement.done()  # there is nobody to tell
+            announcement.done()  # no recipient
 
 
 def _written(event: Event, most: int) -> _Written:
@@ -253,7 +253,7 @@ def _written(event: Event, most: int) -> _Written:
 
 
 def _as_body(event: Event) -> bytes:
-    """Write down what can be written of an event that cannot be announced."""
+    """Return a printable body for an event that cannot be announced."""
     return to_json(repr(event).encode("ascii", "backslashreplace").decode())
 
 

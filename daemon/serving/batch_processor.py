@@ -14,12 +14,9 @@ from daemon.serving.pending_publish import PendingPublish, PublishResult
 from daemon.serving.runtime import Runtime
 from lockstore.core.commands import Command
 from lockstore.stores.results import Notice, Outcome
+from lockstore.util.callbacks import do_nothing
 
 __all__ = ["BatchProcessor"]
-
-
-def _is_ours() -> None:
-    """Nothing can make a sweep obsolete: its commands apply only to tickets that are still as they were found."""
 
 
 class BatchProcessor:
@@ -35,10 +32,11 @@ class BatchProcessor:
         self._withdrawals = withdrawals
         self._progress = progress
 
-    async def store(self, commands: Sequence[Command], check: Callable[[], None] = _is_ours) -> list[Outcome]:
+    async def store(self, commands: Sequence[Command], check: Callable[[], None] = do_nothing) -> list[Outcome]:
         """Apply commands to the lock store, however long it is unavailable.
 
-        `check` is called before each attempt; it raises if the commands' messages were redelivered elsewhere meanwhile.
+        `check` is called before each attempt; it raises if the commands' messages were redelivered elsewhere meanwhile. A
+        sweep needs none: its commands apply only to tickets that are still as they were found.
         """
         outcomes = await self._store.apply(commands, self._progress.step, check)
         self._progress.step()

@@ -9,18 +9,17 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from lockstore.amqp.address import BROKER
 from lockstore.amqp.errors import broker_errors, describe_error
 from lockstore.errors import BrokerLostError
+from lockstore.util.callbacks import do_nothing
 
 __all__ = ["QueueConsumer"]
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class QueueConsumer:
     """The deliveries of one queue. While another daemon is active on it, none arrive, and this one is on standby."""
 
-    def __init__(self, number: int, queue: str, channel: AbstractChannel, check: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self, number: int, queue: str, channel: AbstractChannel, check: Callable[[], None] = do_nothing
+    ) -> None:
         """`check` is called before messages are returned; if it raises, they stay here."""
         self.number = number
         self.delivered = 0  # messages that have arrived so far: none while this daemon is on standby

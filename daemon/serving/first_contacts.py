@@ -1,13 +1,14 @@
-"""First contacts: a reply queue gets its first message on a channel apart, so that it cannot stop the channel of all others.
+"""The first message to a reply queue is published on a separate channel, so that the queue cannot block everyone's replies.
 
-When a channel publishes to a quorum queue for the first time, RabbitMQ has it wait for that queue's leader. A leader that does not
-answer stops the whole channel: nothing that comes after it is routed, and nothing is confirmed. So first messages go through a
-channel that carries nothing else, the door, one message for each queue. Where a queue has just confirmed, the next ones take the
-channel of their announcer.
+When a channel first publishes to a quorum queue, RabbitMQ makes it wait for that queue's leader. A leader that does not
+answer blocks the whole channel: nothing after that message is routed or confirmed. First messages therefore go through the
+probe channel, which carries nothing else, one message per queue. Once a queue has confirmed, further messages go through the
+announcer's own channel.
 
-A door that says nothing for a while is left to the queue that blocks it, which is found by sending what is unanswered once more
-through a new door, one message at a time. Whoever did get the first copy has the message twice, with the same id. It is not left
-while RabbitMQ, or this process, is merely slow: another channel has to answer first, and the door to be silent still.
+A probe channel that confirms nothing for a while is left to the queue that blocks it. To find that queue, the unconfirmed
+messages are published again on a new probe channel, one at a time; a queue that did get the first copy receives the message
+twice, with the same id. A channel is not replaced while RabbitMQ or this process is merely slow: another channel must have
+answered first, and the probe channel must still be silent.
 """
 
 from collections import deque
@@ -20,188 +21,202 @@ from daemon.serving.recipient import Copy, Recipient
 from lockstore.amqp.publisher import Publisher, Unpublished
 from lockstore.errors import BrokerLostError
 
-__all__ = ["APART_MOST", "BLOCKED_S", "DOOR_MOST", "FRESH_S", "FirstContacts", "PublicChannel", "ReplyChannel"]
+__all__ = [
+    "BLOCKED_S",
+    "CONFIRMED_RECENTLY_S",
+    "DEDICATED_MOST",
+    "PROBE_WINDOW",
+    "FirstContacts",
+    "PublicChannel",
+    "ReplyChannel",
+]
 
 BLOCKED_S = 0.25
-"""A door on which nothing is confirmed for so long, while something is outstanding, is left."""
+"""A probe channel that has confirmed nothing for this long, with messages outstanding, is replaced."""
 
-FRESH_S = 0.1
-"""A queue that has confirmed within this time is well, and may be met by the channel of the others."""
+CONFIRMED_RECENTLY_S = 0.1
+"""A queue that has confirmed within this time is healthy: its messages may use the shared channel."""
 
-DOOR_MOST = 100
-"""Messages outstanding on the door: far from the 200 after which RabbitMQ no longer reads the connection."""
+PROBE_WINDOW = 100
+"""Messages outstanding on the probe channel: well below the 200 after which RabbitMQ stops reading the connection."""
 
-APART_MOST = 16
-"""Channels that are left to queues that block them, on one connection."""
+DEDICATED_MOST = 16
+"""The most channels of one connection that are left to queues that block them."""
 
-_MET_MOST = 10_000  # queues; beyond it they are met once more
+_ESTABLISHED_MOST = 10_000  # queues; beyond that, each starts on the probe channel again
 
 _log = structlog.get_logger()
 
 
-class _Door:
-    """A channel with what is outstanding on it, in order."""
+class _ProbeChannel:
+    """A channel and its outstanding messages, in order."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.publisher = publisher
         self.open: dict[Copy, None] = {}
-        self.heard_at = 0.0
+        self.answered_at = 0.0
 
     def put(self, copy: Copy, now: float) -> None:
         if not self.open:
-            self.heard_at = now
+            self.answered_at = now
         self.open[copy] = None
         copy.route = self.publisher
 
     def is_blocked(self, now: float) -> bool:
-        return bool(self.open) and now - self.heard_at > BLOCKED_S
+        return bool(self.open) and now - self.answered_at > BLOCKED_S
 
 
 class FirstContacts:
-    """The doors of one connection."""
+    """The probe channel of one connection, and the channels left to queues that block them."""
 
     def __init__(
         self, publisher: Publisher, answering: Callable[[Publisher | None], Awaitable[Publisher | None]]
     ) -> None:
-        """Take the first door, and what makes sure that RabbitMQ answers on a channel, or opens one; None: it does not now."""
-        self._door = _Door(publisher)
+        """Start with one probe channel.
+
+        `answering` returns the given publisher once RabbitMQ has answered on it, or a new one; None if neither is possible now.
+        """
+        self._probe = _ProbeChannel(publisher)
         self._answering = answering
-        self._where: dict[str, _Door] = {}  # queues that have a message on a door
-        self._apart: dict[str, _Door] = {}  # queues that blocked a door: it is theirs
-        self._left: list[_Door] = []  # doors that are blocked still, though what was on them went another way
-        self._spare: list[_Door] = []
-        self._suspects: deque[Copy] = deque()  # they were on a door that blocked, and go one at a time
-        self._is_trial = False  # what is on the door is a suspect
-        self._fresh: dict[str, float] = {}
+        self._probing: dict[str, _ProbeChannel] = {}  # by queue, the probe channel its message is on
+        self._dedicated: dict[str, _ProbeChannel] = {}  # by queue, the channel that it blocked
+        self._blocked: list[_ProbeChannel] = []  # still blocked; their messages were published again elsewhere
+        self._idle: list[_ProbeChannel] = []
+        self._suspects: deque[Copy] = deque()  # messages of a blocked channel, published again one at a time
+        self._is_trial = False  # the message on the probe channel is a suspect
+        self._confirmed_at: dict[str, float] = {}
         self._waiting: deque[Recipient] = deque()
 
     @property
-    def is_watched(self) -> bool:
-        """Whether `tend` is to be called every now and then."""
-        return bool(self._where or self._suspects or self._left)
+    def needs_attention(self) -> bool:
+        """Whether `replace_blocked` must be called periodically."""
+        return bool(self._probing or self._suspects or self._blocked)
 
     @property
     def has_suspects(self) -> bool:
-        """Whether `tend` has something to send as soon as the door is free."""
+        """Whether `replace_blocked` has a message to publish as soon as the probe channel is free."""
         return bool(self._suspects)
 
-    def is_well(self, name: str, now: float) -> bool:
-        """Tell whether a queue has just confirmed, and has nothing outstanding on a door."""
-        return name not in self._where and now - self._fresh.get(name, -FRESH_S) < FRESH_S
+    def has_just_confirmed(self, name: str, now: float) -> bool:
+        """Return whether a queue has just confirmed, and has nothing outstanding on a probe channel."""
+        return (
+            name not in self._probing
+            and now - self._confirmed_at.get(name, -CONFIRMED_RECENTLY_S) < CONFIRMED_RECENTLY_S
+        )
 
     def has_room(self, recipient: Recipient) -> bool:
-        """Tell whether the next message to a queue may go through a door."""
-        return not recipient.outstanding and (recipient.name in self._apart or self._room() > 0)
+        """Return whether the next message to a queue may use a probe channel."""
+        return not recipient.outstanding and (recipient.name in self._dedicated or self._room() > 0)
 
     def take(self, copy: Copy, now: float) -> None:
-        """Have a message go through the door, or the channel that its queue has blocked before."""
-        door = self._apart.get(copy.name, self._door)
-        door.put(copy, now)
-        self._where[copy.name] = door
+        """Route a message to the probe channel, or to the channel that its queue blocked before."""
+        probe = self._dedicated.get(copy.name, self._probe)
+        probe.put(copy, now)
+        self._probing[copy.name] = probe
 
     def wait(self, recipient: Recipient) -> None:
-        """Have a queue wait for room."""
+        """Register a queue that waits for room."""
         self._waiting.append(recipient)
 
     def released(self) -> list[Recipient]:
-        """Take out the queues for which there is room by now."""
+        """Remove and return the queues that have room now."""
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._room()))]
 
     def answered(self, copy: Copy, error: Unpublished | None, now: float) -> None:
-        """Take RabbitMQ's answer to a message that went through a door."""
-        door = self._where.pop(copy.name)
-        door.open.pop(copy, None)
-        door.heard_at = now
-        if door is self._door:
+        """Process RabbitMQ's answer to a message on a probe channel."""
+        probe = self._probing.pop(copy.name)
+        probe.open.pop(copy, None)
+        probe.answered_at = now
+        if probe is self._probe:
             self._is_trial = False
-        if (error is None or isinstance(error, PublishError)) and self._apart.pop(copy.name, None) is not None:
-            self._spare.append(door)
+        if (error is None or isinstance(error, PublishError)) and self._dedicated.pop(copy.name, None) is not None:
+            self._idle.append(probe)
         if error is None:
-            self._fresh.pop(copy.name, None)
-            self._fresh[copy.name] = now
-            while now - next(iter(self._fresh.values())) > FRESH_S:
-                del self._fresh[next(iter(self._fresh))]
+            self._confirmed_at.pop(copy.name, None)
+            self._confirmed_at[copy.name] = now
+            while now - next(iter(self._confirmed_at.values())) > CONFIRMED_RECENTLY_S:
+                del self._confirmed_at[next(iter(self._confirmed_at))]
 
-    async def tend(self, now: float) -> list[Copy]:
-        """Leave a door that is blocked, and give what is to be sent once more. Raises BrokerLostError."""
-        doors = (self._door, *self._apart.values(), *self._left)
-        if any(door.publisher.is_closed for door in doors):
+    async def replace_blocked(self, now: float) -> list[Copy]:
+        """Replace the probe channel if it is blocked. Returns what must be published again. Raises BrokerLostError."""
+        probes = (self._probe, *self._dedicated.values(), *self._blocked)
+        if any(probe.publisher.is_closed for probe in probes):
             raise BrokerLostError("the channel is closed")
-        self._spare += [door for door in self._left if door.publisher.is_idle]
-        self._left = [door for door in self._left if not door.publisher.is_idle]
-        if self._door.is_blocked(now) and len(self._apart) + len(self._left) < APART_MOST:
-            await self._leave()
-        if self._suspects and not self._door.open:
+        self._idle += [probe for probe in self._blocked if probe.publisher.is_idle]
+        self._blocked = [probe for probe in self._blocked if not probe.publisher.is_idle]
+        if self._probe.is_blocked(now) and len(self._dedicated) + len(self._blocked) < DEDICATED_MOST:
+            await self._replace_probe()
+        if self._suspects and not self._probe.open:
             copy = self._suspects.popleft()
             self._is_trial = True
             self.take(copy, now)
             return [copy]
         return []
 
-    async def _leave(self) -> None:
-        blocked, heard_at = self._door, self._door.heard_at
-        publisher = await self._answering(self._spare[-1].publisher if self._spare else None)
+    async def _replace_probe(self) -> None:
+        blocked, answered_at = self._probe, self._probe.answered_at
+        publisher = await self._answering(self._idle[-1].publisher if self._idle else None)
         if publisher is None:
             return
-        if not self._spare:
-            self._spare.append(_Door(publisher))
+        if not self._idle:
+            self._idle.append(_ProbeChannel(publisher))
         copies = list(blocked.open)
-        if not copies or blocked.heard_at != heard_at:
-            return  # it was slow, as all channels were
-        self._door = self._spare.pop()
+        if not copies or blocked.answered_at != answered_at:
+            return  # every channel was slow
+        self._probe = self._idle.pop()
         self._is_trial = False
         if len(copies) == 1:
             [copy] = copies
-            self._apart[copy.name] = blocked
-            _log.warning("reply_queue.apart", reply_to=copy.name)
+            self._dedicated[copy.name] = blocked
+            _log.warning("reply_queue.isolated", reply_to=copy.name)
             return
-        self._left.append(blocked)
+        self._blocked.append(blocked)
         blocked.open.clear()
         for copy in copies:
-            copy.attempt += 1  # an answer to the one that was sent counts no more
-            del self._where[copy.name]
+            copy.attempt += 1  # an answer to the first attempt no longer counts
+            del self._probing[copy.name]
         self._suspects += copies
 
     def _room(self) -> int:
-        return 0 if self._suspects or self._is_trial else max(0, DOOR_MOST - len(self._door.open))
+        return 0 if self._suspects or self._is_trial else max(0, PROBE_WINDOW - len(self._probe.open))
 
 
 class ReplyChannel:
-    """The replies of one announcer: its own channel, and the door for queues that it has not met."""
+    """The replies of one announcer: its own channel, and the probe channel for queues it has not published to yet."""
 
     def __init__(self, publisher: Publisher, contacts: FirstContacts) -> None:
         self.publisher = publisher
         self._contacts = contacts
-        self._met: dict[str, None] = {}
+        self._established: dict[str, None] = {}
 
     def has_room(self, recipient: Recipient, now: float) -> bool:
-        """Tell whether one more may be sent, as far as the channels are concerned."""
+        """Return whether the channels have room for one more message."""
         return (
-            recipient.name in self._met
-            or self._contacts.is_well(recipient.name, now)
+            recipient.name in self._established
+            or self._contacts.has_just_confirmed(recipient.name, now)
             or self._contacts.has_room(recipient)
         )
 
     def take(self, copy: Copy, now: float) -> None:
-        """Choose the way of a message that is about to be sent."""
-        if copy.name not in self._met:
-            if not self._contacts.is_well(copy.name, now):
+        """Choose the channel of a message that is about to be published."""
+        if copy.name not in self._established:
+            if not self._contacts.has_just_confirmed(copy.name, now):
                 self._contacts.take(copy, now)
                 return
-            if len(self._met) >= _MET_MOST:
-                self._met.clear()
-            self._met[copy.name] = None
+            if len(self._established) >= _ESTABLISHED_MOST:
+                self._established.clear()
+            self._established[copy.name] = None
         copy.route = self.publisher
 
     def answered(self, copy: Copy, error: Exception | None, now: float) -> Sequence[Recipient]:
-        """Take RabbitMQ's answer, and give the queues for which there is room now."""
+        """Process RabbitMQ's answer. Returns the queues that have room now."""
         if copy.route is self.publisher:
             return ()
         self._contacts.answered(copy, error if isinstance(error, Unpublished) else None, now)
         return self._contacts.released()
 
     def wait(self, recipient: Recipient) -> None:
-        """Have a queue wait for room."""
+        """Register a queue that waits for room."""
         self._contacts.wait(recipient)
 
 
@@ -212,16 +227,16 @@ class PublicChannel:
         self.publisher = publisher
 
     def has_room(self, _: Recipient, __: float) -> bool:
-        """Tell that the channel has room: what bounds these is their window."""
+        """Return True: public events are bounded by their window alone."""
         return True
 
     def take(self, copy: Copy, _: float) -> None:
-        """Send it there."""
+        """Route it to the only channel."""
         copy.route = self.publisher
 
     def answered(self, _: Copy, __: Exception | None, ___: float) -> Sequence[Recipient]:
-        """Take RabbitMQ's answer."""
+        """Do nothing: no queue waits for room."""
         return ()
 
     def wait(self, _: Recipient) -> None:
-        """Never asked: there is always room."""
+        """Do nothing: never called, because there is always room."""

@@ -1,4 +1,4 @@
-"""One recipient: a reply queue, or the public copies of one conversation; what is outstanding there, and what is held back."""
+"""A recipient: a reply queue, or the public copies of one conversation, with its outstanding and held-back messages."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -10,43 +10,43 @@ from lockstore.util.backoff import Backoff
 __all__ = ["LATE_S", "REPLY_WINDOW", "REPLY_WINDOW_MOST", "Copy", "Lane", "LaneName", "Outlet", "Owner", "Recipient"]
 
 LATE_S = 0.1
-"""A recipient whose oldest message has no answer for so long is late: no batch waits for its confirms."""
+"""A recipient without an answer for this long is late: no batch waits for its confirms."""
 
-REPLY_WINDOW = 31  # a quorum queue with 32 commands that it has not confirmed blocks the whole channel that feeds it
-REPLY_WINDOW_MOST = 496  # while a queue confirms at once, more are under way with each round: many may share a queue
+REPLY_WINDOW = 31  # a quorum queue with 32 unconfirmed commands blocks the whole channel that publishes to it
+REPLY_WINDOW_MOST = 496  # for a queue that many requests share: the window grows while confirms come at once
 
 LaneName = Literal["reply", "public"]
 
 
 class Owner(Protocol):
-    """Whose message it is, and who hears what becomes of it."""
+    """The owner of a message, notified of its outcome."""
 
     def finished(self, copy: "Copy", error: Exception | None) -> None:
-        """Hear, once, that it is told, or given up."""
+        """Record the outcome: called once, when the message was delivered or given up."""
 
     def refused(self, copy: "Copy") -> None:
-        """Hear that the broker has refused it, and that it is tried again."""
+        """Record that the broker has refused the message; it is retried."""
 
 
 class Outlet(Protocol):
-    """The channels that a message may take."""
+    """The channels on which a message can be published."""
 
     def has_room(self, recipient: "Recipient", now: float) -> bool:
-        """Tell whether one more may be sent, as far as the channels are concerned."""
+        """Return whether the channels have room for one more message."""
 
     def take(self, copy: "Copy", now: float) -> None:
-        """Choose the way of a message that is about to be sent."""
+        """Choose the channel of a message that is about to be published."""
 
     def answered(self, copy: "Copy", error: Exception | None, now: float) -> Iterable["Recipient"]:
-        """Take RabbitMQ's answer, and give the recipients for whom there is room now."""
+        """Process RabbitMQ's answer. Returns the recipients that have room now."""
 
     def wait(self, recipient: "Recipient") -> None:
-        """Have a recipient wait for room."""
+        """Register a recipient that waits for room."""
 
 
 @dataclass(slots=True, eq=False)
 class Copy:
-    """One message for one recipient: the reply, or what the public is told."""
+    """One message for one recipient: a reply, or a public event."""
 
     payload: Any  # encoded for the channel of its outlet
     outlet: "Outlet"
@@ -54,22 +54,22 @@ class Copy:
     name: str  # of the recipient
     sequence: int
     owner: "Owner"
-    useless_at: float = float("inf")  # nobody needs to hear it after this moment
+    useless_at: float = float("inf")  # not worth delivering after this moment
     state: Literal["new", "sent", "held", "final", "done"] = "new"
     is_listed: bool = False
     recipient: "Recipient | None" = None
-    route: Any = None  # the publisher that it goes to
-    attempt: int = 0  # of those who sent it, only the last one's answer counts
+    route: Any = None  # the publisher it is sent with
+    attempt: int = 0  # only an answer to the last attempt counts
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """All recipients of one kind share a window, too."""
+    """All recipients of one kind. They share a window, in addition to their own."""
 
     name: LaneName
     window: int
     outstanding: int = 0
-    waiting: deque["Recipient"] = field(default_factory=deque)  # those with a backlog, for whom the lane had no room
+    waiting: deque["Recipient"] = field(default_factory=deque)  # have a backlog; the lane had no room
 
 
 @dataclass(slots=True, eq=False)
@@ -80,20 +80,20 @@ class Recipient:
     name: str
     window: int
     outstanding: int = 0
-    answered_at: float = 0.0  # the last answer, or since when the first message is outstanding
-    backlog: list[tuple[int, Copy]] = field(default_factory=list)  # a heap, in the order of the events
-    allowed: int = 0  # after a refusal one message at a time, then ever more
+    answered_at: float = 0.0  # time of the last answer, or since when the first message has been outstanding
+    backlog: list[tuple[int, Copy]] = field(default_factory=list)  # a heap, ordered like the events
+    allowed: int = 0  # after a refusal one message at a time, then gradually more
     retry_at: float = 0.0
     refused_at: float | None = None
     backoff: Backoff | None = None
     is_known: bool = True
 
     def is_late(self, now: float, limit_s: float = LATE_S) -> bool:
-        """Tell whether an answer is outstanding for longer than this."""
+        """Return whether an answer has been outstanding for longer than `limit_s`."""
         return self.outstanding > 0 and now - self.answered_at > limit_s
 
     def widen(self, now: float) -> None:
-        """Have more under way where an answer came at once and more is held back; begin anew where it came late."""
+        """Adapt the window to an answer: grow it if the answer came at once and messages are held back, else reset it."""
         if self.is_late(now):
             self.allowed = min(self.allowed, self.window)
         elif self.backlog and self.backoff is None and self.lane.name == "reply":
@@ -101,9 +101,9 @@ class Recipient:
 
     @property
     def troubled_at(self) -> float:
-        """The moment of the first refusal, or of the last answer."""
+        """The time of the first refusal, or of the last answer."""
         return self.answered_at if self.refused_at is None else self.refused_at
 
     def has_room(self, now: float) -> bool:
-        """Tell whether one more may be sent."""
+        """Return whether one more message may be sent."""
         return self.outstanding < self.allowed and self.retry_at <= now

@@ -1,7 +1,7 @@
-"""Flow control towards those who are told: for each reply queue and each conversation's public copies, how much may be outstanding.
+"""Flow control per recipient: how many messages may be outstanding for each reply queue and each conversation's public copies.
 
-Nobody waits for another one's queue. What a recipient has no room for waits in its backlog, in order; what the broker refuses
-goes back there and is tried again later. No input or output; moments are given, in seconds on a clock that only goes forward.
+No queue delays another. Messages that exceed a recipient's window wait in its backlog, in order; what the broker refuses goes
+back there and is retried. Does no I/O; times are passed in, in seconds of a monotonic clock.
 """
 
 import heapq
@@ -13,22 +13,22 @@ from lockstore.util.backoff import Backoff
 
 __all__ = ["PUBLIC_LANE_WINDOW", "Recipients"]
 
-PUBLIC_WINDOW = 16  # the same for the public copies of one conversation
+PUBLIC_WINDOW = 16  # for the public copies of one conversation
 PUBLIC_LANE_WINDOW = (
-    128  # for all of them: far from the 200 messages after which RabbitMQ no longer reads the connection
+    128  # for all of them together: well below the 200 messages after which RabbitMQ stops reading the connection
 )
-REPLY_LANE_WINDOW = 1_000_000  # what bounds replies is the window of each queue, and the prefetch
+REPLY_LANE_WINDOW = 1_000_000  # replies are bounded by each queue's window and by the prefetch
 _FIRST_RETRY_S, _MOST_RETRY_S = 0.25, 10.0  # pauses after a refusal
-_KNOWN_MOST = 10_000  # recipients; beyond it, how fast the idle ones are is forgotten
-RETRIES_MOST = 32  # recipients that refused and are tried again in one round
+_KNOWN_MOST = 10_000  # recipients; beyond that, idle ones lose the window they have reached
+RETRIES_MOST = 32  # recipients that refused, retried in one round
 
-UNWANTED_MOST = 1000  # replies that are held back though nobody waits for them any more
+UNWANTED_MOST = 1000  # replies held back that no delivery waits for any more
 
 
 class Recipients:
-    """Who is told, what is outstanding, and what is held back.
+    """All recipients, with their outstanding and held-back messages.
 
-    `public_most`: public copies that are held back; beyond it the oldest are tried once more, and then given up.
+    `public_most`: the most public copies held back; beyond that the oldest are tried once more and then given up.
     """
 
     def __init__(self, public_most: int) -> None:
@@ -44,20 +44,20 @@ class Recipients:
         self._ready: dict[Recipient, None] = {}
         self._final: deque[Copy] = deque()
         self._unwanted: deque[Copy] = deque()  # oldest first
-        self._public_held: deque[Copy] = deque()  # oldest first; those that are no longer held are passed over
+        self._public_held: deque[Copy] = deque()  # oldest first; entries that are no longer held are skipped
 
     @property
     def has_refused(self) -> bool:
-        """Whether somebody's messages are to be tried again after a pause."""
+        """Whether messages of some recipient are to be retried after a pause."""
         return bool(self._refused)
 
     @property
     def is_ready(self) -> bool:
-        """Whether something may be sent now."""
+        """Whether messages can be sent now."""
         return bool(self._ready or self._final)
 
     def admit(self, copy: Copy, now: float) -> tuple[bool, bool]:
-        """Take a new message: whether it is to be sent at once, and whether its answer is worth waiting for."""
+        """Accept a new message. Returns whether to send it at once, and whether its answer is worth waiting for."""
         recipient = self._recipient(copy)
         late = recipient.is_late(now) or recipient.backoff is not None
         lane = recipient.lane
@@ -69,7 +69,7 @@ class Recipients:
         return False, not late
 
     def give_up(self, copy: Copy) -> None:
-        """Have nobody wait for a reply any more: on its way it is not repeated, and held back it is among the first to be dropped."""
+        """Record that no delivery waits for this reply: if sent it is not repeated, if held back it is dropped first."""
         if copy.state == "sent":
             copy.state = "final"
         elif copy.state == "held":
@@ -78,7 +78,7 @@ class Recipients:
                 self.drop(self._unwanted.popleft())
 
     def drop(self, copy: Copy) -> None:
-        """Let go of a message that is held back, and say nothing of it."""
+        """Discard a message that is held back, without notifying its owner."""
         if copy.state == "held":
             copy.state = "done"
             recipient = self._recipient(copy)
@@ -87,7 +87,7 @@ class Recipients:
             heapq.heapify(recipient.backlog)
 
     def answer(self, copy: Copy, error: Exception | None, now: float, *, is_refusal: bool) -> None:
-        """Take the broker's answer."""
+        """Process the broker's answer."""
         recipient = self._recipient(copy)
         recipient.widen(now)
         recipient.outstanding -= 1
@@ -104,7 +104,7 @@ class Recipients:
                 recipient.allowed = min(recipient.window, recipient.allowed * 2)
             copy.owner.finished(copy, error)
         if recipient.backlog:
-            if recipient.outstanding * 2 <= recipient.allowed:  # several in one write, not one after each confirm
+            if recipient.outstanding * 2 <= recipient.allowed:  # several in one write instead of one per confirm
                 self._ready[recipient] = None
         elif not recipient.outstanding and (recipient.allowed <= recipient.window or len(self._known) > _KNOWN_MOST):
             self._forget(recipient)
@@ -114,7 +114,7 @@ class Recipients:
                 self._ready[lane.waiting.popleft()] = None
 
     def next_copies(self, now: float) -> list[Copy]:
-        """Take what may be sent now out of the backlogs."""
+        """Remove from the backlogs what can be sent now, and return it."""
         copies: list[Copy] = []
         while self._final and self.lanes["public"].outstanding < PUBLIC_LANE_WINDOW:
             copy = self._final.popleft()
@@ -135,11 +135,11 @@ class Recipients:
         return copies
 
     def wake(self, recipients: Iterable[Recipient]) -> None:
-        """Take note that there is room for these."""
+        """Mark recipients as having room."""
         self._ready.update(dict.fromkeys(recipients))
 
     def unconfirmed(self, now: float, limit_s: float) -> dict[LaneName, int]:
-        """Count the messages that have no answer for too long, and those that are held back."""
+        """Return the number of messages that are overdue for an answer or held back, by lane."""
         counts = dict(self.held)
         for recipient in self._known.values():
             if recipient.is_late(now, limit_s):
@@ -147,7 +147,7 @@ class Recipients:
         return counts
 
     def troubled(self, now: float, limit_s: float) -> Iterator[Recipient]:
-        """Give the recipients that do not confirm, or refuse."""
+        """Yield the recipients that do not confirm, or refuse."""
         return (item for item in self._known.values() if item.backoff is not None or item.is_late(now, limit_s))
 
     def _recipient(self, copy: Copy) -> Recipient:
@@ -162,7 +162,9 @@ class Recipients:
         return recipient
 
     def _forget(self, recipient: Recipient) -> None:
-        self._known.pop((recipient.lane.name, recipient.name), None)
+        if not recipient.is_known:
+            return  # it was ready twice, and another one may bear its name by now
+        del self._known[recipient.lane.name, recipient.name]
         recipient.is_known = False
         self._refused.discard(recipient)
 
@@ -204,7 +206,7 @@ class Recipients:
         if recipient.backoff is None:
             recipient.refused_at = now
             recipient.backoff = Backoff(_FIRST_RETRY_S, _MOST_RETRY_S)
-        if recipient.retry_at <= now:  # of several that were sent together, the first counts
+        if recipient.retry_at <= now:  # of several sent together only the first counts
             recipient.retry_at = now + recipient.backoff.next_s()
         recipient.allowed = 1
         self._refused.add(recipient)
@@ -220,7 +222,7 @@ class Recipients:
                     lane.waiting.append(recipient)
                     return
                 if not copy.outlet.has_room(recipient, now):
-                    if not recipient.outstanding:  # otherwise it is their answer that makes room
+                    if not recipient.outstanding:  # otherwise their answer makes room
                         copy.outlet.wait(recipient)
                     return
                 self.held[copy.lane] -= 1

@@ -14,6 +14,7 @@ from lockstore.stores.base import LockStore
 from lockstore.stores.maybe_async import call_maybe_async
 from lockstore.stores.results import LEFT_BEHIND_MS, Entry, Outcome, Patrol, Shard
 from lockstore.util.backoff import Backoff
+from lockstore.util.callbacks import do_nothing
 from lockstore.util.cancellation import CancelRequest
 
 __all__ = ["RetryingStore"]
@@ -25,15 +26,11 @@ _FIRST_S, _MOST_S = 0.05, 1.0  # retry delays while the store is unavailable; sh
 _log = structlog.get_logger()
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 class RetryingStore:
     """A lock store that retries transient failures indefinitely."""
 
     def __init__(
-        self, store: LockStore, health: Health, counters: Counters, check: Callable[[], None] = _nothing
+        self, store: LockStore, health: Health, counters: Counters, check: Callable[[], None] = do_nothing
     ) -> None:
         """`check` is called before each attempt to apply commands, and may raise to prevent it."""
         self.store = store
@@ -50,7 +47,7 @@ class RetryingStore:
             _log.warning("store.warning", warning=warning)
 
     async def apply(
-        self, commands: Sequence[Command], sign: Callable[[], None] = _nothing, check: Callable[[], None] = _nothing
+        self, commands: Sequence[Command], sign: Callable[[], None] = do_nothing, check: Callable[[], None] = do_nothing
     ) -> list[Outcome]:
         """Apply a batch; all commands are safe to repeat, so an unanswered batch is repeated. `sign`: as in `retry`.
 
@@ -97,7 +94,7 @@ class RetryingStore:
         """Return the shard of a conversation."""
         return self.store.shard_of(conversation_id)
 
-    async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = _nothing) -> T:
+    async def retry(self, call: Callable[[], Awaitable[T]], sign: Callable[[], None] = do_nothing) -> T:
         """Repeat a call until the store answers. `sign` is called before each retry, to show that the caller is waiting."""
         backoff, request = Backoff(_FIRST_S, _MOST_S), CancelRequest()
         while True:

@@ -44,7 +44,7 @@ _LEAST_S = 0.1  # for unfinished work, even if the time for everything is shorte
 _STEP_BACK_S = 0.3  # for closing the channels, which the end of the connection does as well
 _BLOCKED_LOOK_S = 0.5
 _OPEN_S = 5.0
-_PROBE = Outgoing(b"", Basic.Properties(), "")  # for no queue: RabbitMQ drops it, and confirms
+_PROBE = Outgoing(b"", Basic.Properties(), "")  # no queue has this name: RabbitMQ drops and confirms it
 _TRANSIENT_CHANNELS = 5
 """The topology watch, its lock and its declaring channel; reading the state of the broker; checking reply queues."""
 
@@ -207,7 +207,7 @@ class Session:
         return Announcer(replies, public, settings.broker.names, self._dispatcher, self._withdrawals.add)
 
     async def _answering_publisher(self, spare: Publisher | None) -> Publisher | None:
-        """Have RabbitMQ answer on a spare channel, or open one more; None: it does not answer, or allows no more."""
+        """Return the spare publisher once RabbitMQ answers on it, or a new one; None if RabbitMQ does not answer or allows no more."""
         try:
             async with asyncio.timeout(_OPEN_S):
                 if spare is None:

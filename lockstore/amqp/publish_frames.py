@@ -63,7 +63,7 @@ def body_frames(body: bytes, most: int, channel: int) -> bytes:
 
 
 def renumbered(frames: bytes, channel: int) -> bytes:
-    """Write frames anew for another channel."""
+    """Return the same frames for another channel."""
     parts: list[bytes] = []
     start = 0
     while start < len(frames):

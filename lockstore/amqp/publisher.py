@@ -280,7 +280,7 @@ class Publisher:
         return Encoded(frames, key, number)
 
     def adopt(self, message: "Encoded") -> "Encoded":
-        """Give a message that another publisher of this connection encoded, for this one's channel."""
+        """Return a message that another publisher of this connection encoded, rewritten for this one's channel."""
         number = self._channel.number
         if message.channel == number:
             return message

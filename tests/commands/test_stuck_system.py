@@ -159,7 +159,7 @@ async def test_status_doctor_the_api_and_the_page_find_the_same(system: System) 
     }
     assert all(finding["remedy"] for told in (status, doctor, api) for finding in told["findings"])
     (silent,) = [message for subject, message in troubles(status).items() if subject.startswith("daemon ")]
-    assert "a queue that is bound to the public events does not take them" in silent
+    assert "a queue bound to the public events does not accept them" in silent
 
 
 async def test_the_page_marks_the_rows_and_the_conversation_names_what_is_wrong_with_it(system: System) -> None:

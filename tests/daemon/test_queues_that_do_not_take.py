@@ -205,7 +205,7 @@ async def test_queues_that_are_suspended_before_the_daemon_has_met_them_hold_up_
             [answer] = await drained(bot, found.name, 1)
             assert answer["type"] == "granted"
         async with asyncio.timeout(PATIENCE_S):
-            while len(daemon.events("reply_queue.apart")) < len(stuck):
+            while len(daemon.events("reply_queue.isolated")) < len(stuck):
                 await asyncio.sleep(0.05)
         print(f"longest of others {max(during) * 1000:.0f} ms, median {statistics.median(during) * 1000:.1f} ms")
     heard = await drained(bot, stuck[0], 41)

@@ -4,14 +4,21 @@ from typing import Any, cast
 
 import pytest
 
-from daemon.serving.first_contacts import APART_MOST, BLOCKED_S, DOOR_MOST, FRESH_S, FirstContacts, ReplyChannel
+from daemon.serving.first_contacts import (
+    BLOCKED_S,
+    CONFIRMED_RECENTLY_S,
+    DEDICATED_MOST,
+    PROBE_WINDOW,
+    FirstContacts,
+    ReplyChannel,
+)
 from daemon.serving.recipient import REPLY_WINDOW, Copy
 from daemon.serving.recipients import Recipients
 from lockstore.amqp.publisher import Publisher
 from lockstore.errors import BrokerLostError
 
 
-class Door:
+class FakeChannel:
     """A channel as RabbitMQ serves it: it stops at the first message to a queue that is suspended."""
 
     def __init__(self) -> None:
@@ -27,13 +34,13 @@ class Door:
 class Stage:
     def __init__(self) -> None:
         self.now = 1000.0
-        self.doors = [Door()]
-        self.main = Door()
+        self.probes = [FakeChannel()]
+        self.main = FakeChannel()
         self.suspended: set[str] = set()
         self.told: list[str] = []
         self.may_open = True
         self.is_slow = False  # it answers on all channels as soon as one has to answer
-        self.contacts = FirstContacts(cast("Publisher", self.doors[0]), self.answering)
+        self.contacts = FirstContacts(cast("Publisher", self.probes[0]), self.answering)
         self.outlet = ReplyChannel(cast("Publisher", self.main), self.contacts)
         self.recipients = Recipients(1000)
         self._sequence = 0
@@ -46,8 +53,8 @@ class Stage:
             return None
         if spare is not None:
             return spare
-        self.doors.append(Door())
-        return cast("Publisher", self.doors[-1])
+        self.probes.append(FakeChannel())
+        return cast("Publisher", self.probes[-1])
 
     def say(self, name: str) -> Copy:
         self._sequence += 1
@@ -67,7 +74,7 @@ class Stage:
 
     def confirm(self) -> None:
         """Have the broker serve each channel up to what stops it."""
-        for channel in (*self.doors, self.main):
+        for channel in (*self.probes, self.main):
             while channel.sent and channel.sent[0].name not in self.suspended:
                 copy, attempt = channel.sent.pop(0), channel.attempts.pop(0)
                 if copy.attempt == attempt:
@@ -78,7 +85,7 @@ class Stage:
         until = self.now + seconds
         while self.now < until:
             self.confirm()
-            for copy in [*await self.contacts.tend(self.now), *self.next_copies()]:
+            for copy in [*await self.contacts.replace_blocked(self.now), *self.next_copies()]:
                 self.put(copy)
             self.now += 0.01
 
@@ -91,7 +98,7 @@ async def test_a_queue_is_met_at_the_door_and_then_on_the_channel_of_all_others(
     stage = Stage()
     for _ in range(5):
         stage.say("new")
-    assert len(stage.doors[0].sent) == 1, "one at a time, until it has confirmed"
+    assert len(stage.probes[0].sent) == 1, "one at a time, until it has confirmed"
     assert not stage.main.sent
     stage.confirm()
     for copy in stage.next_copies():
@@ -107,8 +114,8 @@ async def test_a_queue_that_confirmed_long_ago_is_met_at_the_door_again() -> Non
     stage = Stage()
     stage.say("rare")
     stage.confirm()
-    stage.now += 2 * FRESH_S
-    assert stage.say("rare").route is stage.doors[0]
+    stage.now += 2 * CONFIRMED_RECENTLY_S
+    assert stage.say("rare").route is stage.probes[0]
 
 
 async def test_queues_that_stop_a_door_are_found_and_all_others_are_told() -> None:
@@ -124,7 +131,7 @@ async def test_queues_that_stop_a_door_are_found_and_all_others_are_told() -> No
     stage.say("a")
     await stage.go_on(0.1)
     assert stage.told[-2:] == ["later", "a"], "nothing is sent to a bad one meanwhile"
-    opened = len(stage.doors)
+    opened = len(stage.probes)
     stage.suspended = set()
     await stage.go_on(1)
     assert sorted(stage.told) == sorted([*names, "later", "bad-1", "a"]), (
@@ -135,16 +142,16 @@ async def test_queues_that_stop_a_door_are_found_and_all_others_are_told() -> No
         stage.say(name)
     await stage.go_on(4 * BLOCKED_S)
     assert stage.told[-1] == "e"
-    assert len(stage.doors) == opened, "channels that go on are used again"
+    assert len(stage.probes) == opened, "channels that go on are used again"
 
 
 async def test_on_a_door_there_are_never_more_than_rabbitmq_reads_and_the_rest_waits_for_room() -> None:
     stage = Stage()
-    for place in range(3 * DOOR_MOST):
+    for place in range(3 * PROBE_WINDOW):
         stage.say(f"q{place}")
-    assert len(stage.doors[0].sent) == DOOR_MOST
+    assert len(stage.probes[0].sent) == PROBE_WINDOW
     await stage.go_on(0.5)
-    assert len(stage.told) == 3 * DOOR_MOST
+    assert len(stage.told) == 3 * PROBE_WINDOW
 
 
 async def test_where_no_channel_can_be_opened_it_is_tried_again() -> None:
@@ -162,14 +169,14 @@ async def test_where_no_channel_can_be_opened_it_is_tried_again() -> None:
 
 async def test_the_channels_that_are_left_have_a_bound() -> None:
     stage = Stage()
-    stage.suspended = {f"bad-{place}" for place in range(2 * APART_MOST)}
+    stage.suspended = {f"bad-{place}" for place in range(2 * DEDICATED_MOST)}
     for name in sorted(stage.suspended):
         stage.say(name)
         await stage.go_on(2 * BLOCKED_S)
-    assert len(stage.doors) == APART_MOST + 1
+    assert len(stage.probes) == DEDICATED_MOST + 1
     stage.suspended = set()
     await stage.go_on(1)
-    assert len(stage.told) == 2 * APART_MOST
+    assert len(stage.told) == 2 * DEDICATED_MOST
 
 
 async def test_what_a_queue_does_not_answer_stays_within_its_window_once_it_is_met() -> None:
@@ -185,9 +192,9 @@ async def test_what_a_queue_does_not_answer_stays_within_its_window_once_it_is_m
 
 async def test_a_channel_that_is_closed_ends_the_session() -> None:
     stage = Stage()
-    stage.doors[0].is_closed = True
+    stage.probes[0].is_closed = True
     with pytest.raises(BrokerLostError):
-        await stage.contacts.tend(stage.now)
+        await stage.contacts.replace_blocked(stage.now)
 
 
 async def test_a_door_is_kept_where_rabbitmq_is_slow_on_every_channel() -> None:
@@ -196,8 +203,8 @@ async def test_a_door_is_kept_where_rabbitmq_is_slow_on_every_channel() -> None:
     copies = [stage.say(f"new-{number}") for number in range(3)]
     stage.suspended = {"new-2"}
     stage.now += 2 * BLOCKED_S
-    assert await stage.contacts.tend(stage.now) == []
+    assert await stage.contacts.replace_blocked(stage.now) == []
     assert stage.told == ["new-0", "new-1"]
     assert [copy.attempt for copy in copies] == [0, 0, 0], "nothing is sent twice"
     await stage.go_on(2 * BLOCKED_S)
-    assert stage.say("new-3").route is not stage.doors[0], "it is left when it alone is silent"
+    assert stage.say("new-3").route is not stage.probes[0], "it is left when it alone is silent"

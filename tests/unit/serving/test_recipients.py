@@ -208,3 +208,18 @@ def test_whatever_is_refused_each_recipient_is_told_all_in_the_end(
     assert sorted(broker.told) == list(range(1, len(said) + 1))
     assert sorted(broker.ended) == sorted(broker.told)
     assert not any(recipient.outstanding for recipient in broker.recipients.lanes.values())
+
+
+def test_a_recipient_that_is_idle_and_ready_twice_is_forgotten_once_and_not_whoever_bears_its_name_by_then() -> None:
+    recipients = Recipients(1000)
+    broker = Broker()
+    broker.recipients = recipients
+    first = broker.say("q")
+    stale = first.recipient
+    assert stale is not None
+    broker.confirm(first)
+    assert not stale.is_known
+    second = broker.say("q")
+    recipients.wake([stale])
+    assert recipients.next_copies(broker.now) == []
+    assert broker.say("q").recipient is second.recipient

@@ -1,0 +1,7 @@
+"""A default for optional callbacks."""
+
+__all__ = ["do_nothing"]
+
+
+def do_nothing() -> None:
+    """Do nothing."""
