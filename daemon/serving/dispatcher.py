@@ -134,7 +134,9 @@ class Dispatcher:
             try:
                 self._answered(copy, error)
             except Exception as fault:
-                self._fault = fault  # aiormq goes on after it; `run` ends the session, so that nothing remains held back
+                self._fault = (
+                    fault  # aiormq goes on after it; `run` ends the session, so that nothing remains held back
+                )
                 self._stir.set()
                 raise
 

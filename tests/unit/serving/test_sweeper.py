@@ -8,6 +8,7 @@ from daemon.config.settings import Settings
 from daemon.serving.announcer import Announcer
 from daemon.serving.deadlines import Withdrawals
 from daemon.serving.dispatcher import Dispatcher
+from daemon.serving.first_contacts import FirstContacts
 from daemon.serving.runtime import create_runtime
 from daemon.serving.sweeper import Sweeper
 from lockstore.stores.memory import InMemoryLockStore
@@ -30,7 +31,7 @@ class Store(InMemoryLockStore):
 async def test_a_patrol_may_leave_out_what_this_daemon_is_publishing() -> None:
     store = Store()
     runtime = create_runtime(Settings(), store)
-    dispatcher = Dispatcher(runtime.outstanding, 30.0, 100)
+    dispatcher = Dispatcher(runtime.outstanding, 30.0, 100, cast("FirstContacts", None))
     dispatcher.late[Entry(3, "1-0")] = object()
     sweeper = Sweeper(runtime, dispatcher, Withdrawals(runtime.deadlines.wakeup))
     sweeping = asyncio.create_task(
