@@ -1,5 +1,8 @@
 """The commands that run until they are stopped, as the shell sees them."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -8,6 +11,19 @@ from daemon.cli.exit_codes import end_of_change
 from daemon.cli.options import ConfigFile, Conversation, Grace, Holder, Lifetime, LogLevel, Wait
 
 __all__ = ["execute", "serve"]
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Import without rich. structlog would, for tracebacks that our log writes itself: an eighth of a daemon's start."""
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # which `import` takes for a package that is not installed
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 def serve(
@@ -21,7 +37,8 @@ def serve(
 
     Exit code 0: stopped by a signal. 2: the configuration is invalid.
     """
-    from daemon.cli import serve as serving
+    with _without_rich():
+        from daemon.cli import serve as serving
 
     end_of_change("serve", lambda: serving.serve(config, log_level))
 

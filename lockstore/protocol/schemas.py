@@ -7,8 +7,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from lockstore.protocol.models import INBOUND_MODELS, OUTBOUND_MODELS
+from lockstore.protocol.models import INBOUND_MODELS
 from lockstore.protocol.naming import Names
+from lockstore.protocol.outbound_models import OUTBOUND_MODELS
 
 __all__ = ["asyncapi", "json_schemas"]
 

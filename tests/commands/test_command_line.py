@@ -44,6 +44,23 @@ def test_the_shell_sees_the_commands_without_importing_what_they_need() -> None:
     }
 
 
+def test_a_daemon_that_listens_nowhere_does_not_wait_for_imports_that_it_does_not_need(tmp_path: Path) -> None:
+    program = """
+import sys
+from daemon.cli.app import app
+try:
+    app(["serve", "--config", sys.argv[1]])
+except SystemExit as ended:
+    print(ended.code, *{name.partition(".")[0] for name in sys.modules})
+"""
+    argv = [sys.executable, "-c", program, str(tmp_path / "none.yml")]
+    seen = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    code, *loaded = seen.stdout.split()
+    assert code == "2"  # the file is missing, which is found when all is imported
+    assert {"structlog", "aio_pika", "pydantic"} <= {*loaded}
+    assert not {*loaded} & {"aiohttp", "boto3", "jinja2", "prometheus_client", "rich"}
+
+
 def test_choices_are_those_of_the_modules_that_they_belong_to() -> None:
     assert get_args(options.LogLevel) == get_args(logs.LogLevel)
     assert get_args(options.StoreName) == get_args(purge.StoreName)

@@ -14,8 +14,9 @@ from lockstore.core.events import Cancelled, Event, Expired, Granted, Queued, Re
 from lockstore.core.ticket import TicketLock
 from lockstore.protocol.codec import BODY_MAX_BYTES, REPLY_MIN_MS, encode
 from lockstore.protocol.limits import CONVERSATION_ID_MAX_BYTES, SHORT_STRING_MAX_BYTES
-from lockstore.protocol.models import INBOUND, INBOUND_MODELS, OUTBOUND_MODELS
+from lockstore.protocol.models import INBOUND, INBOUND_MODELS
 from lockstore.protocol.naming import Names, partition_of
+from lockstore.protocol.outbound_models import OUTBOUND_MODELS
 from lockstore.protocol.reading import read_outbound
 from tests.docs.pages import CHECKOUT, PAGES, Block, bare, blocks, codes, section, tables
 

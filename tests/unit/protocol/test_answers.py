@@ -9,7 +9,8 @@ import pytest
 from lockstore.core.events import REFUSALS, Cancelled, Event, Expired, Granted, Queued, Rejected, Released, Renewed
 from lockstore.core.ticket import Sender
 from lockstore.protocol.codec import BODY_MAX_BYTES, PartialMessage, encode, message_id, type_of
-from lockstore.protocol.models import INBOUND, OUTBOUND_MODELS
+from lockstore.protocol.models import INBOUND
+from lockstore.protocol.outbound_models import OUTBOUND_MODELS
 from lockstore.protocol.reading import parse_fields, read_outbound
 
 AT_MS = 1795459434123

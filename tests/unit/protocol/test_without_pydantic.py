@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from lockstore.client.outbound import LockParams, request
 from lockstore.errors import RefusedError
 from lockstore.protocol.messages import OUTBOUND_TYPES
-from lockstore.protocol.models import INBOUND, OUTBOUND_MODELS, RequestMessage
+from lockstore.protocol.models import INBOUND, RequestMessage
+from lockstore.protocol.outbound_models import OUTBOUND_MODELS
 from lockstore.protocol.reading import InvalidMessageError, parse_fields, read_outbound
 from lockstore.protocol.schemas import json_schemas
 from lockstore.util.validation import broken_rule
