@@ -41,4 +41,4 @@ def _ends_on_entry(root: FrameType) -> bool:
 
 def _is_passing_through(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__", ""))
-    return name == "contextlib" or name.startswith("lockstore.client")
+    return name == "contextlib" or (name.startswith("lockstore.client") and name != "lockstore.client.background")

@@ -17,10 +17,13 @@ class HeldTicket:
 
     def check(self) -> None:
         """Raise LockLostError if the lease is lost. Only needed in a body that runs in another task than the one that entered."""
-        call = self._call
-        call.body.note_use()
-        if call.lost is not None or asyncio.get_running_loop().time() >= call.safe_until:
-            raise call.lost_error("it was not renewed in time")
+        self._call.body.note_use()
+        self.check_at(asyncio.get_running_loop().time())
+
+    def check_at(self, now: float) -> None:
+        """Do the same for a time of the event loop's clock."""
+        if self._call.lost is not None or now >= self._call.safe_until:
+            raise self._call.lost_error("it was not renewed in time")
 
     @property
     def number(self) -> int:

@@ -28,7 +28,8 @@ class Received:
 class StandIn:
     """`take` the client's next message of a type, `say` something to it. Its clock has nothing to do with any other."""
 
-    def __init__(self, url: str, namespace: str, partitions: int = 1) -> None:
+    def __init__(self, url: str, namespace: str, partitions: int = 1, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
         self._url = url
         self.namespace = namespace
         self._partitions = partitions
@@ -67,7 +68,7 @@ class StandIn:
             if received["type"] == kind:
                 self._put_aside.remove(received)
                 return received
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(self._limit_s):
             while (received := await self._received.get())["type"] != kind:
                 self._put_aside.append(received)
         return received

@@ -47,6 +47,12 @@ EVERY_STEP = tuple(
 )
 
 
+BLOCKING = (
+    "tests/unit/client/test_blocking.py",
+    "tests/client/test_blocking_with_daemon.py::test_an_interrupt_while_waiting_leaves_the_line",
+)
+
+
 def client(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/client/test_{name}.py" for name in names)
 
@@ -64,7 +70,7 @@ BOTS = {
     "rasa-3.6": Bot(
         "rasa-3.6.txt",
         ("3.10",),
-        (*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *client("events", "other_tasks", "publisher")),
+        (*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *BLOCKING, *client("events", "other_tasks", "publisher")),
     ),
     "rasa-pro-3.15": Bot(
         "rasa-pro-3.15.txt",
@@ -77,7 +83,9 @@ BOTS = {
         (*INTERNALS, *AMQP, *client("obtaining", "publisher")),
     ),
     "alone": Bot(
-        "client-alone.txt", ("3.14", "3.13", "3.12"), (*INTERNALS, CANCELLATION[0], *client("events", "other_loops"))
+        "client-alone.txt",
+        ("3.14", "3.13", "3.12"),
+        (*INTERNALS, CANCELLATION[0], BLOCKING[0], *client("events", "other_loops")),
     ),
 }
 
