@@ -4,10 +4,10 @@ PY := .venv/bin/python
 UV ?= .venv/bin/uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test load matrix check format bench install rollback uninstall lock clean
+.PHONY: help setup demo test test-rasa load matrix check format bench install rollback uninstall lock clean
 
 help:  ## this list
-	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 setup:  ## Debian's RabbitMQ and Redis, and .venv with pinned packages
 	@scripts/setup
@@ -21,6 +21,9 @@ JOBS ?= 3
 test:  ## all tests: make test ARGS="-k words -x"; JOBS=0 for one after the other
 	@scripts/setup test
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-rasa: setup  ## two servers of the real Rasa 3.6.21 (2 GB, Python 3.10), its own lock store beside ours, one table
+	@scripts/test-rasa $(ARGS)
 
 load: setup  ## 60 seconds of load with hostile messages and killed daemons: make load ARGS="--rate 50"
 	@$(PY) -m tests.fleet --seconds 60 --rate 200 --conversations 2000 --hostile-turns 10 --kill-every 10 $(ARGS)
@@ -64,6 +67,7 @@ lock: setup  ## pin requirements/*.txt anew
 	@$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 	@$(LOCK) requirements/build.in --output-file requirements/build.txt
 	@$(LOCK) requirements/otel.in --output-file requirements/otel.txt
+	@$(subst --universal --python-version 3.11,--python-version 3.10,$(LOCK)) requirements/rasa-server.in --output-file requirements/rasa-server.txt
 
 clean:  ## remove .venv and everything the tools made
 	@rm -rf .venv build dist examples/node/dist examples/node/node_modules tests/generators/node_modules .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

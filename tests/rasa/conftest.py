@@ -5,6 +5,7 @@ The wheel is downloaded once, into the environment's folder. Where it cannot be 
 
 import importlib
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 WHEELS = Path(sys.prefix) / "rasa-wheel"
-PINNED = CHECKOUT / "requirements" / "rasa-wheel.txt"
+PINS = CHECKOUT / "requirements" / "rasa-server.txt"
 
 STUBS = {
     "ruamel.yaml.error": ("MarkedYAMLError", "MarkedYAMLWarning", "MarkedYAMLFutureWarning"),
@@ -48,16 +49,20 @@ def wheel() -> Path:
     if found:
         return found[-1]
     folder = WHEELS.with_name(f"rasa-wheel-{uuid.uuid4().hex}")  # another worker may download it, too
+    folder.mkdir(parents=True)
+    pinned = folder / "requirements.txt"
+    [pin] = re.findall(r"^rasa==.*\n(?:    --hash=.*\n)+", PINS.read_text(), re.MULTILINE)
+    pinned.write_text(pin)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--python-version", "3.10", "--only-binary", ":all:", "--dest", str(folder)]
-    done = subprocess.run([*command, "--requirement", str(PINNED)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--requirement", str(pinned)], capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"Rasa's wheel cannot be downloaded: {done.stderr.strip().splitlines()[-1]}")
     [downloaded] = folder.glob("rasa-*.whl")
     WHEELS.mkdir(parents=True, exist_ok=True)
     shutil.move(downloaded, WHEELS / downloaded.name)
-    folder.rmdir()
+    shutil.rmtree(folder)
     return WHEELS / downloaded.name
 
 
