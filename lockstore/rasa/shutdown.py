@@ -48,6 +48,6 @@ async def _close_when_cancelled(shared: Closing) -> None:
     while not closing.done():
         try:
             await asyncio.wait({closing})
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # noqa: PERF203 - each time, however often it is cancelled
             shared.hurry()
     closing.result()

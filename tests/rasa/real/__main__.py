@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,22 @@ from tests.rasa.real.servers import RasaServer
 
 BOT = Path(__file__).parent / "bot"
 NAMES = ("a", "b")
+RASAS = "Rasa's redis"
+OURS = "QueueLockStore"
 EVERY_S = 0.025  # 20 messages in half a second; each takes more than a tenth of one
-LEASE_S = 10
+LEASE_S = 10  # ours; whoever comes after a killed server waits for it
+RASAS_LIFETIME_S = 60  # Rasa's default: it is the wait, too, so a shorter one drops messages
 ROUNDS = 3
 
-Fault = Callable[[], Awaitable[None]]
+Fault = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Bench:
     """Two Rasa servers with one lock store, and what they need."""
 
-    def __init__(self, python: Path, model: Path, rabbitmq: RabbitMQ, redis: RedisServer, actions: ActionServer) -> None:
+    def __init__(
+        self, python: Path, model: Path, rabbitmq: RabbitMQ, redis: RedisServer, actions: ActionServer
+    ) -> None:
         self._python, self._model = python, model
         self.rabbitmq, self._redis, self._actions = rabbitmq, redis, actions
         self.servers: list[RasaServer] = []
@@ -43,7 +48,7 @@ class Bench:
         self._round = 0
         self.rows: list[tuple[str, str, Verdict]] = []
 
-    async def start(self, store: str, section: dict[str, Any], stack: AsyncExitStack) -> None:
+    async def start(self, store: str, section: dict[str, Any], lifetime_s: int, stack: AsyncExitStack) -> None:
         """Start two servers whose locks come from this section."""
         self._store = store
         tracker = {"type": "redis", "url": self._redis.host, "port": self._redis.port, "db": 3}
@@ -53,22 +58,28 @@ class Bench:
                 "tracker_store": tracker,
                 "action_endpoint": {"url": self._actions.url(name)},
             }
-            server = RasaServer(self._python, self._model, f"rasa-{name}", endpoints, LEASE_S)
+            server = RasaServer(self._python, self._model, f"rasa-{name}", endpoints, lifetime_s)
             stack.push_async_callback(server.close)
             await server.start()
             self.servers.append(server)
 
-    async def measure(self, scenario: str, conversations: int, every_s: float = EVERY_S, fault: Fault | None = None) -> None:
+    async def measure(
+        self, scenario: str, conversations: int, every_s: float = EVERY_S, fault: Fault | None = None
+    ) -> None:
         """Send 20 messages to each conversation, with a fault meanwhile, and note what became of them."""
         self._round += 1
         names = [f"talk-{self._round}-{number}" for number in range(conversations)]
-        messages = [Sent(name, f"work {number}") for number in range(20) for name in names]
+        messages = [
+            Sent(name, f"work {number}", first_server=number + place)
+            for number in range(20)
+            for place, name in enumerate(names)
+        ]
         before, began = len(self._actions.handled), time.monotonic()
         async with asyncio.TaskGroup() as group:
-            group.create_task(send(messages, self.servers, every_s / conversations))
             if fault is not None:
                 group.create_task(fault())
-        seconds = time.monotonic() - began
+            await send(messages, self.servers, every_s / conversations)
+            seconds = time.monotonic() - began
         verdict = await judge(messages, self._actions.handled[before:], self.servers[0], seconds)
         self.rows.append((self._store, scenario, verdict))
         print(row(*self.rows[-1]), flush=True)
@@ -126,8 +137,8 @@ async def main(python: Path, model: Path, *, only_ours: bool) -> int:
         actions = await stack.enter_async_context(ActionServer())
         bench = Bench(python, model, rabbitmq, redis, actions)
         print(HEADER, flush=True)
-        calm = {} if only_ours else {"Rasa's redis": await _rasas_own(bench, redis)}
-        calm["QueueLockStore"] = await _ours(bench, rabbitmq, redis)
+        calm = {} if only_ours else {RASAS: await _rasas_own(bench, redis)}
+        calm[OURS] = await _ours(bench, rabbitmq, redis)
     print()
     print(HEADER)
     for each in bench.rows:
@@ -135,17 +146,20 @@ async def main(python: Path, model: Path, *, only_ours: bool) -> int:
     print()
     for store, milliseconds in calm.items():
         print(f"one message without an action, nobody else there, {store}: {milliseconds:.1f} ms (median of 50)")
-    return 0 if all(verdict.is_well for store, _, verdict in bench.rows if store == "QueueLockStore") else 1
+    return 0 if all(_is_well(scenario, verdict) for store, scenario, verdict in bench.rows if store == OURS) else 1
+
+
+def _is_well(scenario: str, verdict: Verdict) -> bool:
+    # What misses its turn while RabbitMQ is away goes to the end of the line.
+    return verdict.is_well and (not verdict.out_of_order or "RabbitMQ" in scenario)
 
 
 async def _rasas_own(bench: Bench, redis: RedisServer) -> float:
     async with AsyncExitStack() as stack:
         section = {"type": "redis", "url": redis.host, "port": redis.port, "db": 2}
-        await bench.start("Rasa's redis", section, stack)
+        await bench.start(RASAS, section, RASAS_LIFETIME_S, stack)
         calm = await bench.message_ms()
         await _rounds(bench)
-        await bench.measure("one, a holder killed (SIGKILL)", 1, fault=lambda: bench.when_busy(RasaServer.kill))
-        await bench.measure("one, a server stopped (SIGTERM)", 1, fault=lambda: bench.when_busy(RasaServer.stop))
         bench.servers.clear()
     return calm
 
@@ -158,15 +172,21 @@ async def _ours(bench: Bench, rabbitmq: RabbitMQ, redis: RedisServer) -> float:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(DaemonProcess(daemon))
         section = {"type": "lockstore.rasa.QueueLockStore", "url": rabbitmq.url}
-        await bench.start("QueueLockStore", section, stack)
+        await bench.start(OURS, section, LEASE_S, stack)
         calm = await bench.message_ms()
         await _rounds(bench)
         await bench.measure("one, a holder killed (SIGKILL)", 1, fault=lambda: bench.when_busy(RasaServer.kill))
-        await bench.measure("one, a server stopped (SIGTERM)", 1, fault=lambda: bench.when_busy(RasaServer.stop))
+        await bench.measure("one, a server stopped (SIGTERM)", 1, fault=lambda: bench.when_busy(_stop))
         await bench.measure("one, RabbitMQ restarted", 1, fault=rabbitmq.restart)
         await bench.measure("ten, RabbitMQ restarted", 10, fault=rabbitmq.restart)
         bench.servers.clear()
     return calm
+
+
+async def _stop(server: RasaServer) -> None:
+    await server.stop()
+    if "closed the connections of the lock store" not in server.log.read_text():
+        raise RuntimeError(f"{server.name} was stopped and did not close its lock store: {server.log}")
 
 
 async def _rounds(bench: Bench) -> None:
@@ -178,7 +198,9 @@ async def _rounds(bench: Bench) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.rasa.real", description=__doc__)
-    parser.add_argument("--python", type=Path, required=True, help="the interpreter of an environment with Rasa and lockstore")
+    parser.add_argument(
+        "--python", type=Path, required=True, help="the interpreter of an environment with Rasa and lockstore"
+    )
     parser.add_argument("--only-ours", action="store_true", help="leave out Rasa's own lock store")
     parser.add_argument("--model", type=Path, required=True, help="where the trained model is kept")
     given = parser.parse_args()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -35,7 +35,7 @@ class ActionServer:
         """Return the `action_endpoint` of a server."""
         return f"http://{LOOPBACK}:{self._port}/{server}/webhook"
 
-    async def __aenter__(self) -> "ActionServer":
+    async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/{server}/webhook", self._run)
         self._runner = web.AppRunner(app)

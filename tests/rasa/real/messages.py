@@ -12,7 +12,7 @@ from tests.rasa.real.actions import Handled
 from tests.rasa.real.servers import RasaServer
 
 CLEARLY_LATER_S = 0.1  # messages that were sent closer together than this have no order
-ANSWER_LIMIT_S = 45.0  # then a message counts as lost: its sender would have given up long ago
+ANSWER_LIMIT_S = 30.0  # then a message counts as lost: its sender would have given up long ago
 _PAUSE_S = 0.2
 _ATTEMPTS = 400
 
@@ -23,6 +23,7 @@ class Sent:
 
     conversation: str
     text: str
+    first_server: int  # odd or even
     at: float = 0.0
     empty: int = 0  # answers 200 `[]`: no lock
     failed: int = 0  # the server was away
@@ -44,27 +45,25 @@ class Verdict:
 
     @property
     def is_well(self) -> bool:
-        """Whether the conversations were handled one message at a time, in order, and completely."""
-        return not (self.overlaps or self.out_of_order or self.lost or self.empty or self.stuck)
+        """Whether the conversations were handled one message at a time, and completely."""
+        return not (self.overlaps or self.lost or self.empty or self.stuck)
 
 
 async def send(messages: Sequence[Sent], servers: Sequence[RasaServer], every_s: float) -> None:
-    """Send messages to the servers in turn, one each `every_s`, and wait until all are answered."""
+    """Send messages, those of a conversation to the servers in turn, one each `every_s`, and wait until all are answered."""
     limit = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=ANSWER_LIMIT_S)
     async with aiohttp.ClientSession(connector=limit, timeout=timeout) as session, asyncio.TaskGroup() as all_at_once:
-        for place, message in enumerate(messages):
-            all_at_once.create_task(_deliver(session, message, servers, place))
+        for message in messages:
+            all_at_once.create_task(_deliver(session, message, servers))
             await asyncio.sleep(every_s)
 
 
-async def _deliver(
-    session: aiohttp.ClientSession, message: Sent, servers: Sequence[RasaServer], place: int
-) -> None:
+async def _deliver(session: aiohttp.ClientSession, message: Sent, servers: Sequence[RasaServer]) -> None:
     """Send one message, and again to the other server where the first one is gone."""
     message.at = time.monotonic()
     for attempt in range(_ATTEMPTS):
-        server = servers[(place + attempt) % len(servers)]
+        server = servers[(message.first_server + attempt) % len(servers)]
         body = {"sender": message.conversation, "message": message.text}
         try:
             async with session.post(f"{server.url}/webhooks/rest/webhook", json=body) as response:
