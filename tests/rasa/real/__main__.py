@@ -126,7 +126,10 @@ def train(python: Path, model: Path) -> None:
         shutil.copytree(BOT, folder, dirs_exist_ok=True)
         command = [str(python), "-W", "ignore", "-m", "rasa", "train", "--out", str(model.parent)]
         command += ["--fixed-model-name", model.name.partition(".")[0]]
-        subprocess.run(command, cwd=folder, check=True)
+        print("training the bot", flush=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"training failed: {done.stderr[-4000:]}")
 
 
 async def main(python: Path, model: Path, *, only_ours: bool) -> int:
