@@ -177,8 +177,7 @@ class LockStore:
     async def force_release(self, conversation_id: str, by: str, number: int | None = None) -> Event | None:
         """End the holder's lease, or remove the given ticket from the line. Returns None if there was none.
 
-        `by` names the operator and is published with the event. Raises ValueError if it is not a valid name (see
-        `ForceRelease`).
+        `by` names the operator and is published with the event. Raises ValueError for an invalid name (`ForceRelease`).
         """
         command = ForceRelease(conversation_id, by, number)
         taken = taken_by(await self.lines.force_release(command, self.limits))
