@@ -12,7 +12,7 @@ from tests.rasa.real.actions import Handled
 from tests.rasa.real.servers import RasaServer
 
 CLEARLY_LATER_S = 0.1  # messages that were sent closer together than this have no order
-ANSWER_LIMIT_S = 30.0  # then a message counts as lost: its sender would have given up long ago
+ANSWER_LIMIT_S = 60.0  # then a message counts as lost: its sender would have given up long ago
 _PAUSE_S = 0.2
 _ATTEMPTS = 400
 
