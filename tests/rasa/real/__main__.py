@@ -29,6 +29,7 @@ RASAS = "Rasa's redis"
 OURS = "QueueLockStore"
 EVERY_S = 0.025  # 20 messages in half a second; each takes more than a tenth of one
 LEASE_S = 10  # ours; whoever comes after a killed server waits for it
+WAIT_S = 300.0  # the daemon's default, and as long do senders wait for an answer
 RASAS_LIFETIME_S = 60  # Rasa's default: it is the wait, too, so a shorter one drops messages
 ROUNDS = 3
 
@@ -44,12 +45,13 @@ class Bench:
         self._python, self._model = python, model
         self.rabbitmq, self._redis, self._actions = rabbitmq, redis, actions
         self.servers: list[RasaServer] = []
-        self._store = ""
+        self._store, self._limit_s = "", 0.0
         self._round = 0
         self.rows: list[tuple[str, str, Verdict]] = []
 
-    async def start(self, store: str, section: dict[str, Any], lifetime_s: int, stack: AsyncExitStack) -> None:
+    async def start(self, store: str, section: dict[str, Any], stack: AsyncExitStack) -> None:
         """Start two servers whose locks come from this section."""
+        lifetime_s, self._limit_s = (RASAS_LIFETIME_S, RASAS_LIFETIME_S) if store == RASAS else (LEASE_S, WAIT_S)
         self._store = store
         tracker = {"type": "redis", "url": self._redis.host, "port": self._redis.port, "db": 3}
         for name in NAMES:
@@ -78,7 +80,7 @@ class Bench:
         async with asyncio.TaskGroup() as group:
             if fault is not None:
                 group.create_task(fault())
-            await send(messages, self.servers, every_s / conversations)
+            await send(messages, self.servers, every_s / conversations, self._limit_s)
             seconds = time.monotonic() - began
         verdict = await judge(messages, self._actions.handled[before:], self.servers[0], seconds)
         self.rows.append((self._store, scenario, verdict))
@@ -167,7 +169,7 @@ def _is_well(scenario: str, verdict: Verdict) -> bool:
 async def _rasas_own(bench: Bench, redis: RedisServer) -> float:
     async with AsyncExitStack() as stack:
         section = {"type": "redis", "url": redis.host, "port": redis.port, "db": 2}
-        await bench.start(RASAS, section, RASAS_LIFETIME_S, stack)
+        await bench.start(RASAS, section, stack)
         calm = await bench.message_ms()
         await _rounds(bench)
         bench.servers.clear()
@@ -182,7 +184,7 @@ async def _ours(bench: Bench, rabbitmq: RabbitMQ, redis: RedisServer) -> float:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(DaemonProcess(daemon))
         section = {"type": "lockstore.rasa.QueueLockStore", "url": rabbitmq.url}
-        await bench.start(OURS, section, LEASE_S, stack)
+        await bench.start(OURS, section, stack)
         calm = await bench.message_ms()
         await _rounds(bench)
         await bench.measure("one, a holder killed (SIGKILL)", 1, fault=lambda: bench.when_busy(RasaServer.kill))
