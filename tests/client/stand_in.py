@@ -86,7 +86,7 @@ class StandIn:
 
     async def announce(self, kind: str, conversation_id: str, message_id: str | None = None, **fields: Any) -> None:
         """Tell the public."""
-        about = Received({"conversation_id": conversation_id}, Basic.Properties(), "")
+        about = Received({"conversation_id": conversation_id, "request_id": "r"}, Basic.Properties(), "")
         key = f"{kind}.{conversation_id}"
         await self._publish(f"{self.namespace}.events", key, kind, about, {"message_id": message_id, **fields})
 
