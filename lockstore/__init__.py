@@ -10,6 +10,7 @@
 
 Packages, each of which depends only on those below it:
 
+    rasa                     lock stores for an unchanged Rasa server (docs/rasa.md)
     client, factory          the client; creating stores
     stores, amqp, protocol   lock stores; AMQP helpers; the wire format
     core                     tickets, commands, events and rules. No I/O
