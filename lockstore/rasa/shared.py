@@ -69,6 +69,7 @@ class Shared(Generic[T]):
         self.is_ending = False  # from then on a further user opens another one
         self._users = 0
         self._idle = asyncio.Event()
+        self._is_late = False
         self._opening: asyncio.Future[T] | None = None
 
     def begin(self) -> None:
@@ -98,6 +99,7 @@ class Shared(Generic[T]):
         """Wait until nobody uses it, or until `hurry`, and close it."""
         if self._users:
             logger.info("waiting for %d locks that are held or waited for", self._users)
+        while self._users and not self._is_late:  # one may begin in the moment in which the last one ends
             await self._idle.wait()
         if self._opening is None or self.is_ending:
             return
@@ -108,7 +110,11 @@ class Shared(Generic[T]):
 
     def hurry(self) -> None:
         """Close it after a time limit, even if it is still in use."""
-        asyncio.get_running_loop().call_later(DRAIN_LIMIT_S, self._idle.set)
+        asyncio.get_running_loop().call_later(DRAIN_LIMIT_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._idle.set()
 
     async def _open(self) -> T:
         resource = self._create()

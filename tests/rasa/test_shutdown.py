@@ -3,6 +3,7 @@
 import asyncio
 import types
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,6 +86,19 @@ async def test_a_message_that_is_being_handled_is_finished_before_everything_is_
         late.end.set()
         await sanic.ended()
     assert log == ["open", "handled", "handled", "close"]
+
+
+async def test_a_message_that_comes_in_the_moment_in_which_the_last_one_ends_is_finished_too(sanic: FakeSanic) -> None:
+    log: list[str] = []
+    resource = partial(Resource, log)
+    async with asyncio.timeout(LIMIT_S):
+        async with in_use("key", resource):
+            await sanic.cancel()
+        async with in_use("key", resource):
+            await sanic.cancel()
+            log.append("handled")
+        await sanic.ended()
+    assert log == ["open", "handled", "close"]
 
 
 async def test_what_is_used_after_the_end_is_opened_and_closed_again(sanic: FakeSanic) -> None:

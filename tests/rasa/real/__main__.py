@@ -5,6 +5,7 @@ Exit code: 0 with the daemon all went well, 1 not so.
 
 import argparse
 import asyncio
+import hashlib
 import shutil
 import statistics
 import subprocess
@@ -127,18 +128,21 @@ HEADER = (
 )
 
 
-def train(python: Path, model: Path) -> None:
-    """Train the bot, once for each version of its files."""
-    if model.exists() and model.stat().st_mtime > max(file.stat().st_mtime for file in BOT.rglob("*.yml")):
-        return
+def trained(python: Path, models: Path) -> Path:
+    """Return the model of the bot, trained if its files have changed."""
+    files = sorted(BOT.rglob("*.yml"))
+    name = f"bot-{hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]}"
+    model = models / f"{name}.tar.gz"
+    if model.exists():
+        return model
+    print("training the bot", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(BOT, folder, dirs_exist_ok=True)
-        command = [str(python), "-W", "ignore", "-m", "rasa", "train", "--out", str(model.parent)]
-        command += ["--fixed-model-name", model.name.partition(".")[0]]
-        print("training the bot", flush=True)
+        command = [str(python), "-W", "ignore", "-m", "rasa", "train", "--out", str(models), "--fixed-model-name", name]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"training failed: {done.stderr[-4000:]}")
+    if done.returncode:
+        raise RuntimeError(f"training failed: {done.stderr[-4000:]}")
+    return model
 
 
 async def main(python: Path, model: Path, *, only_ours: bool) -> int:
@@ -215,7 +219,7 @@ if __name__ == "__main__":
         "--python", type=Path, required=True, help="the interpreter of an environment with Rasa and lockstore"
     )
     parser.add_argument("--only-ours", action="store_true", help="leave out Rasa's own lock store")
-    parser.add_argument("--model", type=Path, required=True, help="where the trained model is kept")
+    parser.add_argument("--models", type=Path, required=True, help="the folder where the trained model is kept")
     given = parser.parse_args()
-    train(given.python, given.model.resolve())
-    sys.exit(asyncio.run(main(given.python, given.model.resolve(), only_ours=given.only_ours)))
+    model = trained(given.python, given.models.resolve())
+    sys.exit(asyncio.run(main(given.python, model, only_ours=given.only_ours)))
