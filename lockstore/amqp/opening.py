@@ -1,7 +1,6 @@
 """aiormq's connection, protected from malformed messages and late ends of channels, with the broker's reason if it refuses."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import aiormq
@@ -27,6 +26,7 @@ __all__ = ["OpeningConnection"]
 
 _ACCESS_REFUSED = 403
 _NO_HEARTBEAT_S = 86_400  # aiormq up to 6.6 ends a connection that is silent for longer, with or without heartbeats
+_ENDS = (Channel.Close, Channel.CloseOk)
 _NOTHING: ReceivedFrame = (0, 0, Heartbeat())  # in place of a frame that is dropped
 
 
@@ -44,19 +44,6 @@ class _RefusalReader(FrameReceiver):
                 raise ProbableAuthenticationError(frame.reply_text)
             raise exception_by_code(frame)
         return received
-
-
-async def _read(read: Callable[[], Awaitable[ReceivedFrame]], frames: FrameFilter) -> ReceivedFrame:
-    """Read a frame; where one that a publisher has a hand in cannot be decoded, give another in its place."""
-    try:
-        return await read()
-    except (AMQPConnectionError, OSError, EOFError, StopAsyncIteration):
-        raise
-    except Exception as error:
-        substitute = frames.substitute(error)
-        if substitute is None:
-            raise
-        return pamqp.frame.unmarshal(substitute)
 
 
 def _empty(frames: "asyncio.Queue[Any]") -> None:
@@ -129,7 +116,17 @@ class OpeningConnection(aiormq.Connection):
         read = receiver.get_frame
 
         async def get_frame() -> ReceivedFrame:
-            return self._noted(await _read(read, frames))
+            try:
+                received = await read()
+            except (AMQPConnectionError, OSError, EOFError, StopAsyncIteration):
+                raise
+            except Exception as error:
+                # One that a publisher has a hand in, and that cannot be decoded: another is given in its place.
+                substitute = frames.substitute(error)
+                if substitute is None:
+                    raise
+                received = pamqp.frame.unmarshal(substitute)
+            return self._noted(received)
 
         receiver.get_frame = get_frame  # type: ignore[method-assign]  # of this receiver alone
         self.frames = frames
@@ -137,12 +134,12 @@ class OpeningConnection(aiormq.Connection):
     def _noted(self, received: ReceivedFrame) -> ReceivedFrame:
         """Answer what cannot wait, and drop what is for a channel that is gone."""
         _, number, frame = received
+        channel = self.channels.get(number)
+        if not isinstance(frame, _ENDS):  # nearly all frames
+            return _NOTHING if channel is not None and channel.is_closed else received
         answer = self._numbers.receive(number, frame)
         if answer and self._socket is not None and not self._socket.is_closing():
             self._socket.write(answer)
-        channel = self.channels.get(number)
-        if isinstance(frame, Channel.CloseOk):
-            is_dropped = channel is None  # both sides closed it
-        else:
-            is_dropped = channel is not None and channel.is_closed and not isinstance(frame, Channel.Close)
-        return _NOTHING if is_dropped else received
+        if isinstance(frame, Channel.CloseOk) and channel is None:
+            return _NOTHING  # both sides closed it
+        return received
