@@ -10,7 +10,6 @@ from typing import Any
 import typer
 
 from daemon.cli.exit_codes import PROBLEMS
-from daemon.cli.identity import default_holder_name
 from daemon.cli.report import Report, attempt, conclude
 from daemon.cli.streams import fitting
 from daemon.cli.tables import console, say
@@ -28,6 +27,7 @@ from lockstore.protocol.reading import read_outbound
 from lockstore.stores.base import LockStore
 from lockstore.stores.memory import InMemoryLockStore
 from lockstore.util.escaping import escape
+from lockstore.util.identity import our_user
 
 __all__ = ["ReleaseRequest", "run"]
 
@@ -101,7 +101,7 @@ class _Report(Report):
 def run(config: Path | None, order: ReleaseRequest, *, as_json: bool) -> int:
     """Show the ticket, ask, release, and return the exit code. Raises ConfigError."""
     loaded = settings.load(config)
-    report = _Report(order=order, by=order.by or default_holder_name())
+    report = _Report(order=order, by=order.by or our_user())
     _check(loaded, report)
     attempt(report, _look(loaded, report))
     if report.stands is not None:

@@ -72,6 +72,13 @@ class BrokerHosts:
         return ", ".join(BrokerAddress.of(url).host for url in self._urls)
 
     @property
+    def description(self) -> str:
+        """Where the URL leads: `host:5672 (vhost /, user guest)`, without a password."""
+        each = [BrokerAddress.of(url) for url in self._urls]
+        places = ", ".join(address.place for address in each)
+        return f"{places} (vhost {each[0].vhost}, user {each[0].user})"
+
+    @property
     def are_several(self) -> bool:
         """Whether the URL names more than one host."""
         return len(self._urls) > 1

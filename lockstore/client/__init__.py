@@ -7,6 +7,7 @@
     reconnect       keeps a connection open          connection     one connection; translates aiormq's errors
     lease           when a lease ends                event_stream   the public events
     entering_task   an entry that is refused        body_task      which task runs the body
+    steps_log       a debug line for each step
     blocking        the client for threads          background     its event loop, in a thread of its own
 
 Architecture invariant: the client never reads a wall clock, and knows nothing of lock stores.

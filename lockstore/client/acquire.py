@@ -14,6 +14,7 @@ from lockstore.client.decisions import (
     Restart,
 )
 from lockstore.client.registry import CallRegistry
+from lockstore.client.steps_log import log_step
 from lockstore.errors import BrokerLostError, LockError, WaitExpiredError
 from lockstore.util.backoff import Backoff
 from lockstore.util.timeouts import timeout_at
@@ -88,6 +89,7 @@ class LockAcquirer:
             self._answer = self._loop.create_future()
         asked_before = self._call.asked
         outbound = self._call.ask(self._loop.time(), connection.number)
+        log_step("requested", self._call, "")
         try:
             await connection.publish(outbound, self._registry.routes)
         except (BrokerLostError, NotTakenError) as error:
@@ -165,4 +167,6 @@ class LockAcquirer:
         why = [] if self._registry.reconnector.current else [self._registry.reconnector.failure]
         if self._trouble:
             why.append(self._trouble)
+        if not why and not self._call.is_heard:
+            why.append("no daemon has answered; is one running?")
         return WaitExpiredError("; ".join(["neither granted nor rejected within the wait", *why]))

@@ -43,9 +43,12 @@ class LockClient:
         namespace: str = "lockstore",
         partitions: int = 1,
         connect_timeout: float = CONNECT_LIMIT_S,
+        holder: str | None = None,
     ) -> None:
         def make() -> AsyncLockClient:
-            return AsyncLockClient(url, namespace=namespace, partitions=partitions, connect_timeout=connect_timeout)
+            return AsyncLockClient(
+                url, namespace=namespace, partitions=partitions, connect_timeout=connect_timeout, holder=holder
+            )
 
         self._shown = repr(make())  # raises ConfigError for an invalid argument
         self._make = make

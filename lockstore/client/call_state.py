@@ -65,6 +65,7 @@ class Call:
         self.body = BodyTask()
         self.partition: int | None = None  # the partition that serves it, if not the computed one
         self._new_id = new_id
+        self.is_heard = False  # whether any daemon has answered
         self._ever_asked = False
         self._wait_s = params.wait  # None: until a daemon reports the default
         self._begin()
@@ -146,6 +147,7 @@ class Call:
         """Process an answer to this request id. Returns the resulting decision, None if there is nothing to do."""
         if is_release(tag):
             return None
+        self.is_heard = True
         match self.phase:
             case Phase.WAITING:
                 return self._handle_waiting(message, now) if not tag else None

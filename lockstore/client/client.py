@@ -22,6 +22,7 @@ from lockstore.client.registry import CallRegistry
 from lockstore.errors import ConfigError, LockError
 from lockstore.protocol.messages import Outbound
 from lockstore.protocol.naming import Names
+from lockstore.util.identity import our_process
 from lockstore.util.timeouts import timeout
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ CLOSE_LIMIT_S = 5.0  # for stopping bodies and sending releases; unsent releases
 class LockClient:
     """A connection to a lockstore daemon through RabbitMQ: `async with LockClient(url) as locks:`.
 
-    `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer. The
-    URL may name several hosts, `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of
+    `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer. `holder`
+    is the name of this process for operators, by default user@host:pid. The URL may name several hosts, `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of
     their addresses for at most `connect_timeout` seconds; after a lost connection the others come first. The URL may contain
     aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
 
@@ -53,12 +54,14 @@ class LockClient:
         namespace: str = "lockstore",
         partitions: int = 1,
         connect_timeout: float = CONNECT_LIMIT_S,
+        holder: str | None = None,
     ) -> None:
         if partitions < 1:
             raise ConfigError("partitions: must be at least 1")
         self._hosts = broker_hosts(url, connect_timeout)
         self._names = Names(namespace)
         self._partitions = partitions
+        self._holder = holder
         self._registry: CallRegistry | None = None
         self._affinity: LoopAffinity | None = None  # set when it is first opened
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,8 +113,8 @@ class LockClient:
         """Hold a conversation's lock while the body runs, and release it at the end.
 
         `wait`: maximum time in line in seconds; 0: granted immediately or rejected. `lifetime`: seconds of the lease, which
-        the client renews; it determines how long others wait if this process dies. `holder`: a name shown to operators.
-        None: the daemon's default.
+        the client renews; it determines how long others wait if this process dies. `holder`: a name shown to operators, in
+        place of the client's. None: the daemon's default.
 
         Raises BusyError, WaitExpiredError (also if no broker or daemon answered in time) or RefusedError instead of running
         the body. If the lease is lost, the body is cancelled *before* the lease can have expired, and LockLostError
@@ -120,7 +123,7 @@ class LockClient:
         """
         registry = self._opened()
         check_entering_task()
-        params = LockParams(conversation_id, wait, lifetime, holder)
+        params = LockParams(conversation_id, wait, lifetime, self._name(holder))
         params.check()
         call = Call(params, asyncio.get_running_loop().time(), _new_id)
         await LockAcquirer(call, registry).obtain()
@@ -166,6 +169,12 @@ class LockClient:
         async with aclosing(feed.events()) as events:
             async for event in events:
                 yield event
+
+    def _name(self, holder: str | None) -> str:
+        """Return the holder's name of a call. The process's own is asked for each time: it may have been forked."""
+        if holder is not None:
+            return holder
+        return our_process() if self._holder is None else self._holder
 
     def _opened(self) -> CallRegistry:
         if self._affinity is not None:

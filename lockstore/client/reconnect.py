@@ -138,15 +138,13 @@ class Reconnector:
             try:
                 node = await self._live()
             except BrokerLostError as error:
-                self.failure = f"the broker cannot be reached: {error}"
-                extra = {"code": "lock_client.broker_unreachable", "reason": str(error)}
-                logger.warning("the broker cannot be reached, retrying: %s", error, extra=extra)
+                node, self.failure = None, f"the broker cannot be reached: {error}"
             else:
                 self.failure = f"the connection to the broker was lost: {node}"
-                extra = {"code": "lock_client.connection_lost", "node": node}
-                logger.warning("the connection to the broker was lost, reconnecting: %s", node, extra=extra)
             # Try another host immediately; once all have failed, pause.
-            await asyncio.sleep(0 if self._hosts.has_untried else self._backoff.next_s())
+            pause_s = 0 if self._hosts.has_untried else self._backoff.next_s()
+            self._say_failed(node, pause_s)
+            await asyncio.sleep(pause_s)
 
     async def _live(self) -> str:
         """Connect, wait for the end of the connection, and return its node."""
@@ -169,6 +167,17 @@ class Reconnector:
                     self._backoff.reset()
                     self._hosts.forget_failures()
         return connection.node
+
+    def _say_failed(self, node: str | None, pause_s: float) -> None:
+        """Log why there is no connection. `node`: the one to which it was lost."""
+        next_try = f"next try in {pause_s:.1f} s"
+        if node is None:
+            reason = self.failure.partition(": ")[2]
+            extra = {"code": "lock_client.broker_unreachable", "reason": reason}
+            logger.warning("cannot connect to %s: %s; %s", self._hosts.description, reason, next_try, extra=extra)
+        else:
+            extra = {"code": "lock_client.connection_lost", "node": node}
+            logger.warning("the connection to %s was lost; %s", node, next_try, extra=extra)
 
     def _say_connected(self, node: str, unseen: str | None) -> None:
         others = self._hosts.passed_over

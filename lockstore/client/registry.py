@@ -17,6 +17,7 @@ from lockstore.client.outbound import Routes, is_release, release
 from lockstore.client.reconnect import Reconnector
 from lockstore.client.release_queue import ReleaseQueue
 from lockstore.client.replies import InvalidReplyError, Reply, read_reply
+from lockstore.client.steps_log import log_answer, log_step
 from lockstore.errors import BrokerLostError
 from lockstore.protocol.messages import GrantedMessage, RejectedMessage
 from lockstore.protocol.naming import Names
@@ -82,6 +83,7 @@ class CallRegistry:
 
     async def give_back(self, call: Call) -> None:
         """Release what a call holds, and wait briefly for the broker's confirm."""
+        log_step("lost" if call.lost is not None else "released", call, f": {call.lost}" if call.lost else "")
         outbound = call.give_back()
         is_sent = call.is_known_over
         try:
@@ -152,6 +154,7 @@ class CallRegistry:
                 "lock_client.reply_not_ours", "it is about another conversation than the request that it names"
             )
             return
+        log_answer(reply.message, call)
         decision = call.handle_answer(reply.message, reply.tag, asyncio.get_running_loop().time())
         if decision is not None:
             if isinstance(decision, Resend) and decision.partitions is not None:

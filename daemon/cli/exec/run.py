@@ -16,13 +16,13 @@ from daemon.cli.client import create_client
 from daemon.cli.exec.signals import Relay, die_by
 from daemon.cli.exec.supervisor import Ended, Failed, Supervisor
 from daemon.cli.exit_codes import BAD_CONFIGURATION, BUSY, FAILED, LOST, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED
-from daemon.cli.identity import our_process
 from daemon.cli.output import print_error
 from daemon.cli.remarks import print_client_warnings
 from daemon.config import settings
 from lockstore.client import HeldTicket, LockClient
 from lockstore.errors import BusyError, ConfigError, LockError, LockLostError, RefusedError, WaitExpiredError
 from lockstore.util.escaping import escape
+from lockstore.util.identity import our_process
 
 __all__ = ["ExecRequest", "run"]
 

@@ -3,15 +3,16 @@
 import getpass
 import os
 import socket
+from functools import cache
 
 from lockstore.util.escaping import escape
 
-__all__ = ["default_holder_name", "our_process"]
+__all__ = ["our_process", "our_user"]
 
-_NAME_MAX = 128  # characters, docs/protocol.md
+_NAME_MAX = 128  # characters of a holder, docs/protocol.md
 
 
-def default_holder_name() -> str:
+def our_user() -> str:
     """Return user@host."""
     try:
         user = getpass.getuser()
@@ -22,5 +23,10 @@ def default_holder_name() -> str:
 
 def our_process() -> str:
     """Return user@host:pid."""
-    pid = f":{os.getpid()}"
-    return default_holder_name()[: _NAME_MAX - len(pid)] + pid
+    return _process(os.getpid())
+
+
+@cache
+def _process(number: int) -> str:
+    pid = f":{number}"
+    return our_user()[: _NAME_MAX - len(pid)] + pid
