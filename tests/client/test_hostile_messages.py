@@ -39,7 +39,7 @@ async def test_an_event_with_a_property_that_nobody_can_read_is_heard_all_the_sa
 ) -> None:
     reader = Reader(locks.events())
     await reader.is_on(daemon)
-    nobody = {"type": "released", "conversation_id": "talk", "ticket_number": 3, "request_id": None, "holder": None}
+    nobody = {"type": "released", "conversation_id": "talk", "ticket_number": 3, "request_id": "r", "holder": None}
     body = json.dumps({**nobody, "at": 1.0, "held": 1.0, "reason": "holder"}).encode()
     async with RawPublisher(rabbitmq.url) as publisher:
         for properties, _ in UNREADABLE.values():

@@ -62,7 +62,7 @@ async def test_people_get_a_line_of_each_event_of_the_types_that_they_ask_for(pl
     assert all(re.match(rf"{at}(granted|expired) ", line) for line in lines)
     one, two = (line for line in lines if "seen" in line)
     assert re.fullmatch(rf"{at}granted    seen +#{first}  \\u202e\[red\] +after [\d.]+ m?s, 0 behind\n", one)
-    assert re.fullmatch(rf"{at}granted    seen too +#{second}  - +after [\d.]+ m?s, 0 behind\n", two)
+    assert re.fullmatch(rf"{at}granted    seen too +#{second}  \S+@\S+:\d+ +after [\d.]+ m?s, 0 behind\n", two)
 
 
 async def test_it_goes_on_after_its_connection_was_lost(place: Place, rabbitmq: RabbitMQ, tmp_path: Path) -> None:
