@@ -33,6 +33,7 @@ LONGEST = (
     "packaging/test_wheels.py",
     "commands/test_exec.py",
     "daemon/test_restarts.py",
+    "client/test_other_languages.py",
     "demo/test_demo.py",
     "migration/test_purge_command.py",
     "daemon/test_broker_faults.py",

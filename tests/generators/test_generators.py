@@ -92,3 +92,10 @@ def test_a_validator_has_one_error_for_one_mistake(tmp_path: Path) -> None:
     messages.write_text(json.dumps([message for message, _ in cases]))
     found = json.loads(run("node", GENERATORS / "validate.mjs", SCHEMAS / "messages.schema.json", messages))
     assert found == [errors for _, errors in cases]
+
+
+def test_the_types_in_the_example_for_node_are_the_generated_ones(generated: Path) -> None:
+    def without_banner(file: Path) -> str:
+        return file.read_text().partition("\nexport ")[2]
+
+    assert without_banner(EXAMPLE / "src" / "messages.ts") == without_banner(generated / "messages.ts")
