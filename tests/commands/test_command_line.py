@@ -61,6 +61,21 @@ except SystemExit as ended:
     assert not {*loaded} & {"aiohttp", "boto3", "jinja2", "prometheus_client", "rich"}
 
 
+@pytest.mark.parametrize("module", ["daemon.cli.exec.run", "daemon.cli.watch", "daemon.config.settings"])
+def test_what_reads_the_configuration_and_no_store_does_not_import_redis(module: str) -> None:
+    look = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert "lockstore" in seen.stdout.split()
+    assert not set(seen.stdout.split()) & {"redis", "hiredis", "opentelemetry", "boto3"}
+
+
+def test_the_redis_stores_say_which_extra_they_need() -> None:
+    for absent in ("redis", "pydantic"):
+        look = f"import sys; sys.modules['{absent}'] = None; import lockstore.stores.redis"
+        seen = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=False, timeout=60)
+        assert "ImportError: the Redis lock stores need the extra redis: pip install" in seen.stderr
+
+
 def test_choices_are_those_of_the_modules_that_they_belong_to() -> None:
     assert get_args(options.LogLevel) == get_args(logs.LogLevel)
     assert get_args(options.StoreName) == get_args(purge.StoreName)

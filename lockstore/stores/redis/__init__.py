@@ -1,9 +1,10 @@
 """The Redis lock stores."""
 
-try:
-    import pydantic as _pydantic
-    import redis as _redis
-except ModuleNotFoundError as error:
-    raise ImportError("the Redis lock stores need the extra redis: pip install 'lockstore[redis]'") from error
+from importlib.util import find_spec
 
-del _pydantic, _redis
+if (
+    find_spec("pydantic") is None or find_spec("redis") is None
+):  # found, not imported: redis-py is slow, and not always needed
+    raise ImportError("the Redis lock stores need the extra redis: pip install 'lockstore[redis]'")
+
+del find_spec

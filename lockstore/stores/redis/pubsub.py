@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from lockstore.stores.redis.connection import CONNECTION_ERRORS, RedisClient
+from lockstore.stores.redis.connection.client import RedisClient
+from lockstore.stores.redis.connection.errors import CONNECTION_ERRORS
 from lockstore.stores.wakeups import Wakeups
 
 __all__ = ["OUTBOX_HINT", "HintSubscription"]

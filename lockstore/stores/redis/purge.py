@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Self, TypeVar
 
 from lockstore.errors import ConfigError, ConversationError
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.options import OLD_CONCURRENT_TYPE, RASA_CONCURRENT_TYPE, RASA_REDIS_TYPE
 from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.connection.section import redis_credentials, redis_options

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lockstore.errors import ConversationError
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import load
 
 __all__ = ["HISTORY_SCRIPT", "ReplicationIds"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lockstore.stores.redis.connection import RedisClient
+from lockstore.stores.redis.connection.client import RedisClient
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.section import redis_credentials, redis_options
 

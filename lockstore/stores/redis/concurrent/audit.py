@@ -12,7 +12,7 @@ from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.audit import Audited, AuditFinding, Progress, judge_lateness, judge_line
 from lockstore.stores.redis.concurrent.replies import QUEUED_AT, record_age_ms, ticket_of
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import Script
 from lockstore.stores.redis.key_ownership import ConcurrentNames
 from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys

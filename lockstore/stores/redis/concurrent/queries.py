@@ -13,7 +13,7 @@ from lockstore.core.statistics import DEEPEST, UNREADABLE_MOST, Backlog, LineSta
 from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.redis.concurrent.replies import line_of, record_age_ms, tickets_of, waiting_since_of
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import Script
 from lockstore.stores.redis.keys import SHARDS, ConcurrentKeys
 

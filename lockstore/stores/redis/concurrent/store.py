@@ -27,7 +27,8 @@ from lockstore.stores.queries import OperatorQueries
 from lockstore.stores.redis.concurrent.audit import AUDIT_VERBS, ConcurrentAudit
 from lockstore.stores.redis.concurrent.queries import INDEX_VERBS, IndexedQueries
 from lockstore.stores.redis.concurrent.replies import add_found, notices_of, outcome_of, turn_of
-from lockstore.stores.redis.connection import Call, ChangingCredentials, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
+from lockstore.stores.redis.connection.connect import ChangingCredentials
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.scripts import Script, giving_back, load
 from lockstore.stores.redis.key_ownership import ConcurrentNames

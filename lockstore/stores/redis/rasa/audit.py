@@ -8,7 +8,7 @@ from lockstore.core.ticket import TicketLock
 from lockstore.errors import ConversationError
 from lockstore.stores.audit import Audited, AuditFinding, Progress, judge_lateness, judge_line
 from lockstore.stores.line_engine import LineEngine
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.key_ownership import RedisNames
 from lockstore.stores.redis.keys import RedisKeys

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lockstore.errors import ConversationError, StoreFullError
-from lockstore.stores.redis.connection import Call, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
 from lockstore.stores.redis.connection.scripts import load
 from lockstore.stores.redis.keys import RedisKeys
 from lockstore.stores.results import Shard

@@ -13,7 +13,8 @@ from lockstore.errors import ConversationError
 from lockstore.stores.audit import Audited
 from lockstore.stores.base import LockStore
 from lockstore.stores.line_engine import Step
-from lockstore.stores.redis.connection import Call, ChangingCredentials, RedisClient
+from lockstore.stores.redis.connection.client import Call, RedisClient
+from lockstore.stores.redis.connection.connect import ChangingCredentials
 from lockstore.stores.redis.connection.options import RedisOptions
 from lockstore.stores.redis.connection.scripts import giving_back, load
 from lockstore.stores.redis.key_ownership import RedisNames
