@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,14 @@ def replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def function_of(text: str, **names: Any) -> Write:
+@contextmanager
+def run(text: str, connection: str = "", **names: Any) -> Iterator[Write]:
+    """Run an example, give its `write`, and close its connection, which is named so."""
     names["__name__"] = "example"
     exec(compile(text, str(PAGE), "exec"), names)
-    write: Write = names["write"]
-    return write
+    yield names["write"]
+    if connection:
+        names[connection].close()
 
 
 def check_rule(write: Write) -> None:
@@ -54,13 +58,16 @@ def check_rule(write: Write) -> None:
 
 
 def test_the_write_for_sqlite(tmp_path: Path) -> None:
-    check_rule(function_of(replaced(shown("SQLite", "python"), '"bot.db"', f'"{tmp_path / "bot.db"}"')))
+    text = replaced(shown("SQLite", "python"), '"bot.db"', f'"{tmp_path / "bot.db"}"')
+    with run(text, "database") as write:
+        check_rule(write)
 
 
 async def test_the_write_for_redis(redis_server: RedisServer, namespace: str) -> None:
     text = replaced(shown("Redis", "python"), "port=6379", f"port={redis_server.port}")
     text = replaced(text, 'f"conversation:', f'f"{namespace}:')
-    check_rule(function_of(text))
+    with run(text, "server") as write:
+        check_rule(write)
 
 
 @pytest.mark.skipif(
@@ -139,11 +146,16 @@ def collection(monkeypatch: pytest.MonkeyPatch) -> Collection:
 
 
 def test_the_write_for_mongodb_on_a_stand_in(collection: Collection) -> None:
-    check_rule(function_of(shown("MongoDB and similar stores", "python"), conversations=collection))
+    with run(shown("MongoDB and similar stores", "python"), conversations=collection) as write:
+        check_rule(write)
 
 
 def test_of_two_first_writers_to_mongodb_the_later_ticket_remains(collection: Collection) -> None:
-    write = function_of(shown("MongoDB and similar stores", "python"), conversations=collection)
+    with run(shown("MongoDB and similar stores", "python"), conversations=collection) as write:
+        later_ticket_remains(collection, write)
+
+
+def later_ticket_remains(collection: Collection, write: Write) -> None:
     for number, (mine, other) in enumerate(itertools.permutations((7, 8))):
         document = {"_id": f"c{number}", "state": "other", "fence": other, "written_for": f"r{other}"}
         collection.before_insert = [partial(collection.documents.setdefault, f"c{number}", document)]

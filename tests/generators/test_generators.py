@@ -11,6 +11,7 @@ from tests.support.node import CHECKOUT, EXAMPLE, GENERATORS, run, why_not
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(bool(why_not(GENERATORS, EXAMPLE)), reason=why_not(GENERATORS, EXAMPLE)),
 ]
 
