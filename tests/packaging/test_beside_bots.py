@@ -70,7 +70,11 @@ BOTS = {
     "rasa-3.6": Bot(
         "rasa-3.6.txt",
         ("3.10",),
-        (*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *BLOCKING, *client("events", "other_tasks", "publisher")),
+        (
+            *(*INTERNALS, *AMQP, *CANCELLATION, *EVERY_STEP, *BLOCKING),
+            *client("events", "other_tasks", "publisher"),
+            "tests/rasa/test_shutdown.py",
+        ),
     ),
     "rasa-pro-3.15": Bot(
         "rasa-pro-3.15.txt",
