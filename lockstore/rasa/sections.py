@@ -14,11 +14,11 @@ __all__ = ["RASAS_LIFETIME_S", "QueueOptions", "direct_section", "lifetime_of", 
 _LIFETIME = "TICKET_LOCK_LIFETIME"
 RASAS_LIFETIME_S = 60.0  # what Rasa takes without the variable
 _ELSEWHERE = {
-    "basic_auth": "user and password belong into the URL",
-    "cafile": "it belongs into the URL: amqps://...?cafile=/path/to/ca.pem",
+    "basic_auth": "user and password belong into RabbitMQ's URL; for Redis they are username and password",
+    "cafile": "it belongs into RabbitMQ's URL, amqps://...?cafile=/path/to/ca.pem; for Redis it is ssl_ca_certs",
     "headers": "they have no meaning for a lock store",
     "params": "they have no meaning for a lock store",
-    "token": "user and password belong into the URL",
+    "token": "user and password belong into RabbitMQ's URL; for Redis they are username and password",
 }
 """Options that Rasa takes out of every section as attributes of its own, and what to do instead."""
 

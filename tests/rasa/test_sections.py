@@ -34,7 +34,7 @@ URL = "amqp://guest:secret@localhost/"
         ({"url": URL, "partitions": 0}, "lock_store.partitions: must be a whole number"),
         ({"url": URL, "connect_timeout": [1]}, "lock_store.connect_timeout: must be a number"),
         ({"url": URL, "namespace": 7}, "lock_store.namespace: must be a text"),
-        ({"url": URL, "cafile": "/ca.pem"}, "lock_store.cafile: has no effect here; it belongs into the URL"),
+        ({"url": URL, "cafile": "/ca.pem"}, "lock_store.cafile: has no effect here; it belongs into RabbitMQ's URL"),
         ({"url": URL, "basic_auth": {"username": "a"}}, "lock_store.basic_auth: has no effect here"),
     ],
 )
