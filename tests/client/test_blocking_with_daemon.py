@@ -7,6 +7,8 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness import RabbitMQ
 from lockstore.client import LockClient
 from tests.client.blocking_programs import ROUNDS, WORKERS
@@ -29,6 +31,8 @@ async def finished(program: Process) -> str:
     return printed.decode()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_forked_workers_and_threads_of_a_wsgi_server_take_their_turns(
     config: dict[str, Any], start_daemon: DaemonMaker, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import lockstore
 from lockstore import LockClient
 from lockstore.client import HeldTicket
@@ -128,6 +130,8 @@ def named(block: Block) -> str:
     return last[1]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_the_programs_of_the_page_run(config: dict[str, Any], start_daemon: DaemonMaker, tmp_path: Path) -> None:
     await start_daemon(config)
     broker = config["broker"]
