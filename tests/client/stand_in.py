@@ -10,7 +10,7 @@ import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
-LIMIT_S = 10.0  # for what the client should do at once
+LIMIT_S = 60.0  # for what the client should do at once; a busy machine takes its time
 
 
 @dataclass(frozen=True)
