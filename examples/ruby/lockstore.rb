@@ -66,7 +66,7 @@ class Lockstore
   private
 
   def disconnect
-    @connection&.close
+    Timeout.timeout(2) { @connection&.close } # likewise
   rescue *FAILURES
     nil
   ensure
@@ -152,6 +152,9 @@ class Lockstore
     @using.synchronize do
       connect
       yield
+    rescue *FAILURES
+      disconnect # it may look open, and be lost
+      raise
     end
   rescue *FAILURES => error
     raise Timeout::Error, error.message if Lockstore.now >= deadline
@@ -171,7 +174,7 @@ class Lockstore
       using.owned? ? Kernel.raise(error) : Thread.exit # the reader's thread, which has nothing left to read
     end
     @connection = Bunny.new(@url, automatically_recover: false, session_error_handler: handler, logger: Logger.new(IO::NULL))
-    @connection.start
+    Timeout.timeout(PATIENCE) { @connection.start }
     @channel = @connection.create_channel
     @channel.confirm_select
     @requests = Bunny::Exchange.new(@channel, :direct, "#{@namespace}.requests", no_declare: true)
@@ -186,7 +189,8 @@ class Lockstore
     key = Zlib.crc32(body[:conversation_id]) % @partitions
     @requests.publish(JSON.generate(body), routing_key: key.to_s, mandatory: true, persistent: true, reply_to: @queue.name,
                                            correlation_id: correlation || body[:request_id], content_type: "application/json")
-    raise IOError, "not confirmed" unless @channel.wait_for_confirms
+    confirmed = Timeout.timeout(PATIENCE) { @channel.wait_for_confirms } # it would wait for ever if the connection is lost now
+    raise IOError, "not confirmed" unless confirmed
   end
 
   # Returns the first answer to this request for which the block has a result.
