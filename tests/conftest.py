@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, settings
 
 from harness import DaemonProcess, RabbitMQ, RabbitMQCluster, RedisCluster, RedisSentinels, RedisServer, Watch
 
-# A shell starts what runs in its background with SIGINT ignored, and children inherit that; some tests interrupt theirs.
+# A shell starts what runs in its background with SIGINT and SIGQUIT ignored, and children inherit that; some tests interrupt
+# theirs. Likewise SIGHUP, under nohup.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # likewise, under nohup
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for _number in (signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 # No time limit: the machine may be busy. Fewer examples than by default, for each run has others; some tests ask for more.
 settings.register_profile("lockstore", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

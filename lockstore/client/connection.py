@@ -25,6 +25,7 @@ from lockstore.client.outbound import OutboundMessage, Routes
 from lockstore.errors import BrokerLostError, LockstoreError
 from lockstore.protocol.limits import BODY_MAX_BYTES
 from lockstore.protocol.naming import Names
+from lockstore.util.backoff import Backoff
 from lockstore.util.timeouts import timeout
 
 __all__ = ["Connection", "NoQueueError", "NotTakenError", "OnReply", "open_connection", "translate_error"]
@@ -33,6 +34,12 @@ OnReply = Callable[[DeliveredMessage], None]
 
 BEGIN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 3.0
+REJECTED_FIRST_S, REJECTED_MOST_S = 1.0, 60.0
+"""After rejecting every message for this long, the publishing channel is replaced; seconds, the first time and at most.
+
+A channel of RabbitMQ 3.10 that publishes to a quorum queue for the first time while its leader's node dies asks that node
+for as long as the channel lives, and rejects everything.
+"""
 _PERSISTENT = 2  # AMQP's delivery_mode
 
 
@@ -60,6 +67,11 @@ class Connection:
         self._connection = connection
         self._channel = channel
         self._publisher = Publisher(channel)
+        self._publishing: list[
+            tuple[AbstractChannel, Publisher]
+        ] = []  # channels that were opened for it, the last in use
+        self._patience = Backoff(REJECTED_FIRST_S, REJECTED_MOST_S)
+        self._replace_at: float | None = None  # if everything is rejected until then
         self._condemned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_exchange = False
         self.unseen: str | None = None  # why it cannot be checked whether the exchange exists
@@ -96,11 +108,14 @@ class Connection:
                 if not self._has_exchange and not await self._look_for_exchange():
                     raise NoQueueError(f"the broker has no exchange {self.names.requests}")
             message = Outgoing(outbound.body, properties, str(partition), self.names.requests, mandatory=True)
-            [fault] = await self._publisher.publish([message])
+            publisher = self._publisher
+            [fault] = await publisher.publish([message])
         if isinstance(fault, PublishError):
             raise NoQueueError(f"there is no request queue for partition {partition}")
         if fault is not None:
+            await self._note_rejection(publisher)
             raise NotTakenError("the broker rejected the message")
+        self._replace_at = None
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[AbstractChannel]:
@@ -122,9 +137,41 @@ class Connection:
         ends = {self._condemned, self._channel.closing, self._connection.closing}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _open_channel(self) -> AbstractChannel:
+    async def _note_rejection(self, publisher: Publisher) -> None:
+        """Replace the publishing channel if it has rejected everything for a while. Replies keep their channel."""
+        now = asyncio.get_running_loop().time()
+        if publisher is not self._publisher:
+            return
+        if self._replace_at is None:
+            self._replace_at = now + self._patience.next_s()
+        if now < self._replace_at:
+            return
+        self._replace_at = None
+        with suppress(TimeoutError):
+            async with timeout(CLOSE_LIMIT_S):
+                with translate_error(self._connection):
+                    channel = await self._open_channel(has_confirms=True)
+                await self._publish_on(cast("Channel", channel))
+
+    async def _publish_on(self, channel: Channel) -> None:
+        """Publish on this channel from now on, and close earlier ones on which nothing is outstanding."""
+        channel.closing.add_done_callback(lambda _: self._end_with(channel))
+        self._publisher = Publisher(channel)
+        earlier, self._publishing = self._publishing, [(channel, self._publisher)]
+        for replaced, publisher in earlier:
+            if publisher.is_idle:
+                await _close_channel(replaced)
+            else:
+                self._publishing.insert(0, (replaced, publisher))
+
+    def _end_with(self, channel: AbstractChannel) -> None:
+        """Fail with a publishing channel that ends by itself."""
+        if any(channel is other for other, _ in self._publishing):
+            self.mark_failed()
+
+    async def _open_channel(self, *, has_confirms: bool = False) -> AbstractChannel:
         """Open a channel. A cancellation waits until it can be closed again: aiormq 6 would leave its reader task running."""
-        opening = asyncio.ensure_future(self._connection.channel(publisher_confirms=False))
+        opening = asyncio.ensure_future(self._connection.channel(publisher_confirms=has_confirms))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ __all__ = ["logger", "show_under_rasa"]
 logger = logging.getLogger("rasa.lockstore")
 
 _LIBRARY = logging.getLogger("lockstore")
+_HANDLER = "lockstore.rasa"
 
 
 class _UnderRasa(logging.Handler):
@@ -22,7 +23,9 @@ class _UnderRasa(logging.Handler):
 
 def show_under_rasa() -> None:
     """Move the library's log lines of this process under `rasa.`, once."""
-    if not any(isinstance(handler, _UnderRasa) for handler in _LIBRARY.handlers):
-        _LIBRARY.addHandler(_UnderRasa())
+    if not any(handler.get_name() == _HANDLER for handler in _LIBRARY.handlers):  # by name: this module may be loaded anew
+        handler = _UnderRasa()
+        handler.set_name(_HANDLER)
+        _LIBRARY.addHandler(handler)
         _LIBRARY.setLevel(logging.DEBUG)  # the logger under `rasa.` decides
         _LIBRARY.propagate = False

@@ -66,9 +66,9 @@ def wheel() -> Path:
     return WHEELS / downloaded.name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rasa() -> Iterator[Rasa]:
-    """Import Rasa's modules for the tests of this folder."""
+    """Import Rasa's modules for the tests of a file; whatever comes after it in this process finds nothing of them."""
     before = set(sys.modules)
     sys.path.insert(0, str(wheel()))
     for path, names in STUBS.items():
