@@ -23,7 +23,9 @@ class _UnderRasa(logging.Handler):
 
 def show_under_rasa() -> None:
     """Move the library's log lines of this process under `rasa.`, once."""
-    if not any(handler.get_name() == _HANDLER for handler in _LIBRARY.handlers):  # by name: this module may be loaded anew
+    if not any(
+        handler.get_name() == _HANDLER for handler in _LIBRARY.handlers
+    ):  # by name: this module may be loaded anew
         handler = _UnderRasa()
         handler.set_name(_HANDLER)
         _LIBRARY.addHandler(handler)
