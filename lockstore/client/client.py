@@ -37,10 +37,11 @@ CLOSE_LIMIT_S = 5.0  # for stopping bodies and sending releases; unsent releases
 class LockClient:
     """A connection to a lockstore daemon through RabbitMQ: `async with LockClient(url) as locks:`.
 
-    `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer. `holder`
-    is the name of this process for operators, by default user@host:pid. The URL may name several hosts, `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of
-    their addresses for at most `connect_timeout` seconds; after a lost connection the others come first. The URL may contain
-    aiormq's options in its query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
+    `namespace` and `partitions` are those of the daemon; a wrong number of partitions is corrected by the first answer.
+    `holder` is the name of this process for operators, by default user@host:pid. The URL may name several hosts,
+    `amqp://user:password@host1:5672,host2:5672/vhost`. They are tried in random order, each of their addresses for at most
+    `connect_timeout` seconds; after a lost connection the others come first. The URL may contain aiormq's options in its
+    query (`heartbeat`, for amqps `cafile`, `certfile`, `keyfile`).
 
     Opening does not wait for the broker: while it is unreachable, calls wait as they do for their turn, and the client
     keeps reconnecting. A client serves any number of tasks of the event loop that opened it. Raises ConfigError for an

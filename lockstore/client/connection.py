@@ -67,9 +67,8 @@ class Connection:
         self._connection = connection
         self._channel = channel
         self._publisher = Publisher(channel)
-        self._publishing: list[
-            tuple[AbstractChannel, Publisher]
-        ] = []  # channels that were opened for it, the last in use
+        # Channels that took the place of the first one for publishing; the last is in use.
+        self._publishing: list[tuple[AbstractChannel, Publisher]] = []
         self._patience = Backoff(REJECTED_FIRST_S, REJECTED_MOST_S)
         self._replace_at: float | None = None  # if everything is rejected until then
         self._condemned: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -24,6 +24,17 @@ async def own(rabbitmq: RabbitMQ) -> AsyncIterator[AbstractChannel]:
     await connection.close()
 
 
+@pytest_asyncio.fixture
+async def queue(own: AbstractChannel, namespace: str) -> str:
+    """A request queue that is full, and rejects what is published."""
+    name = f"{namespace}.requests.0"
+    await own.exchange_declare(f"{namespace}.requests", exchange_type="direct", durable=True)
+    await own.queue_declare(name, durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+    await own.queue_bind(name, f"{namespace}.requests", "0")
+    await own.basic_publish(b"{}", routing_key=name)
+    return name
+
+
 @pytest.fixture
 def publishers(monkeypatch: pytest.MonkeyPatch) -> list[Publisher]:
     """Replace channels soon, and note what publishes."""
@@ -46,13 +57,8 @@ async def entered(locks: LockClient) -> int:
 
 
 async def test_it_is_replaced_and_its_replies_and_those_who_wait_stay(
-    rabbitmq: RabbitMQ, namespace: str, own: AbstractChannel, publishers: list[Publisher]
+    rabbitmq: RabbitMQ, namespace: str, own: AbstractChannel, queue: str, publishers: list[Publisher]
 ) -> None:
-    queue = f"{namespace}.requests.0"
-    await own.exchange_declare(f"{namespace}.requests", exchange_type="direct", durable=True)
-    await own.queue_declare(queue, durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    await own.queue_bind(queue, f"{namespace}.requests", "0")
-    await own.basic_publish(b"{}", routing_key=queue)
     async with LockClient(rabbitmq.url, namespace=namespace) as locks:
         asking = asyncio.create_task(entered(locks))
         async with asyncio.timeout(LIMIT_S):
@@ -65,19 +71,17 @@ async def test_it_is_replaced_and_its_replies_and_those_who_wait_stay(
             request = await daemon.take("request")
             await daemon.grant(request)
             assert await asking == 7
-        assert len({request.properties.reply_to}) == 1
+        assert locks._registry is not None
+        connection = locks._registry.reconnector.current
+        assert connection is not None
+        assert (connection.number, connection.reply_to) == (1, request.properties.reply_to), "it is the first one still"
         assert not publishers[0].is_closed, "replies still come on the first channel"
         assert not publishers[-1].is_closed
 
 
 async def test_a_publishing_channel_that_ends_ends_the_connection(
-    rabbitmq: RabbitMQ, namespace: str, own: AbstractChannel, publishers: list[Publisher]
+    rabbitmq: RabbitMQ, namespace: str, own: AbstractChannel, queue: str, publishers: list[Publisher]
 ) -> None:
-    queue = f"{namespace}.requests.0"
-    await own.exchange_declare(f"{namespace}.requests", exchange_type="direct", durable=True)
-    await own.queue_declare(queue, durable=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
-    await own.queue_bind(queue, f"{namespace}.requests", "0")
-    await own.basic_publish(b"{}", routing_key=queue)
     async with LockClient(rabbitmq.url, namespace=namespace) as locks:
         asking = asyncio.create_task(entered(locks))
         async with asyncio.timeout(LIMIT_S):
