@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lockstore.errors import ConfigError, LockstoreError
+from lockstore.errors import ConfigError
 from lockstore.rasa.log import logger, show_under_rasa
-from lockstore.rasa.rasa_classes import lock_store_base, rasa_lock_error
+from lockstore.rasa.rasa_classes import LockErrors, lock_store_base, rasa_lock_error
 from lockstore.rasa.sections import RASAS_LIFETIME_S, direct_section, lifetime_of
 from lockstore.rasa.sender_ids import conversation_id_of
 from lockstore.rasa.shared import close_all, in_use
@@ -53,21 +53,14 @@ class _DirectStore(RasaLockStore):
         `lock_lifetime`: seconds from now after which the ticket ends, held or not; None: `TICKET_LOCK_LIFETIME`, or 60.
         """
         lifetime = self._lifetime if lock_lifetime is None else lock_lifetime
-        of_body: BaseException | None = None
-        try:
+        errors = LockErrors(self._lock_error, conversation_id)
+        with errors.translated():
             async with (
                 in_use(self._key, self._create) as store,
                 store.lock(self._line_of(conversation_id), lifetime, wait_time_in_seconds) as lock,
             ):
-                try:
+                with errors.of_body():
                     yield lock
-                except BaseException as error:
-                    of_body = error
-                    raise
-        except LockstoreError as error:
-            if error is of_body:
-                raise
-            raise self._lock_error(f"The lock of conversation '{conversation_id}': {error}") from error
 
     async def close(self) -> None:
         """Wait for the locks of this event loop, and close its connections. Only needed where no Sanic server runs."""

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lockstore.client.client import LockClient
-from lockstore.errors import ConfigError, LockstoreError
+from lockstore.errors import ConfigError
 from lockstore.rasa.held_lock import HeldLock
 from lockstore.rasa.log import logger, show_under_rasa
-from lockstore.rasa.rasa_classes import lock_store_base, rasa_lock_error
+from lockstore.rasa.rasa_classes import LockErrors, lock_store_base, rasa_lock_error
 from lockstore.rasa.sections import queue_options
 from lockstore.rasa.sender_ids import conversation_id_of
 from lockstore.rasa.shared import close_all, in_use
@@ -52,8 +52,8 @@ class QueueLockStore(RasaLockStore):
         """
         options = self._options
         lifetime = options.lifetime if lock_lifetime is None else lock_lifetime
-        of_body: BaseException | None = None
-        try:
+        errors = LockErrors(self._lock_error, conversation_id)
+        with errors.translated():
             async with (
                 in_use(_key(options.for_client), lambda: LockClient(**options.for_client)) as client,
                 client.lock(
@@ -61,15 +61,8 @@ class QueueLockStore(RasaLockStore):
                 ) as ticket,
             ):
                 logger.debug("ticket %d holds the lock of conversation '%s'", ticket.number, conversation_id)
-                try:
+                with errors.of_body():
                     yield HeldLock(conversation_id, ticket)
-                except BaseException as error:
-                    of_body = error
-                    raise
-        except LockstoreError as error:
-            if error is of_body:
-                raise
-            raise self._lock_error(f"The lock of conversation '{conversation_id}': {error}") from error
 
     async def close(self) -> None:
         """Wait for the locks of this event loop, and close its connections. Only needed where no Sanic server runs."""

@@ -18,14 +18,6 @@ URL = "amqp://localhost/"
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
-    """Stand in the place of the broker, inside the client's own loop."""
-    made = FakeBroker()
-    monkeypatch.setattr("lockstore.client.reconnect.open_connection", made.open)
-    return made
-
-
-@pytest.fixture
 def locks(broker: FakeBroker) -> Iterator[LockClient]:
     with LockClient(URL) as client:
         yield client

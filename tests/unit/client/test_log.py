@@ -14,13 +14,6 @@ from tests.client.fake_broker import FakeBroker
 URL = "amqp://guest:secret@localhost:5672/"
 
 
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
-    made = FakeBroker()
-    monkeypatch.setattr("lockstore.client.reconnect.open_connection", made.open)
-    return made
-
-
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         re.sub(r"[0-9a-f]{32}", "ID", each.getMessage()) for each in caplog.records if each.name == "lockstore.client"
